@@ -1,0 +1,187 @@
+//! The server's certificate, which can be replaced while connections are served.
+//!
+//! The key pair sits behind a resolver that every handshake asks, so a reload changes nothing for connections
+//! that are open. A reload that fails (a half-written file, a key that does not match) keeps the old pair.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// How often the files are looked at for a change.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a certificate could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error(
+        "cannot read the TLS file {path}: {source}; check that it exists and that this user may read it"
+    )]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file holds no PEM of the right kind.
+    #[error("the TLS file {path} holds no usable {expected}: {detail}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+        /// What the parser said.
+        detail: String,
+    },
+    /// Certificate and key do not belong together, or their algorithm is not supported.
+    #[error("the TLS certificate {path} cannot be used with its key: {source}")]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What the library said.
+        source: rustls::Error,
+    },
+}
+
+/// A certificate chain and its key, read from two PEM files and read again when they change.
+#[derive(Debug)]
+pub struct TlsCertificate {
+    certificate_path: PathBuf,
+    key_path: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl TlsCertificate {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// All variants of [`TlsError`].
+    pub fn load(certificate_path: &Path, key_path: &Path) -> Result<Arc<Self>, TlsError> {
+        let key = read_key_pair(certificate_path, key_path)?;
+        Ok(Arc::new(Self {
+            certificate_path: certificate_path.to_owned(),
+            key_path: key_path.to_owned(),
+            current: ArcSwap::from_pointee(key),
+        }))
+    }
+
+    /// Reads both files again; new handshakes use them from now on.
+    ///
+    /// # Errors
+    /// All variants of [`TlsError`]; the pair in use stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(read_key_pair(
+            &self.certificate_path,
+            &self.key_path,
+        )?));
+        tracing::info!(certificate = %self.certificate_path.display(), "TLS certificate reloaded");
+        Ok(())
+    }
+
+    /// Reloads whenever one of the files changed, for as long as the future is polled.
+    pub async fn watch(self: Arc<Self>) {
+        let mut seen = self.modified().await;
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let now = self.modified().await;
+            if now == seen {
+                continue;
+            }
+            let this = Arc::clone(&self);
+            match tokio::task::spawn_blocking(move || this.reload()).await {
+                // Remembered only now: a pair that was caught half-written is tried again.
+                Ok(Ok(())) => seen = now,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "changed TLS certificate not loaded; the old one stays in use");
+                }
+                Err(error) => tracing::error!(%error, "TLS certificate reload failed"),
+            }
+        }
+    }
+
+    async fn modified(&self) -> [Option<SystemTime>; 2] {
+        let mut times = [None; 2];
+        for (time, path) in times
+            .iter_mut()
+            .zip([&self.certificate_path, &self.key_path])
+        {
+            *time = tokio::fs::metadata(path)
+                .await
+                .ok()
+                .and_then(|metadata| metadata.modified().ok());
+        }
+        times
+    }
+
+    /// The server configuration that asks this certificate at each handshake.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`] if the library refuses its own defaults.
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|source| TlsError::Unusable {
+                path: self.certificate_path.clone(),
+                source,
+            })?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Resolver(Arc::clone(self))));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+#[derive(Debug)]
+struct Resolver(Arc<TlsCertificate>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current.load_full())
+    }
+}
+
+fn read_key_pair(certificate_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsError> {
+    let certificate_pem = read(certificate_path)?;
+    let chain = CertificateDer::pem_slice_iter(&certificate_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| malformed(certificate_path, "certificate", error.to_string()))?;
+    if chain.is_empty() {
+        return Err(malformed(
+            certificate_path,
+            "certificate",
+            "no CERTIFICATE section".to_owned(),
+        ));
+    }
+    let key_pem = read(key_path)?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem)
+        .map_err(|error| malformed(key_path, "private key", error.to_string()))?;
+    CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).map_err(
+        |source| TlsError::Unusable {
+            path: certificate_path.to_owned(),
+            source,
+        },
+    )
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn malformed(path: &Path, expected: &'static str, detail: String) -> TlsError {
+    TlsError::Malformed {
+        path: path.to_owned(),
+        expected,
+        detail,
+    }
+}
