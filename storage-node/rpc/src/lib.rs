@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Authenticated HTTP between Cairn's own processes.
+//!
+//! One call is one `POST` with a bounded body and a bounded reply. Both directions carry a seal: an
+//! HMAC-SHA256 under the cluster's secret over everything that decides what the call means, the BLAKE3 digest
+//! of the body included. So a receiver acts only on requests that somebody with the secret made, for this run
+//! of this process, once; and a caller believes only replies to its own request. `docs/formats/rpc.md` has the
+//! bytes, and what is *not* protected (nothing is secret on the wire: that is what TLS is for).
+//!
+//! [`Guard`] puts this in front of an axum router; [`RpcClient`] is the other end. The services of the storage
+//! node and of the metadata store are written above these two, and know nothing of seals.
+//!
+//! It must not know: what is called, or why.
+
+#[cfg(test)]
+mod authentication_tests;
+mod body;
+mod client;
+mod clock;
+mod endpoint;
+mod refusal;
+mod replay;
+mod reply;
+mod seal;
+mod secret;
+mod server;
+
+pub use body::BodyParts;
+pub use client::{CallError, ClientOptions, RpcClient};
+pub use clock::{Clock, SystemClock};
+pub use endpoint::{Endpoint, EndpointError};
+pub use reply::Reply;
+pub use secret::{ClusterSecret, SECRET_LEN_MAX, SECRET_LEN_MIN, SecretError};
+pub use server::{Guard, GuardOptions};

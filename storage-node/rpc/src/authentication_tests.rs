@@ -1,0 +1,483 @@
+//! Goal: nobody without the secret gets anything done, or makes a caller believe anything.
+//!
+//! Method: a real server on loopback that counts what it acts on. Each case starts from a request that would be
+//! accepted and changes one thing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
+
+use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
+use crate::{
+    BodyParts, CallError, ClientOptions, Clock, ClusterSecret, Guard, GuardOptions, Reply,
+    RpcClient,
+};
+
+const NOW_MS: u64 = 1_800_000_000_000;
+const REPLY_MAX: usize = 1 << 20;
+
+#[derive(Debug)]
+struct SetClock(AtomicU64);
+
+impl Clock for SetClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn clock_at(now_ms: u64) -> Arc<SetClock> {
+    Arc::new(SetClock(AtomicU64::new(now_ms)))
+}
+
+fn secret() -> ClusterSecret {
+    ClusterSecret::new("the secret of the cluster under test").unwrap()
+}
+
+fn other_secret() -> ClusterSecret {
+    ClusterSecret::new("the secret of some different cluster").unwrap()
+}
+
+struct Server {
+    url: String,
+    acted: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::start_with(GuardOptions {
+            clock: clock_at(NOW_MS),
+            ..GuardOptions::default()
+        })
+        .await
+    }
+
+    async fn start_with(options: GuardOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener, options)
+    }
+
+    fn start_on(listener: TcpListener, options: GuardOptions) -> Self {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let acted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&acted);
+        let echo = move |body: Bytes| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { Reply::Done(body) }
+        };
+        let router = Router::new()
+            .route("/echo", post(echo.clone()).put(echo))
+            .route(
+                "/fail",
+                post(|| async { Reply::Failed(Bytes::from_static(b"typed")) }),
+            )
+            .route(
+                "/slow",
+                post(|| async { std::future::pending::<Reply>().await }),
+            );
+        let router = Guard::new(secret(), options).protect(router);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, acted, task }
+    }
+
+    fn client(&self, secret: ClusterSecret, now_ms: u64) -> RpcClient {
+        let options = ClientOptions {
+            clock: clock_at(now_ms),
+            call_timeout: Duration::from_secs(5),
+            ..ClientOptions::default()
+        };
+        RpcClient::new(self.url.parse().unwrap(), secret, options)
+    }
+
+    fn acted(&self) -> usize {
+        self.acted.load(Ordering::Relaxed)
+    }
+
+    /// Sends anything at all; gives status, body, and whether the reply carries a seal.
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        header: Option<&str>,
+        body: &'static str,
+    ) -> (StatusCode, String, bool) {
+        let client = Client::builder(TokioExecutor::new()).build_http::<BodyParts>();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url));
+        if let Some(header) = header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let response = client
+            .request(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        let (parts, incoming) = response.into_parts();
+        let (body, _) = crate::body::collect(incoming, REPLY_MAX).await.unwrap();
+        (
+            parts.status,
+            String::from_utf8(body.into()).unwrap(),
+            parts.headers.contains_key(REPLY_HEADER),
+        )
+    }
+
+    /// What a server says its run is, learnt as a client learns it.
+    async fn run(&self) -> RunId {
+        let seal = RequestSeal {
+            run: RunId::UNKNOWN,
+            ..seal_of("")
+        };
+        let request = Request::post(format!("{}/echo", self.url))
+            .header(
+                AUTHORIZATION,
+                seal.header(&seal.tag(&secret(), "POST", "/echo")),
+            )
+            .body(BodyParts::default())
+            .unwrap();
+        let response = Client::builder(TokioExecutor::new())
+            .build_http::<BodyParts>()
+            .request(request)
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
+        ReplySeal::parse(response.headers()[REPLY_HEADER].as_bytes())
+            .unwrap()
+            .0
+            .run
+    }
+}
+
+fn path(path: &'static str) -> PathAndQuery {
+    PathAndQuery::from_static(path)
+}
+
+/// An acceptable seal, but for the run.
+fn seal_of(body: &'static str) -> RequestSeal {
+    RequestSeal {
+        timestamp_ms: NOW_MS,
+        session: SessionId(rand::random()),
+        counter: 7,
+        run: RunId::UNKNOWN,
+        body: BodyParts::from(body).digest(),
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_call_is_answered() {
+    let server = Server::start().await;
+    let client = server.client(secret(), NOW_MS);
+    for _ in 0..3 {
+        let parts = BodyParts::new("head", "tail");
+        assert_eq!(
+            client.call(path("/echo"), parts, REPLY_MAX).await,
+            Ok(Reply::Done("headtail".into()))
+        );
+    }
+    assert_eq!(server.acted(), 3);
+    assert_eq!(
+        client.call(path("/fail"), "", REPLY_MAX).await,
+        Ok(Reply::Failed("typed".into()))
+    );
+    let unknown = client.call(path("/nowhere"), "", REPLY_MAX).await;
+    assert!(
+        matches!(unknown, Err(CallError::Refused { status: 404, .. })),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_refused_and_its_refusal_is_not_believed() {
+    let server = Server::start().await;
+    let outcome = server
+        .client(other_secret(), NOW_MS)
+        .call(path("/echo"), "body", REPLY_MAX)
+        .await;
+    let Err(CallError::Lost { detail }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        detail.contains("401") && detail.contains("cluster secret"),
+        "{detail}"
+    );
+    assert_eq!(server.acted(), 0);
+}
+
+#[tokio::test]
+async fn any_change_to_a_sealed_request_is_refused() {
+    let server = Server::start().await;
+    let seal = RequestSeal {
+        run: server.run().await,
+        ..seal_of("body")
+    };
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo?a=1"));
+    let changed_time = header.replace(&NOW_MS.to_string(), &(NOW_MS + 1).to_string());
+    let changed_counter = header.replace("0000000000000007", "0000000000000008");
+    for (what, method, path, header, body) in [
+        ("method", "PUT", "/echo?a=1", &header, "body"),
+        ("path", "POST", "/fail?a=1", &header, "body"),
+        ("query", "POST", "/echo?a=2", &header, "body"),
+        ("body", "POST", "/echo?a=1", &header, "BODY"),
+        ("length", "POST", "/echo?a=1", &header, "body+"),
+        ("timestamp", "POST", "/echo?a=1", &changed_time, "body"),
+        ("counter", "POST", "/echo?a=1", &changed_counter, "body"),
+    ] {
+        let (status, reason, _) = server.send(method, path, Some(header), body).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "changed {what}: {reason}");
+    }
+    assert_eq!(server.acted(), 0);
+    let (status, ..) = server
+        .send("POST", "/echo?a=1", Some(&header), "body")
+        .await;
+    assert_eq!(
+        (status, server.acted()),
+        (StatusCode::OK, 1),
+        "unchanged, it is accepted"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_or_malformed_header_is_refused_without_a_seal() {
+    let server = Server::start().await;
+    for (header, expected) in [
+        (None, "missing"),
+        (Some(""), "malformed"),
+        (Some("Bearer token"), "malformed"),
+        (Some("Cairn1 1.2.3.4.5.6"), "malformed"),
+    ] {
+        let (status, reason, sealed) = server.send("POST", "/echo", header, "body").await;
+        assert_eq!((status, sealed), (StatusCode::UNAUTHORIZED, false));
+        assert!(reason.contains(expected), "{reason}");
+    }
+    let (status, ..) = server.send("POST", "/nowhere", None, "").await;
+    assert_eq!(
+        status,
+        StatusCode::UNAUTHORIZED,
+        "what there is, is nobody's business either"
+    );
+    assert_eq!(server.acted(), 0);
+}
+
+#[tokio::test]
+async fn a_replayed_request_is_refused() {
+    let server = Server::start().await;
+    let seal = RequestSeal {
+        run: server.run().await,
+        ..seal_of("body")
+    };
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    let (status, ..) = server.send("POST", "/echo", Some(&header), "body").await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, reason, _) = server.send("POST", "/echo", Some(&header), "body").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(reason.contains("received before"), "{reason}");
+    assert_eq!(server.acted(), 1);
+}
+
+#[tokio::test]
+async fn a_request_for_another_process_or_run_is_refused() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    let seal = RequestSeal {
+        run: server.run().await,
+        ..seal_of("body")
+    };
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    let (status, _, sealed) = other.send("POST", "/echo", Some(&header), "body").await;
+    assert_eq!(
+        (status, sealed, other.acted()),
+        (StatusCode::MISDIRECTED_REQUEST, true, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_client_goes_on_after_the_server_restarted() {
+    let server = Server::start().await;
+    let client = server.client(secret(), NOW_MS);
+    client.call(path("/echo"), "1", REPLY_MAX).await.unwrap();
+    let address = server.url.trim_start_matches("http://").to_owned();
+    drop(server);
+    // The old connection is gone with the old server; a call may notice that first.
+    let restarted = loop {
+        if let Ok(listener) = TcpListener::bind(&address).await {
+            break Server::start_on(
+                listener,
+                GuardOptions {
+                    clock: clock_at(NOW_MS),
+                    ..GuardOptions::default()
+                },
+            );
+        }
+        tokio::task::yield_now().await;
+    };
+    while client.call(path("/echo"), "2", REPLY_MAX).await.is_err() {}
+    assert_eq!(restarted.acted(), 1);
+}
+
+#[tokio::test]
+async fn skewed_clocks_are_refused_with_both_times() {
+    let server = Server::start().await;
+    let skew_max_ms = 300_000;
+    for now_ms in [NOW_MS - skew_max_ms, NOW_MS + skew_max_ms] {
+        assert!(
+            server
+                .client(secret(), now_ms)
+                .call(path("/echo"), "", REPLY_MAX)
+                .await
+                .is_ok()
+        );
+    }
+    for now_ms in [
+        NOW_MS - skew_max_ms - 1,
+        NOW_MS + skew_max_ms + 1,
+        0,
+        u64::MAX,
+    ] {
+        let outcome = server
+            .client(secret(), now_ms)
+            .call(path("/echo"), "", REPLY_MAX)
+            .await;
+        let Err(CallError::Refused {
+            status: 401,
+            reason,
+        }) = outcome
+        else {
+            panic!("{outcome:?}")
+        };
+        for part in [now_ms.to_string(), NOW_MS.to_string(), "300 s".to_owned()] {
+            assert!(reason.contains(&part), "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_body_is_refused_before_it_is_read() {
+    let options = GuardOptions {
+        clock: clock_at(NOW_MS),
+        body_size_bytes_max: 10,
+        ..GuardOptions::default()
+    };
+    let server = Server::start_with(options).await;
+    let client = server.client(secret(), NOW_MS);
+    assert!(
+        client
+            .call(path("/echo"), "0123456789", REPLY_MAX)
+            .await
+            .is_ok()
+    );
+    let outcome = client.call(path("/echo"), "0123456789+", REPLY_MAX).await;
+    assert!(
+        matches!(outcome, Err(CallError::Refused { status: 413, .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(server.acted(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_beyond_the_limit_of_the_caller_is_not_received() {
+    let server = Server::start().await;
+    let outcome = server
+        .client(secret(), NOW_MS)
+        .call(path("/echo"), "0123456789", 9)
+        .await;
+    assert!(
+        matches!(outcome, Err(CallError::Lost { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn too_many_requests_are_refused_at_once() {
+    let options = GuardOptions {
+        clock: clock_at(NOW_MS),
+        request_count_max: 0,
+        ..GuardOptions::default()
+    };
+    let server = Server::start_with(options).await;
+    let outcome = server
+        .client(secret(), NOW_MS)
+        .call(path("/echo"), "", REPLY_MAX)
+        .await;
+    assert_eq!(outcome, Err(CallError::Busy));
+}
+
+#[tokio::test]
+async fn silence_is_lost_and_nobody_there_is_not_sent() {
+    let server = Server::start().await;
+    let options = ClientOptions {
+        clock: clock_at(NOW_MS),
+        call_timeout: Duration::from_millis(200),
+        ..ClientOptions::default()
+    };
+    let client = RpcClient::new(server.url.parse().unwrap(), secret(), options.clone());
+    let slow = client.call(path("/slow"), "", REPLY_MAX).await;
+    assert!(matches!(slow, Err(CallError::Lost { .. })), "{slow:?}");
+    let no_turns = ClientOptions {
+        call_count_max: 0,
+        ..options.clone()
+    };
+    let client = RpcClient::new(server.url.parse().unwrap(), secret(), no_turns);
+    assert_eq!(
+        client.call(path("/echo"), "", REPLY_MAX).await,
+        Err(CallError::Busy)
+    );
+
+    let unused = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = RpcClient::new(
+        format!("http://{unused}").parse().unwrap(),
+        secret(),
+        options,
+    );
+    let outcome = client.call(path("/echo"), "", REPLY_MAX).await;
+    assert!(
+        matches!(outcome, Err(CallError::NotSent { .. })),
+        "{outcome:?}"
+    );
+}
+
+/// A server that does not know the secret, or changes what a real one said.
+#[tokio::test]
+async fn a_forged_reply_is_not_believed() {
+    let genuine = Server::start().await;
+    let real_run = genuine.run().await;
+    for forger in [other_secret(), secret()] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seal = ReplySeal {
+            run: real_run,
+            body: BodyParts::from("forged").digest(),
+        };
+        // With the right secret, but an answer to another request.
+        let header = seal.header(&seal.tag(&forger, &seal_of(""), 200));
+        let router = Router::new().route(
+            "/echo",
+            post(move || async move { ([(REPLY_HEADER, header)], "forged") }),
+        );
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let client = RpcClient::new(url.parse().unwrap(), secret(), ClientOptions::default());
+        let outcome = client.call(path("/echo"), "", REPLY_MAX).await;
+        assert!(
+            matches!(&outcome, Err(CallError::Lost { detail }) if detail.contains("not authentic")),
+            "{outcome:?}"
+        );
+        task.abort();
+    }
+}

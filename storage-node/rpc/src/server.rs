@@ -1,0 +1,230 @@
+//! The serving side: nothing behind a [`Guard`] runs before the request was authenticated and its body compared.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use hyper::body::Body as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::body::collect;
+use crate::refusal::Refusal;
+use crate::replay::ReplayWindow;
+use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId};
+use crate::{Clock, ClusterSecret, SystemClock};
+
+/// Largest reply that is sealed and sent: a page of the largest records, and room.
+const REPLY_SIZE_BYTES_MAX: usize = 32 << 20;
+/// The unit in which buffered bodies are counted, because a semaphore counts in `u32`.
+const BUFFER_UNIT_BYTES: usize = 1 << 10;
+
+/// The bounds of a guarded service.
+#[derive(Debug, Clone)]
+pub struct GuardOptions {
+    /// Tells the time that the timestamps of requests are compared with.
+    pub clock: Arc<dyn Clock>,
+    /// How far the clocks of two processes may differ.
+    pub skew_max: Duration,
+    /// Largest body of one request.
+    pub body_size_bytes_max: usize,
+    /// Bodies of all requests together; others wait.
+    pub buffered_bytes_max: usize,
+    /// Requests that are served at one time; others are refused at once.
+    pub request_count_max: usize,
+    /// How long a request may wait for its turn and then for its own body.
+    pub body_timeout: Duration,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            skew_max: Duration::from_secs(300),
+            body_size_bytes_max: 5 << 20,
+            buffered_bytes_max: 64 << 20,
+            request_count_max: 1024,
+            body_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Lets only sealed requests through to a router, and seals what it answers.
+#[derive(Clone)]
+pub struct Guard(Arc<Inner>);
+
+struct Inner {
+    secret: ClusterSecret,
+    options: GuardOptions,
+    run: RunId,
+    replay: Mutex<ReplayWindow>,
+    requests: Semaphore,
+    buffer_units: Semaphore,
+}
+
+impl Guard {
+    /// A guard of one run of a process: requests sealed for an earlier run are refused.
+    pub fn new(secret: ClusterSecret, options: GuardOptions) -> Self {
+        Self(Arc::new(Inner {
+            secret,
+            run: RunId(rand::random()),
+            replay: Mutex::default(),
+            requests: Semaphore::new(options.request_count_max),
+            buffer_units: Semaphore::new(options.buffered_bytes_max / BUFFER_UNIT_BYTES),
+            options,
+        }))
+    }
+
+    /// Puts the guard in front of everything in `router`, its fallback included.
+    ///
+    /// The result may be merged into another router but not nested below a path: the seal covers the whole path.
+    pub fn protect(self, router: Router) -> Router {
+        router
+            .layer(DefaultBodyLimit::disable())
+            .layer(middleware::from_fn_with_state(self, guarded))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let seal = match guard.authenticate(&parts) {
+        Ok(seal) => seal,
+        // Whoever it is has no use for a sealed answer, and gets no oracle.
+        Err(refusal) => {
+            tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
+            return refusal.into_response();
+        }
+    };
+    let response = match guard.admit(&seal, body).await {
+        Ok((body, _permits)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(refusal) => {
+            // The wrong run is how every caller meets a new process: nothing to see.
+            if refusal != Refusal::WrongRun {
+                tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
+            }
+            refusal.into_response()
+        }
+    };
+    guard.seal_reply(&seal, response).await
+}
+
+impl Inner {
+    fn authenticate(&self, parts: &Parts) -> Result<RequestSeal, Refusal> {
+        let header = parts.headers.get(AUTHORIZATION).ok_or(Refusal::Unsealed)?;
+        let (seal, tag) = RequestSeal::parse(header.as_bytes()).ok_or(Refusal::Malformed)?;
+        let path_and_query = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        if tag.matches(&seal.tag(&self.secret, parts.method.as_str(), path_and_query)) {
+            Ok(seal)
+        } else {
+            Err(Refusal::WrongSeal)
+        }
+    }
+
+    /// The body of a request that may be acted on now, once. The permits bound what is acted on.
+    async fn admit(&self, seal: &RequestSeal, body: Body) -> Result<(Bytes, Permits<'_>), Refusal> {
+        self.compare_clocks(seal)?;
+        let request = self.requests.try_acquire().map_err(|_| Refusal::Busy)?;
+        let (body, buffer) = self.receive(seal, body).await?;
+        // Behind the body, because a caller is not done writing before it looks for an answer.
+        if seal.run != self.run {
+            return Err(Refusal::WrongRun);
+        }
+        let now_ms = self.options.clock.now_ms();
+        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        replay.admit(seal, now_ms, self.options.skew_max)?;
+        Ok((
+            body,
+            Permits {
+                _request: request,
+                _buffer: buffer,
+            },
+        ))
+    }
+
+    fn compare_clocks(&self, seal: &RequestSeal) -> Result<(), Refusal> {
+        let (theirs_ms, ours_ms) = (seal.timestamp_ms, self.options.clock.now_ms());
+        let allowed = self.options.skew_max;
+        if Duration::from_millis(theirs_ms.abs_diff(ours_ms)) > allowed {
+            return Err(Refusal::ClockSkew {
+                theirs_ms,
+                ours_ms,
+                allowed,
+            });
+        }
+        Ok(())
+    }
+
+    async fn receive(
+        &self,
+        seal: &RequestSeal,
+        body: Body,
+    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
+        let limit_bytes = self.options.body_size_bytes_max;
+        let size_bytes = body.size_hint().exact().ok_or(Refusal::LengthRequired)?;
+        let size_bytes = usize::try_from(size_bytes)
+            .ok()
+            .filter(|size_bytes| *size_bytes <= limit_bytes)
+            .ok_or(Refusal::TooLarge { limit_bytes })?;
+        let units = u32::try_from(size_bytes.div_ceil(BUFFER_UNIT_BYTES)).unwrap_or(u32::MAX);
+        let timeout = self.options.body_timeout;
+        let buffer = tokio::time::timeout(timeout, self.buffer_units.acquire_many(units))
+            .await
+            .map_err(|_| Refusal::Busy)?
+            .map_err(|_| Refusal::Busy)?;
+        let (body, digest) = tokio::time::timeout(timeout, collect(body, limit_bytes))
+            .await
+            .map_err(|_| Refusal::SlowBody)?
+            .map_err(|error| Refusal::BrokenBody {
+                detail: error.to_string(),
+            })?;
+        if digest == seal.body {
+            Ok((body, buffer))
+        } else {
+            Err(Refusal::WrongBody)
+        }
+    }
+
+    async fn seal_reply(&self, request: &RequestSeal, response: Response) -> Response {
+        let (mut parts, body) = response.into_parts();
+        let (body, digest) = match collect(body, REPLY_SIZE_BYTES_MAX).await {
+            Ok(collected) => collected,
+            Err(error) => {
+                tracing::error!(%error, "a reply could not be sealed");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+        };
+        let seal = ReplySeal {
+            run: self.run,
+            body: digest,
+        };
+        let header = seal.header(&seal.tag(&self.secret, request, parts.status.as_u16()));
+        match HeaderValue::try_from(header) {
+            Ok(header) => parts.headers.insert(REPLY_HEADER, header),
+            // A reply without a seal is not believed, which is the safe failure.
+            Err(_) => None,
+        };
+        Response::from_parts(parts, Body::from(body))
+    }
+}
+
+/// Held while a request is acted on.
+struct Permits<'guard> {
+    _request: SemaphorePermit<'guard>,
+    _buffer: SemaphorePermit<'guard>,
+}
