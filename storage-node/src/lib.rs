@@ -7,13 +7,18 @@
 //!
 //! It must not know: S3, buckets, object keys, erasure coding, metadata. A shard's descriptor is opaque here.
 
+pub mod conformance;
+pub mod fault;
+pub mod http;
 mod ids;
+mod memory;
 mod shard_store;
 mod verified_bytes;
 
 pub use ids::{DataId, DiskId, ShardId};
+pub use memory::MemoryShardStore;
 pub use shard_store::{
-    DiskHealth, DiskStatus, Durability, SHARD_SIZE_BYTES_MAX, ShardError, ShardPage, ShardPut, ShardStat, ShardStore,
-    WriteTicket,
+    DESCRIPTOR_SIZE_BYTES_MAX, DiskHealth, DiskStatus, Durability, LIST_LIMIT_MAX, SHARD_SIZE_BYTES_MAX, ShardError,
+    ShardPage, ShardPut, ShardStat, ShardStore, WriteTicket,
 };
 pub use verified_bytes::VerifiedBytes;

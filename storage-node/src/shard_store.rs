@@ -11,6 +11,10 @@ use crate::{DiskId, ShardId, VerifiedBytes};
 
 /// Largest payload of one shard: a whole chunk (4 MiB), which is what a single copy holds.
 pub const SHARD_SIZE_BYTES_MAX: usize = 4 << 20;
+/// Largest descriptor of one shard.
+pub const DESCRIPTOR_SIZE_BYTES_MAX: usize = 64 << 10;
+/// Most shards in one page of a listing.
+pub const LIST_LIMIT_MAX: usize = 10_000;
 
 /// One disk that stores shards. Implemented by the local disk, the HTTP client and the in-memory model;
 /// wrappers (fault injection) implement it too.
@@ -85,6 +89,24 @@ pub struct ShardPut {
     pub descriptor: Bytes,
     /// At most [`SHARD_SIZE_BYTES_MAX`] bytes; may be empty.
     pub payload: Bytes,
+}
+
+impl ShardPut {
+    /// Refuses what no store accepts, before anything is written.
+    ///
+    /// # Errors
+    /// [`ShardError::TooLarge`].
+    pub fn check_limits(&self) -> Result<(), ShardError> {
+        for (size_bytes, limit_bytes) in [
+            (self.payload.len(), SHARD_SIZE_BYTES_MAX),
+            (self.descriptor.len(), DESCRIPTOR_SIZE_BYTES_MAX),
+        ] {
+            if size_bytes > limit_bytes {
+                return Err(ShardError::TooLarge { size_bytes, limit_bytes });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// When a `put` returns.
