@@ -5,6 +5,15 @@
 //! - `commit` is atomic, durable on return, and linearizable: its checks hold at one instant with its writes;
 //! - a `get` or `scan` that starts after a commit was acknowledged sees it; a scan is one snapshot.
 
+pub mod conformance;
+mod limits;
+mod memory;
+pub mod remote;
+pub mod scan;
+
+pub use limits::{BATCH_BYTES_MAX, check_batch_limits};
+pub use memory::MemoryKv;
+
 use std::fmt;
 
 use async_trait::async_trait;
