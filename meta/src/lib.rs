@@ -7,4 +7,44 @@
 //! It must not know: HTTP of S3, XML, shards' bytes, storage nodes. Journal copies reach other disks through a
 //! trait that the process wires up.
 
+mod buckets;
+mod cluster;
+mod codec;
+mod data;
+mod error;
+mod iam;
+mod ids;
+mod keys;
 pub mod kv;
+mod leases;
+mod master_key;
+mod meta;
+mod objects;
+mod queues;
+mod random;
+mod records;
+mod retry;
+mod uploads;
+
+pub use buckets::BucketPage;
+pub use data::DataPage;
+pub use error::{ConditionalError, DeleteError, MetaError, PutError};
+pub use iam::{ACCESS_KEYS_PER_USER_MAX, KeyRecord, UserPage};
+pub use ids::{
+    AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, Email, InvalidName, ManifestId,
+    OBJECT_KEY_LEN_MAX, ObjectKey, PART_NUMBER_MAX, PartNumber, SecretKey, UploadId, UserName, VersionId, WriteId,
+};
+pub use leases::{Lease, LeaseState};
+pub use master_key::MasterKey;
+pub use meta::{DELETE_DELAY_DEFAULT, Meta};
+pub use objects::{DeleteOutcome, ListEntry, ListPage, ListRequest, NewObject};
+pub use queues::{Deletion, QueueDepths, Repair};
+pub use records::{
+    BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding, CompletedRecord,
+    DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord, ManifestPart, NewData, ObjectBody,
+    ObjectChecksum, ObjectKind, ObjectRecord, PartOwner, PartRecord, SystemHeaders, UploadRecord, UserRecord, Versioning,
+    parts_digest,
+};
+pub use uploads::{
+    COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage, UploadListRequest,
+};

@@ -1,0 +1,91 @@
+//! The cluster map: the cluster's identity and geometry, and its disks.
+
+use crate::codec::{Stored, decode, encode};
+use crate::error::MetaError;
+use crate::ids::DiskId;
+use crate::keys;
+use crate::kv::Batch;
+use crate::meta::{Committed, Meta};
+use crate::records::{ClusterRecord, DiskRecord};
+use crate::retry::Attempts;
+
+/// Most disks of a cluster; far beyond what one metadata engine serves.
+const DISKS_MAX: usize = 10_000;
+
+impl Meta {
+    /// The cluster's record, if it was initialized.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn cluster(&self) -> Result<Option<ClusterRecord>, MetaError> {
+        Ok(self.read(&keys::cluster()).await?.map(|stored: Stored<ClusterRecord>| stored.record))
+    }
+
+    /// Initializes the cluster, unless it is already: returns the record that holds.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn init_cluster(&self, record: &ClusterRecord) -> Result<ClusterRecord, MetaError> {
+        let mut attempts = Attempts::default();
+        loop {
+            if let Some(existing) = self.cluster().await? {
+                return Ok(existing);
+            }
+            let mut batch = Batch::default();
+            batch.check(keys::cluster(), None).put(keys::cluster(), encode(record));
+            match self.try_commit(batch).await? {
+                Committed::Applied => return Ok(record.clone()),
+                Committed::Conflict => attempts.after_conflict().await?,
+                Committed::Unknown(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Changes the cluster's record: the geometry of new chunks, say.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn put_cluster(&self, record: &ClusterRecord) -> Result<(), MetaError> {
+        let mut batch = Batch::default();
+        batch.put(keys::cluster(), encode(record));
+        Ok(self.kv.commit(batch).await?)
+    }
+
+    /// Adds a disk, or changes its record.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn put_disk(&self, disk: &DiskRecord) -> Result<(), MetaError> {
+        let mut batch = Batch::default();
+        batch.put(keys::disk(disk.id), encode(disk));
+        Ok(self.kv.commit(batch).await?)
+    }
+
+    /// A disk's record.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn disk(&self, id: DiskId) -> Result<Option<DiskRecord>, MetaError> {
+        Ok(self.read(&keys::disk(id)).await?.map(|stored: Stored<DiskRecord>| stored.record))
+    }
+
+    /// All disks, by id.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn disks(&self) -> Result<Vec<DiskRecord>, MetaError> {
+        let table = keys::all_disks();
+        let page = self.records(&table, table.clone(), DISKS_MAX).await?;
+        page.records.iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// Forgets a disk.
+    ///
+    /// # Errors
+    /// Those of the store. That it is not known is none.
+    pub async fn remove_disk(&self, id: DiskId) -> Result<(), MetaError> {
+        let mut batch = Batch::default();
+        batch.delete(keys::disk(id));
+        Ok(self.kv.commit(batch).await?)
+    }
+}

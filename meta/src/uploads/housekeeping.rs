@@ -1,0 +1,78 @@
+//! Uploads that nobody finished, and memories of finished ones that are no longer needed.
+
+use crate::codec::decode;
+use crate::error::MetaError;
+use crate::ids::{BucketId, ObjectKey, UploadId};
+use crate::keys;
+use crate::kv::Batch;
+use crate::meta::Meta;
+use crate::records::CompletedRecord;
+
+/// How long a completed upload is remembered, so that Complete can be repeated.
+pub const COMPLETED_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// Records that one step of a walk over a table reads.
+const PAGE: usize = 1000;
+
+/// An upload that was initiated long ago, for [`Meta::abort_upload`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleUpload {
+    /// Its bucket.
+    pub bucket: BucketId,
+    /// Its key.
+    pub key: ObjectKey,
+    /// The upload.
+    pub id: UploadId,
+}
+
+impl Meta {
+    /// At most `limit` uploads of all buckets that were initiated before `before_ms`.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn stale_uploads(&self, before_ms: u64, limit: usize) -> Result<Vec<StaleUpload>, MetaError> {
+        let table = keys::all_uploads();
+        let mut start = table.clone();
+        let mut stale = Vec::new();
+        loop {
+            let page = self.records(&table, start.clone(), PAGE).await?;
+            for (key, _) in &page.records {
+                start = keys::successor(key);
+                let (bucket, key, id) = keys::parse_upload(key)?;
+                if id.initiated_ms() < before_ms && stale.len() < limit {
+                    stale.push(StaleUpload { bucket, key, id });
+                }
+            }
+            if !page.is_truncated || stale.len() >= limit {
+                return Ok(stale);
+            }
+        }
+    }
+
+    /// Forgets uploads that were completed longer than [`COMPLETED_KEPT_MS`] ago. Returns how many.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn purge_completed(&self, now_ms: u64) -> Result<usize, MetaError> {
+        let table = keys::all_completed();
+        let mut start = table.clone();
+        let mut purged = 0;
+        loop {
+            let page = self.records(&table, start.clone(), PAGE).await?;
+            let mut batch = Batch::default();
+            for (key, value) in page.records {
+                start = keys::successor(&key);
+                let completed: CompletedRecord = decode(&value)?;
+                if completed.completed_at_ms.saturating_add(COMPLETED_KEPT_MS) < now_ms {
+                    batch.delete(key);
+                }
+            }
+            purged += batch.writes.len();
+            if !batch.writes.is_empty() {
+                self.kv.commit(batch).await?;
+            }
+            if !page.is_truncated {
+                return Ok(purged);
+            }
+        }
+    }
+}
