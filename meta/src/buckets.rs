@@ -51,7 +51,9 @@ impl Meta {
         let mut attempts = Attempts::default();
         loop {
             if let Some(existing) = self.bucket(&record.name).await? {
-                return Err(MetaError::BucketExists { owner: existing.owner });
+                return Err(MetaError::BucketExists {
+                    owner: existing.owner,
+                });
             }
             let mut batch = Batch::default();
             batch.check(key.clone(), None);
@@ -61,7 +63,11 @@ impl Meta {
                 Committed::Conflict => attempts.after_conflict().await?,
                 Committed::Unknown(error) => {
                     let found = self.bucket(&record.name).await?;
-                    return if found.is_some_and(|found| found.id == record.id) { Ok(record) } else { Err(error.into()) };
+                    return if found.is_some_and(|found| found.id == record.id) {
+                        Ok(record)
+                    } else {
+                        Err(error.into())
+                    };
                 }
             }
         }
@@ -72,7 +78,10 @@ impl Meta {
     /// # Errors
     /// Those of the store.
     pub async fn bucket(&self, name: &BucketName) -> Result<Option<BucketRecord>, MetaError> {
-        Ok(self.read(&keys::bucket(name)).await?.map(|stored: Stored<BucketRecord>| stored.record))
+        Ok(self
+            .read(&keys::bucket(name))
+            .await?
+            .map(|stored: Stored<BucketRecord>| stored.record))
     }
 
     /// Deletes a bucket that holds no objects, versions or delete markers. Uploads in progress are aborted by the
@@ -84,13 +93,16 @@ impl Meta {
         let key = keys::bucket(name);
         let mut attempts = Attempts::default();
         loop {
-            let found: Stored<BucketRecord> = self.read(&key).await?.ok_or(MetaError::NoSuchBucket)?;
+            let found: Stored<BucketRecord> =
+                self.read(&key).await?.ok_or(MetaError::NoSuchBucket)?;
             // A look before the mark keeps deletions of buckets in use from disturbing their writers.
             if !self.bucket_is_empty(found.record.id).await? {
                 return Err(MetaError::BucketNotEmpty);
             }
             let marked = Stored::of(BucketRecord {
-                state: BucketState::Deleting { attempt: u64::from_be_bytes(random_bytes()) },
+                state: BucketState::Deleting {
+                    attempt: u64::from_be_bytes(random_bytes()),
+                },
                 ..found.record
             });
             let mut batch = Batch::default();
@@ -117,7 +129,9 @@ impl Meta {
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,
-                Committed::Unknown(error) => return self.resolve_unknown(&Evidence(vec![evidence]), error).await,
+                Committed::Unknown(error) => {
+                    return self.resolve_unknown(&Evidence(vec![evidence]), error).await;
+                }
             }
         }
     }
@@ -129,12 +143,23 @@ impl Meta {
     ///
     /// # Panics
     /// For [`Versioning::Never`]: there is no way back to it.
-    pub async fn set_versioning(&self, bucket: &BucketRecord, versioning: Versioning) -> Result<BucketRecord, MetaError> {
-        assert!(versioning != Versioning::Never, "versioning can be suspended, not undone");
+    pub async fn set_versioning(
+        &self,
+        bucket: &BucketRecord,
+        versioning: Versioning,
+    ) -> Result<BucketRecord, MetaError> {
+        assert!(
+            versioning != Versioning::Never,
+            "versioning can be suspended, not undone"
+        );
         let mut attempts = Attempts::default();
         loop {
             let found = self.reread_bucket(bucket).await?;
-            let changed = BucketRecord { versioning, state: BucketState::Live, ..found.record };
+            let changed = BucketRecord {
+                versioning,
+                state: BucketState::Live,
+                ..found.record
+            };
             let mut batch = Batch::default();
             batch.check(keys::bucket(&bucket.name), Some(found.bytes));
             put_bucket(&mut batch, &changed);
@@ -158,20 +183,37 @@ impl Meta {
         limit: usize,
     ) -> Result<BucketPage, MetaError> {
         if limit == 0 {
-            return Ok(BucketPage { buckets: Vec::new(), next: None });
+            return Ok(BucketPage {
+                buckets: Vec::new(),
+                next: None,
+            });
         }
         let range = keys::owned_buckets(owner, prefix);
-        let start = after.map_or_else(|| range.clone(), |after| keys::successor(&keys::owned_bucket(owner, after)));
+        let start = after.map_or_else(
+            || range.clone(),
+            |after| keys::successor(&keys::owned_bucket(owner, after)),
+        );
         let page = self.records(&range, start, limit).await?;
-        let buckets: Vec<BucketRecord> =
-            page.records.iter().map(|(_, value)| crate::codec::decode(value)).collect::<Result<_, _>>()?;
-        let next = buckets.last().filter(|_| page.is_truncated).map(|last| last.name.clone());
+        let buckets: Vec<BucketRecord> = page
+            .records
+            .iter()
+            .map(|(_, value)| crate::codec::decode(value))
+            .collect::<Result<_, _>>()?;
+        let next = buckets
+            .last()
+            .filter(|_| page.is_truncated)
+            .map(|last| last.name.clone());
         Ok(BucketPage { buckets, next })
     }
 
     async fn bucket_is_empty(&self, bucket: BucketId) -> Result<bool, MetaError> {
         for prefix in [keys::objects(bucket, ""), keys::versions_of_bucket(bucket)] {
-            if !self.records(&prefix, prefix.clone(), 1).await?.records.is_empty() {
+            if !self
+                .records(&prefix, prefix.clone(), 1)
+                .await?
+                .records
+                .is_empty()
+            {
                 return Ok(false);
             }
         }
@@ -186,9 +228,14 @@ impl Meta {
     }
 
     /// The bucket as it is now, if it is still the same bucket.
-    pub(crate) async fn reread_bucket(&self, bucket: &BucketRecord) -> Result<Stored<BucketRecord>, MetaError> {
+    pub(crate) async fn reread_bucket(
+        &self,
+        bucket: &BucketRecord,
+    ) -> Result<Stored<BucketRecord>, MetaError> {
         let found: Option<Stored<BucketRecord>> = self.read(&keys::bucket(&bucket.name)).await?;
-        found.filter(|found| found.record.id == bucket.id).ok_or(MetaError::NoSuchBucket)
+        found
+            .filter(|found| found.record.id == bucket.id)
+            .ok_or(MetaError::NoSuchBucket)
     }
 }
 
@@ -201,8 +248,17 @@ fn put_bucket(batch: &mut Batch, record: &BucketRecord) {
 
 /// Makes a commit depend on the bucket as it was read, and keeps it from being deleted by an attempt under way.
 pub(crate) fn check_bucket(batch: &mut Batch, bucket: &Stored<BucketRecord>) {
-    batch.check(keys::bucket(&bucket.record.name), Some(bucket.bytes.clone()));
+    batch.check(
+        keys::bucket(&bucket.record.name),
+        Some(bucket.bytes.clone()),
+    );
     if bucket.record.state != BucketState::Live {
-        put_bucket(batch, &BucketRecord { state: BucketState::Live, ..bucket.record.clone() });
+        put_bucket(
+            batch,
+            &BucketRecord {
+                state: BucketState::Live,
+                ..bucket.record.clone()
+            },
+        );
     }
 }

@@ -18,7 +18,10 @@ impl Meta {
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
     pub async fn cluster(&self) -> Result<Option<ClusterRecord>, MetaError> {
-        Ok(self.read(&keys::cluster()).await?.map(|stored: Stored<ClusterRecord>| stored.record))
+        Ok(self
+            .read(&keys::cluster())
+            .await?
+            .map(|stored: Stored<ClusterRecord>| stored.record))
     }
 
     /// Initializes the cluster, unless it is already: returns the record that holds.
@@ -32,7 +35,9 @@ impl Meta {
                 return Ok(existing);
             }
             let mut batch = Batch::default();
-            batch.check(keys::cluster(), None).put(keys::cluster(), encode(record));
+            batch
+                .check(keys::cluster(), None)
+                .put(keys::cluster(), encode(record));
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(record.clone()),
                 Committed::Conflict => attempts.after_conflict().await?,
@@ -66,7 +71,10 @@ impl Meta {
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
     pub async fn disk(&self, id: DiskId) -> Result<Option<DiskRecord>, MetaError> {
-        Ok(self.read(&keys::disk(id)).await?.map(|stored: Stored<DiskRecord>| stored.record))
+        Ok(self
+            .read(&keys::disk(id))
+            .await?
+            .map(|stored: Stored<DiskRecord>| stored.record))
     }
 
     /// All disks, by id.
@@ -76,7 +84,10 @@ impl Meta {
     pub async fn disks(&self) -> Result<Vec<DiskRecord>, MetaError> {
         let table = keys::all_disks();
         let page = self.records(&table, table.clone(), DISKS_MAX).await?;
-        page.records.iter().map(|(_, value)| decode(value)).collect()
+        page.records
+            .iter()
+            .map(|(_, value)| decode(value))
+            .collect()
     }
 
     /// Forgets a disk.

@@ -19,7 +19,10 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
 }
 
 /// The bytes of `record`.
-#[expect(clippy::expect_used, reason = "postcard into a growing buffer fails only for maps of unknown length, which no record has")]
+#[expect(
+    clippy::expect_used,
+    reason = "postcard into a growing buffer fails only for maps of unknown length, which no record has"
+)]
 pub(crate) fn encode<R: Record>(record: &R) -> Bytes {
     let bytes = postcard::to_extend(record, vec![R::FORMAT_VERSION]).expect("records serialize");
     Bytes::from(bytes)
@@ -27,8 +30,13 @@ pub(crate) fn encode<R: Record>(record: &R) -> Bytes {
 
 /// The record in `bytes`, which must be nothing but the record.
 pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R, MetaError> {
-    let damaged = |detail: String| MetaError::Corrupt { record: R::NAME, detail };
-    let (version, body) = bytes.split_first().ok_or_else(|| damaged("it is empty".to_owned()))?;
+    let damaged = |detail: String| MetaError::Corrupt {
+        record: R::NAME,
+        detail,
+    };
+    let (version, body) = bytes
+        .split_first()
+        .ok_or_else(|| damaged("it is empty".to_owned()))?;
     if *version != R::FORMAT_VERSION {
         return Err(damaged(format!(
             "its format version is {version}, this build reads {}; was it written by a newer Cairn?",
@@ -52,10 +60,16 @@ pub(crate) struct Stored<R> {
 impl<R: Record> Stored<R> {
     /// The record as it would be read if it were written now.
     pub(crate) fn of(record: R) -> Self {
-        Self { bytes: encode(&record), record }
+        Self {
+            bytes: encode(&record),
+            record,
+        }
     }
 
     pub(crate) fn decode(bytes: Bytes) -> Result<Self, MetaError> {
-        Ok(Self { record: decode(&bytes)?, bytes })
+        Ok(Self {
+            record: decode(&bytes)?,
+            bytes,
+        })
     }
 }

@@ -8,7 +8,9 @@ use crate::ids::{DataId, WriteId};
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
-use crate::records::{CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, RepairRecord};
+use crate::records::{
+    CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, RepairRecord,
+};
 use crate::retry::Attempts;
 
 /// Most records of one datum: 5 GiB parts of 4 MiB chunks need 3; chunks of 64 KiB would need 160.
@@ -30,16 +32,24 @@ impl Meta {
     /// Those of the store; [`MetaError::Corrupt`].
     pub async fn data(&self, id: DataId) -> Result<Option<DataRecord>, MetaError> {
         // Nearly all data are one record: a get is cheaper than a scan, and their record says when it is not all.
-        let Some(head) = self.data_head(id).await? else { return Ok(None) };
+        let Some(head) = self.data_head(id).await? else {
+            return Ok(None);
+        };
         let chunk_count = usize_from(head.chunk_count);
         if head.chunks.len() == chunk_count {
             return data_record(head, Vec::new()).map(Some);
         }
         let prefix = keys::data(id);
-        let page = self.records(&prefix, prefix.clone(), DATA_RECORDS_MAX).await?;
+        let page = self
+            .records(&prefix, prefix.clone(), DATA_RECORDS_MAX)
+            .await?;
         let mut values = page.records.iter().map(|(_, value)| value);
-        let Some(head) = values.next() else { return Ok(None) };
-        let runs = values.map(|value| decode(value)).collect::<Result<Vec<DataChunks>, _>>()?;
+        let Some(head) = values.next() else {
+            return Ok(None);
+        };
+        let runs = values
+            .map(|value| decode(value))
+            .collect::<Result<Vec<DataChunks>, _>>()?;
         data_record(decode(head)?, runs).map(Some)
     }
 
@@ -47,12 +57,19 @@ impl Meta {
     ///
     /// # Errors
     /// [`MetaError::NoSuchData`] if there is no such datum (any more).
-    pub async fn data_chunks(&self, id: DataId, from_chunk: u32, count: usize) -> Result<Vec<ChunkRecord>, MetaError> {
+    pub async fn data_chunks(
+        &self,
+        id: DataId,
+        from_chunk: u32,
+        count: usize,
+    ) -> Result<Vec<ChunkRecord>, MetaError> {
         let mut run = usize_from(from_chunk) / CHUNKS_PER_RECORD;
         let mut skip = usize_from(from_chunk) % CHUNKS_PER_RECORD;
         let mut chunks = Vec::new();
         while chunks.len() < count {
-            let Some(stored) = self.data_run(id, run).await? else { break };
+            let Some(stored) = self.data_run(id, run).await? else {
+                break;
+            };
             let found = stored.chunks()?;
             let is_last = found.len() < CHUNKS_PER_RECORD;
             chunks.extend(found.into_iter().skip(skip).take(count - chunks.len()));
@@ -84,20 +101,39 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn list_data(&self, after: Option<DataId>, limit: usize) -> Result<DataPage, MetaError> {
+    pub async fn list_data(
+        &self,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Result<DataPage, MetaError> {
         let table = keys::all_data();
         // Behind all records of `after`, continuations included.
-        let start = after.map_or_else(|| Some(table.clone()), |after| keys::end_of_prefix(&keys::data(after)));
-        let Some(start) = start else { return Ok(DataPage { data: Vec::new(), next: None }) };
+        let start = after.map_or_else(
+            || Some(table.clone()),
+            |after| keys::end_of_prefix(&keys::data(after)),
+        );
+        let Some(start) = start else {
+            return Ok(DataPage {
+                data: Vec::new(),
+                next: None,
+            });
+        };
         let page = self.records(&table, start, limit.max(1)).await?;
         let mut data = Vec::new();
         let mut last = None;
-        for id in page.records.iter().filter_map(|(key, _)| keys::data_id(key)) {
+        for id in page
+            .records
+            .iter()
+            .filter_map(|(key, _)| keys::data_id(key))
+        {
             last = Some(id);
             // Read again, whole: a datum may have continuations behind the end of this page.
             data.extend(self.data(id).await?.map(|record| (id, record)));
         }
-        Ok(DataPage { data, next: last.filter(|_| page.is_truncated) })
+        Ok(DataPage {
+            data,
+            next: last.filter(|_| page.is_truncated),
+        })
     }
 
     /// Replaces the placement of one chunk after a repair.
@@ -118,7 +154,9 @@ impl Meta {
         loop {
             let stored = self.data_run(id, run).await?.ok_or(MetaError::NoSuchData)?;
             let mut chunks = stored.chunks()?;
-            let Some(chunk) = chunks.get_mut(index) else { return Err(MetaError::NoSuchData) };
+            let Some(chunk) = chunks.get_mut(index) else {
+                return Err(MetaError::NoSuchData);
+            };
             if *chunk == new {
                 // Done already: by us, in a commit whose outcome we did not learn.
                 return Ok(());
@@ -139,7 +177,10 @@ impl Meta {
     }
 
     async fn data_head(&self, id: DataId) -> Result<Option<DataHead>, MetaError> {
-        Ok(self.read(&keys::data(id)).await?.map(|stored: Stored<DataHead>| stored.record))
+        Ok(self
+            .read(&keys::data(id))
+            .await?
+            .map(|stored: Stored<DataHead>| stored.record))
     }
 
     async fn data_run(&self, id: DataId, run: usize) -> Result<Option<StoredRun>, MetaError> {
@@ -182,7 +223,10 @@ impl StoredRun {
     fn with_chunks(&self, chunks: &[ChunkRecord]) -> Bytes {
         let packed = DataChunks::pack(chunks);
         match &self.record {
-            RunRecord::Head(head) => encode(&DataHead { chunks: packed, ..head.record.clone() }),
+            RunRecord::Head(head) => encode(&DataHead {
+                chunks: packed,
+                ..head.record.clone()
+            }),
             RunRecord::Continuation(_) => encode(&packed),
         }
     }
@@ -195,9 +239,17 @@ fn data_record(head: DataHead, runs: Vec<DataChunks>) -> Result<DataRecord, Meta
     }
     if chunks.len() != usize_from(head.chunk_count) {
         let detail = format!("it has {} chunks of {}", chunks.len(), head.chunk_count);
-        return Err(MetaError::Corrupt { record: "data record", detail });
+        return Err(MetaError::Corrupt {
+            record: "data record",
+            detail,
+        });
     }
-    Ok(DataRecord { size_bytes: head.size_bytes, owner: head.owner, created_at_ms: head.created_at_ms, chunks })
+    Ok(DataRecord {
+        size_bytes: head.size_bytes,
+        owner: head.owner,
+        created_at_ms: head.created_at_ms,
+        chunks,
+    })
 }
 
 /// Writes all records of a datum, and enqueues the repair of chunks that lack shards.
@@ -214,8 +266,14 @@ pub(crate) fn put_data(batch: &mut Batch, id: DataId, record: &DataRecord, now_m
     for (run, chunks) in (1..).zip(runs) {
         batch.put(keys::data_run(id, run), encode(&DataChunks::pack(chunks)));
     }
-    for (chunk_index, _) in (0..).zip(&record.chunks).filter(|(_, chunk)| chunk.is_reduced()) {
-        let repair = RepairRecord { enqueued_at_ms: now_ms, ticket: WriteId::random() };
+    for (chunk_index, _) in (0..)
+        .zip(&record.chunks)
+        .filter(|(_, chunk)| chunk.is_reduced())
+    {
+        let repair = RepairRecord {
+            enqueued_at_ms: now_ms,
+            ticket: WriteId::random(),
+        };
         batch.put(keys::repair(id, chunk_index), encode(&repair));
     }
 }

@@ -59,7 +59,9 @@ pub enum MetaError {
         max: usize,
     },
     /// Secrets cannot be decrypted: the master key is not the one they were encrypted under.
-    #[error("the master key does not fit the stored secrets; start with the master key this cluster was created with")]
+    #[error(
+        "the master key does not fit the stored secrets; start with the master key this cluster was created with"
+    )]
     WrongMasterKey,
     /// Concurrent changes of the same records won every time; nothing was written. Answer 503, or try later.
     #[error("concurrent changes of the same records did not cease")]

@@ -51,12 +51,15 @@ impl Meta {
         let mut attempts = Attempts::default();
         loop {
             if let Some(check) = self.read::<KeyCheck>(&key).await? {
-                self.master_key.open(check.record.nonce, &check.record.sealed, &key)?;
+                self.master_key
+                    .open(check.record.nonce, &check.record.sealed, &key)?;
                 return Ok(());
             }
             let (nonce, sealed) = self.master_key.seal(KEY_CHECK_TEXT, &key);
             let mut batch = Batch::default();
-            batch.check(key.clone(), None).put(key.clone(), encode(&KeyCheck { nonce, sealed }));
+            batch
+                .check(key.clone(), None)
+                .put(key.clone(), encode(&KeyCheck { nonce, sealed }));
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,
@@ -98,15 +101,22 @@ impl Meta {
             }
             let mut batch = Batch::default();
             let (value, name) = (encode(&record), encode(&record.name));
-            batch.check(user_key.clone(), None).put(user_key.clone(), value.clone());
-            for index in email_key.iter().cloned().chain([keys::canonical_id(record.canonical_id)]) {
+            batch
+                .check(user_key.clone(), None)
+                .put(user_key.clone(), value.clone());
+            for index in email_key
+                .iter()
+                .cloned()
+                .chain([keys::canonical_id(record.canonical_id)])
+            {
                 batch.check(index.clone(), None).put(index, name.clone());
             }
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(record),
                 Committed::Conflict => attempts.after_conflict().await?,
                 Committed::Unknown(error) => {
-                    self.resolve_unknown(&Evidence(vec![(user_key, Some(value))]), error).await?;
+                    self.resolve_unknown(&Evidence(vec![(user_key, Some(value))]), error)
+                        .await?;
                     return Ok(record);
                 }
             }
@@ -125,7 +135,10 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn user_by_canonical_id(&self, id: CanonicalId) -> Result<Option<UserRecord>, MetaError> {
+    pub async fn user_by_canonical_id(
+        &self,
+        id: CanonicalId,
+    ) -> Result<Option<UserRecord>, MetaError> {
         self.user_by_index(&keys::canonical_id(id)).await
     }
 
@@ -141,12 +154,26 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn list_users(&self, after: Option<&UserName>, limit: usize) -> Result<UserPage, MetaError> {
+    pub async fn list_users(
+        &self,
+        after: Option<&UserName>,
+        limit: usize,
+    ) -> Result<UserPage, MetaError> {
         let table = keys::all_users();
-        let start = after.map_or_else(|| table.clone(), |after| keys::successor(&keys::user(after)));
+        let start = after.map_or_else(
+            || table.clone(),
+            |after| keys::successor(&keys::user(after)),
+        );
         let page = self.records(&table, start, limit.max(1)).await?;
-        let users: Vec<UserRecord> = page.records.iter().map(|(_, value)| decode(value)).collect::<Result<_, _>>()?;
-        let next = users.last().filter(|_| page.is_truncated).map(|last| last.name.clone());
+        let users: Vec<UserRecord> = page
+            .records
+            .iter()
+            .map(|(_, value)| decode(value))
+            .collect::<Result<_, _>>()?;
+        let next = users
+            .last()
+            .filter(|_| page.is_truncated)
+            .map(|last| last.name.clone());
         Ok(UserPage { users, next })
     }
 
@@ -159,11 +186,18 @@ impl Meta {
         let mut attempts = Attempts::default();
         loop {
             let user = self.stored_user(name).await?.ok_or(MetaError::NoSuchUser)?;
-            if !self.list_buckets(user.record.canonical_id, "", None, 1).await?.buckets.is_empty() {
+            if !self
+                .list_buckets(user.record.canonical_id, "", None, 1)
+                .await?
+                .buckets
+                .is_empty()
+            {
                 return Err(MetaError::UserOwnsBuckets);
             }
             let mut batch = Batch::default();
-            batch.check(keys::user(name), Some(user.bytes)).delete(keys::user(name));
+            batch
+                .check(keys::user(name), Some(user.bytes))
+                .delete(keys::user(name));
             batch.delete(keys::canonical_id(user.record.canonical_id));
             if let Some(email) = &user.record.email {
                 batch.delete(keys::email(email));
@@ -189,14 +223,19 @@ impl Meta {
         import: Option<(AccessKey, SecretKey)>,
         now_ms: u64,
     ) -> Result<KeyRecord, MetaError> {
-        let (access_key, secret) = import.unwrap_or_else(|| (AccessKey::generate(), SecretKey::generate()));
+        let (access_key, secret) =
+            import.unwrap_or_else(|| (AccessKey::generate(), SecretKey::generate()));
         let key = keys::access_key(&access_key);
-        let (nonce, sealed_secret) = self.master_key.seal(secret.expose().as_bytes(), access_key.as_str().as_bytes());
+        let (nonce, sealed_secret) = self
+            .master_key
+            .seal(secret.expose().as_bytes(), access_key.as_str().as_bytes());
         let mut attempts = Attempts::default();
         loop {
             let mut owner = self.stored_user(user).await?.ok_or(MetaError::NoSuchUser)?;
             if owner.record.access_keys.len() >= ACCESS_KEYS_PER_USER_MAX {
-                return Err(MetaError::TooManyAccessKeys { max: ACCESS_KEYS_PER_USER_MAX });
+                return Err(MetaError::TooManyAccessKeys {
+                    max: ACCESS_KEYS_PER_USER_MAX,
+                });
             }
             if self.kv.get(&key).await?.is_some() {
                 return Err(MetaError::AccessKeyExists);
@@ -212,15 +251,25 @@ impl Meta {
             };
             let value = encode(&sealed);
             let mut batch = Batch::default();
-            batch.check(keys::user(user), Some(owner.bytes)).put(keys::user(user), encode(&owner.record));
-            batch.check(key.clone(), None).put(key.clone(), value.clone());
-            let created =
-                KeyRecord { access_key: access_key.clone(), secret: secret.clone(), user: canonical_id, user_name: user.clone(), created_at_ms: now_ms };
+            batch
+                .check(keys::user(user), Some(owner.bytes))
+                .put(keys::user(user), encode(&owner.record));
+            batch
+                .check(key.clone(), None)
+                .put(key.clone(), value.clone());
+            let created = KeyRecord {
+                access_key: access_key.clone(),
+                secret: secret.clone(),
+                user: canonical_id,
+                user_name: user.clone(),
+                created_at_ms: now_ms,
+            };
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(created),
                 Committed::Conflict => attempts.after_conflict().await?,
                 Committed::Unknown(error) => {
-                    self.resolve_unknown(&Evidence(vec![(key, Some(value))]), error).await?;
+                    self.resolve_unknown(&Evidence(vec![(key, Some(value))]), error)
+                        .await?;
                     return Ok(created);
                 }
             }
@@ -232,15 +281,36 @@ impl Meta {
     /// # Errors
     /// [`MetaError::WrongMasterKey`]; those of the store.
     pub async fn key(&self, access_key: &AccessKey) -> Result<Option<KeyRecord>, MetaError> {
-        let Some(stored) = self.read::<SealedKey>(&keys::access_key(access_key)).await? else { return Ok(None) };
-        let SealedKey { user, user_name, created_at_ms, nonce, sealed_secret } = stored.record;
-        let secret = self.master_key.open(nonce, &sealed_secret, access_key.as_str().as_bytes())?;
-        let secret = std::str::from_utf8(&secret).ok().and_then(|secret| SecretKey::parse(secret).ok());
+        let Some(stored) = self
+            .read::<SealedKey>(&keys::access_key(access_key))
+            .await?
+        else {
+            return Ok(None);
+        };
+        let SealedKey {
+            user,
+            user_name,
+            created_at_ms,
+            nonce,
+            sealed_secret,
+        } = stored.record;
+        let secret = self
+            .master_key
+            .open(nonce, &sealed_secret, access_key.as_str().as_bytes())?;
+        let secret = std::str::from_utf8(&secret)
+            .ok()
+            .and_then(|secret| SecretKey::parse(secret).ok());
         let secret = secret.ok_or_else(|| MetaError::Corrupt {
             record: "access key record",
             detail: "its secret is not one".to_owned(),
         })?;
-        Ok(Some(KeyRecord { access_key: access_key.clone(), secret, user, user_name, created_at_ms }))
+        Ok(Some(KeyRecord {
+            access_key: access_key.clone(),
+            secret,
+            user,
+            user_name,
+            created_at_ms,
+        }))
     }
 
     /// A user's access keys, oldest first.
@@ -248,7 +318,12 @@ impl Meta {
     /// # Errors
     /// [`MetaError::NoSuchUser`].
     pub async fn list_keys(&self, user: &UserName) -> Result<Vec<AccessKey>, MetaError> {
-        Ok(self.stored_user(user).await?.ok_or(MetaError::NoSuchUser)?.record.access_keys)
+        Ok(self
+            .stored_user(user)
+            .await?
+            .ok_or(MetaError::NoSuchUser)?
+            .record
+            .access_keys)
     }
 
     /// Deletes an access key, whosever it is.
@@ -259,13 +334,23 @@ impl Meta {
         let key = keys::access_key(access_key);
         let mut attempts = Attempts::default();
         loop {
-            let stored = self.read::<SealedKey>(&key).await?.ok_or(MetaError::NoSuchAccessKey)?;
+            let stored = self
+                .read::<SealedKey>(&key)
+                .await?
+                .ok_or(MetaError::NoSuchAccessKey)?;
             let mut batch = Batch::default();
-            batch.check(key.clone(), Some(stored.bytes)).delete(key.clone());
+            batch
+                .check(key.clone(), Some(stored.bytes))
+                .delete(key.clone());
             if let Some(mut owner) = self.stored_user(&stored.record.user_name).await? {
-                owner.record.access_keys.retain(|listed| listed != access_key);
+                owner
+                    .record
+                    .access_keys
+                    .retain(|listed| listed != access_key);
                 let user_key = keys::user(&owner.record.name);
-                batch.check(user_key.clone(), Some(owner.bytes)).put(user_key, encode(&owner.record));
+                batch
+                    .check(user_key.clone(), Some(owner.bytes))
+                    .put(user_key, encode(&owner.record));
             }
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::error::MetaError;
 use crate::ids::{
-    AccessKey, BucketId, BucketName, CanonicalId, DataId, DiskId, Email, ManifestId, ObjectKey, PartNumber, UploadId, UserName,
+    AccessKey, BucketId, BucketName, CanonicalId, DataId, DiskId, Email, ManifestId, ObjectKey,
+    PartNumber, UploadId, UserName,
 };
 
 /// One byte per table.
@@ -90,7 +91,10 @@ fn unescape(bytes: &[u8]) -> Option<(String, &[u8])> {
 }
 
 fn damaged(what: &'static str) -> MetaError {
-    MetaError::Corrupt { record: what, detail: "its key does not have the right form".to_owned() }
+    MetaError::Corrupt {
+        record: what,
+        detail: "its key does not have the right form".to_owned(),
+    }
 }
 
 pub(crate) fn bucket(name: &BucketName) -> Bytes {
@@ -127,11 +131,22 @@ pub(crate) fn head(bucket: BucketId, object: &ObjectKey) -> Bytes {
 
 /// Where the noncurrent versions of one key are, newest first.
 pub(crate) fn versions(bucket: BucketId, object: &ObjectKey) -> Bytes {
-    key(table::VERSION, &[&bucket.0, &escape(object.as_bytes()), &[0, 0]])
+    key(
+        table::VERSION,
+        &[&bucket.0, &escape(object.as_bytes()), &[0, 0]],
+    )
 }
 
 pub(crate) fn version(bucket: BucketId, object: &ObjectKey, sequence: u64) -> Bytes {
-    key(table::VERSION, &[&bucket.0, &escape(object.as_bytes()), &[0, 0], &(!sequence).to_be_bytes()])
+    key(
+        table::VERSION,
+        &[
+            &bucket.0,
+            &escape(object.as_bytes()),
+            &[0, 0],
+            &(!sequence).to_be_bytes(),
+        ],
+    )
 }
 
 /// Where all noncurrent versions and delete markers of a bucket are.
@@ -145,7 +160,11 @@ pub(crate) fn data(id: DataId) -> Bytes {
 
 /// The record of the chunks from `run * CHUNKS_PER_RECORD` on; run 0 is in the first record.
 pub(crate) fn data_run(id: DataId, run: u32) -> Bytes {
-    if run == 0 { data(id) } else { key(table::DATA, &[&id.0, &run.to_be_bytes()]) }
+    if run == 0 {
+        data(id)
+    } else {
+        key(table::DATA, &[&id.0, &run.to_be_bytes()])
+    }
 }
 
 /// The table of data.
@@ -155,7 +174,10 @@ pub(crate) fn all_data() -> Bytes {
 
 /// The datum of a first record's key; `None` for the key of a continuation.
 pub(crate) fn data_id(kv_key: &[u8]) -> Option<DataId> {
-    kv_key.get(1..).and_then(|id| id.try_into().ok()).map(DataId)
+    kv_key
+        .get(1..)
+        .and_then(|id| id.try_into().ok())
+        .map(DataId)
 }
 
 /// Where the records of one manifest are.
@@ -168,7 +190,10 @@ pub(crate) fn manifest_run(id: ManifestId, run: u16) -> Bytes {
 }
 
 pub(crate) fn upload(bucket: BucketId, object: &ObjectKey, id: UploadId) -> Bytes {
-    key(table::UPLOAD, &[&bucket.0, &escape(object.as_bytes()), &[0, 0], &id.0])
+    key(
+        table::UPLOAD,
+        &[&bucket.0, &escape(object.as_bytes()), &[0, 0], &id.0],
+    )
 }
 
 /// Where the uploads for keys that begin with `prefix` are.
@@ -178,7 +203,10 @@ pub(crate) fn uploads(bucket: BucketId, prefix: &str) -> Bytes {
 
 /// Where the uploads for exactly this key are.
 pub(crate) fn uploads_of_key(bucket: BucketId, object: &str) -> Bytes {
-    key(table::UPLOAD, &[&bucket.0, &escape(object.as_bytes()), &[0, 0]])
+    key(
+        table::UPLOAD,
+        &[&bucket.0, &escape(object.as_bytes()), &[0, 0]],
+    )
 }
 
 /// The table of uploads.
@@ -191,7 +219,11 @@ pub(crate) fn parse_upload(kv_key: &[u8]) -> Result<(BucketId, ObjectKey, Upload
     let parse = || {
         let (bucket, rest) = kv_key.get(1..)?.split_first_chunk::<8>()?;
         let (object, id) = unescape(rest)?;
-        Some((BucketId(*bucket), ObjectKey::parse(object).ok()?, UploadId(id.try_into().ok()?)))
+        Some((
+            BucketId(*bucket),
+            ObjectKey::parse(object).ok()?,
+            UploadId(id.try_into().ok()?),
+        ))
     };
     parse().ok_or_else(|| damaged("upload record"))
 }

@@ -54,8 +54,20 @@ enum Action {
 
 impl Lease {
     /// The lease `name`, for a process that calls itself `holder` (unique among processes, and other for each start).
-    pub fn new(meta: Meta, name: impl Into<String>, holder: impl Into<String>, duration: Duration) -> Self {
-        Self { meta, name: name.into(), holder: holder.into(), duration, seen: None, held_until: None }
+    pub fn new(
+        meta: Meta,
+        name: impl Into<String>,
+        holder: impl Into<String>,
+        duration: Duration,
+    ) -> Self {
+        Self {
+            meta,
+            name: name.into(),
+            holder: holder.into(),
+            duration,
+            seen: None,
+            held_until: None,
+        }
     }
 
     /// Takes, renews, takes over or waits. `now` is the reading of a monotonic clock of this process before the call.
@@ -67,13 +79,20 @@ impl Lease {
         let stored: Option<Stored<LeaseRecord>> = self.meta.read(&key).await?;
         let found = stored.as_ref().map(|stored| &stored.record);
         self.observe(found, now);
-        let Action::Write { renewals } = decide(found, &self.holder, self.seen_for(now), self.duration) else {
+        let Action::Write { renewals } =
+            decide(found, &self.holder, self.seen_for(now), self.duration)
+        else {
             self.held_until = None;
             return Ok(LeaseState::Elsewhere);
         };
-        let record = LeaseRecord { holder: self.holder.clone(), renewals };
+        let record = LeaseRecord {
+            holder: self.holder.clone(),
+            renewals,
+        };
         let mut batch = Batch::default();
-        batch.check(key.clone(), stored.map(|stored| stored.bytes)).put(key, encode(&record));
+        batch
+            .check(key.clone(), stored.map(|stored| stored.bytes))
+            .put(key, encode(&record));
         match self.meta.try_commit(batch).await? {
             Committed::Applied => {
                 let until = now + self.duration * HELD_PERCENT / 100;
@@ -102,7 +121,9 @@ impl Lease {
         if self.held_until.take().is_none() {
             return Ok(());
         }
-        let Some((record, _)) = self.seen.take() else { return Ok(()) };
+        let Some((record, _)) = self.seen.take() else {
+            return Ok(());
+        };
         let key = keys::lease(&self.name);
         let mut batch = Batch::default();
         batch.check(key.clone(), Some(encode(&record))).delete(key);
@@ -116,16 +137,23 @@ impl Lease {
     }
 
     fn seen_for(&self, now: Duration) -> Duration {
-        self.seen.as_ref().map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
+        self.seen
+            .as_ref()
+            .map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
     }
 }
 
-fn decide(found: Option<&LeaseRecord>, holder: &str, unchanged_for: Duration, duration: Duration) -> Action {
+fn decide(
+    found: Option<&LeaseRecord>,
+    holder: &str,
+    unchanged_for: Duration,
+    duration: Duration,
+) -> Action {
     match found {
         None => Action::Write { renewals: 0 },
-        Some(record) if record.holder == holder || unchanged_for >= duration => {
-            Action::Write { renewals: record.renewals.wrapping_add(1) }
-        }
+        Some(record) if record.holder == holder || unchanged_for >= duration => Action::Write {
+            renewals: record.renewals.wrapping_add(1),
+        },
         Some(_) => Action::Wait,
     }
 }

@@ -38,18 +38,38 @@ impl MasterKey {
     }
 
     /// `secret` under this key and a new nonce, bound to `associated`.
-    #[expect(clippy::expect_used, reason = "sealing fails only for messages of more than 256 GiB")]
+    #[expect(
+        clippy::expect_used,
+        reason = "sealing fails only for messages of more than 256 GiB"
+    )]
     pub(crate) fn seal(&self, secret: &[u8], associated: &[u8]) -> ([u8; 24], Vec<u8>) {
         let nonce = random_bytes::<24>();
-        let payload = Payload { msg: secret, aad: associated };
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).expect("secrets are short");
+        let payload = Payload {
+            msg: secret,
+            aad: associated,
+        };
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("secrets are short");
         (nonce, sealed)
     }
 
     /// The secret in `sealed`.
-    pub(crate) fn open(&self, nonce: [u8; 24], sealed: &[u8], associated: &[u8]) -> Result<Zeroizing<Vec<u8>>, MetaError> {
-        let payload = Payload { msg: sealed, aad: associated };
-        let secret = self.cipher().decrypt(&XNonce::from(nonce), payload).map_err(|_| MetaError::WrongMasterKey)?;
+    pub(crate) fn open(
+        &self,
+        nonce: [u8; 24],
+        sealed: &[u8],
+        associated: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, MetaError> {
+        let payload = Payload {
+            msg: sealed,
+            aad: associated,
+        };
+        let secret = self
+            .cipher()
+            .decrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| MetaError::WrongMasterKey)?;
         Ok(Zeroizing::new(secret))
     }
 }
@@ -68,9 +88,18 @@ mod tests {
     fn what_is_sealed_opens_only_with_the_same_key_and_association() {
         let key = MasterKey::new([1; 32]);
         let (nonce, sealed) = key.seal(b"secret", b"a");
-        assert_eq!(key.open(nonce, &sealed, b"a").unwrap().as_slice(), b"secret");
-        assert!(matches!(key.open(nonce, &sealed, b"b"), Err(MetaError::WrongMasterKey)));
-        assert!(matches!(MasterKey::new([2; 32]).open(nonce, &sealed, b"a"), Err(MetaError::WrongMasterKey)));
+        assert_eq!(
+            key.open(nonce, &sealed, b"a").unwrap().as_slice(),
+            b"secret"
+        );
+        assert!(matches!(
+            key.open(nonce, &sealed, b"b"),
+            Err(MetaError::WrongMasterKey)
+        ));
+        assert!(matches!(
+            MasterKey::new([2; 32]).open(nonce, &sealed, b"a"),
+            Err(MetaError::WrongMasterKey)
+        ));
         assert!(key.open(nonce, b"", b"a").is_err());
         assert_eq!(format!("{key:?}"), "MasterKey(redacted)");
     }

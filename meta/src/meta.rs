@@ -31,13 +31,20 @@ pub struct Meta {
 impl Meta {
     /// The namespace in `kv`, with secrets under `master_key`. Call [`Meta::check_master_key`] once at start.
     pub fn new(kv: Arc<dyn KvStore>, master_key: MasterKey) -> Self {
-        Self { kv, master_key, delete_delay: DELETE_DELAY_DEFAULT }
+        Self {
+            kv,
+            master_key,
+            delete_delay: DELETE_DELAY_DEFAULT,
+        }
     }
 
     /// The same with another delay between the deletion of an object and that of its data.
     #[must_use]
     pub fn with_delete_delay(self, delete_delay: Duration) -> Self {
-        Self { delete_delay, ..self }
+        Self {
+            delete_delay,
+            ..self
+        }
     }
 
     /// When data that are discarded now are due for deletion.
@@ -51,18 +58,36 @@ impl Meta {
     }
 
     /// Records from `start` to `end`, ascending.
-    pub(crate) async fn scan(&self, start: Bytes, end: Option<Bytes>, limit: usize) -> Result<ScanPage, MetaError> {
-        let scan = Scan { start, end, direction: Direction::Ascending, limit, group: None };
+    pub(crate) async fn scan(
+        &self,
+        start: Bytes,
+        end: Option<Bytes>,
+        limit: usize,
+    ) -> Result<ScanPage, MetaError> {
+        let scan = Scan {
+            start,
+            end,
+            direction: Direction::Ascending,
+            limit,
+            group: None,
+        };
         Ok(self.kv.scan(scan).await?)
     }
 
     /// Up to `limit` records whose keys begin with `prefix`, from `start` on, over as many pages as that takes.
-    pub(crate) async fn records(&self, prefix: &Bytes, start: Bytes, limit: usize) -> Result<Records, MetaError> {
+    pub(crate) async fn records(
+        &self,
+        prefix: &Bytes,
+        start: Bytes,
+        limit: usize,
+    ) -> Result<Records, MetaError> {
         let end = keys::end_of_prefix(prefix);
         let mut records = Vec::new();
         let mut start = start.max(prefix.clone());
         loop {
-            let page = self.scan(start.clone(), end.clone(), limit - records.len()).await?;
+            let page = self
+                .scan(start.clone(), end.clone(), limit - records.len())
+                .await?;
             for entry in page.entries {
                 if let ScanEntry::Record { key, value } = entry {
                     start = keys::successor(&key);
@@ -70,7 +95,10 @@ impl Meta {
                 }
             }
             if !page.is_truncated || records.len() >= limit {
-                return Ok(Records { records, is_truncated: page.is_truncated });
+                return Ok(Records {
+                    records,
+                    is_truncated: page.is_truncated,
+                });
             }
         }
     }
@@ -87,10 +115,18 @@ impl Meta {
 
     /// Whether a commit of unknown outcome was applied, as far as its evidence tells. When it is not found, the
     /// commit may still be under way: that stays unknown, and must not be repeated.
-    pub(crate) async fn resolve_unknown(&self, evidence: &Evidence, error: KvError) -> Result<(), MetaError> {
+    pub(crate) async fn resolve_unknown(
+        &self,
+        evidence: &Evidence,
+        error: KvError,
+    ) -> Result<(), MetaError> {
         for (key, expected) in &evidence.0 {
             let found = self.kv.get(key).await?;
-            if found.is_some() && expected.as_ref().is_none_or(|expected| found.as_ref() == Some(expected)) {
+            if found.is_some()
+                && expected
+                    .as_ref()
+                    .is_none_or(|expected| found.as_ref() == Some(expected))
+            {
                 return Ok(());
             }
         }

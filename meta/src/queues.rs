@@ -71,7 +71,10 @@ pub(crate) fn enqueue_deletion(
     due_ms: u64,
     enqueued_by: WriteId,
 ) -> (Bytes, Option<Bytes>) {
-    let (key, value) = (keys::deletion(due_ms, target), encode(&DeletionRecord { enqueued_by }));
+    let (key, value) = (
+        keys::deletion(due_ms, target),
+        encode(&DeletionRecord { enqueued_by }),
+    );
     batch.put(key.clone(), value.clone());
     (key, Some(value))
 }
@@ -81,17 +84,31 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn due_deletions(&self, now_ms: u64, limit: usize) -> Result<Vec<Deletion>, MetaError> {
+    pub async fn due_deletions(
+        &self,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<Deletion>, MetaError> {
         let mut due = Vec::new();
         let mut start = keys::all_deletions();
         let mut steps = 0;
         while due.len() < limit {
-            let page = self.scan(start.clone(), Some(keys::deletions_due_end(now_ms)), limit - due.len()).await?;
+            let page = self
+                .scan(
+                    start.clone(),
+                    Some(keys::deletions_due_end(now_ms)),
+                    limit - due.len(),
+                )
+                .await?;
             for entry in &page.entries {
-                let crate::kv::ScanEntry::Record { key, .. } = entry else { continue };
+                let crate::kv::ScanEntry::Record { key, .. } = entry else {
+                    continue;
+                };
                 start = keys::successor(key);
                 match keys::parse_deletion(key)? {
-                    (due_ms, DeletionTarget::Data(data_id)) => due.push(Deletion { data_id, due_ms }),
+                    (due_ms, DeletionTarget::Data(data_id)) => {
+                        due.push(Deletion { data_id, due_ms })
+                    }
                     (due_ms, target) if steps < STEPS_PER_CALL_MAX => {
                         steps += 1;
                         self.work_off_step(due_ms, target, now_ms).await?;
@@ -113,27 +130,48 @@ impl Meta {
     pub async fn finish_deletions(&self, deletions: &[Deletion]) -> Result<(), MetaError> {
         let mut batch = Batch::default();
         for deletion in deletions {
-            batch.delete(keys::deletion(deletion.due_ms, DeletionTarget::Data(deletion.data_id)));
-            for prefix in [keys::data(deletion.data_id), keys::repairs(deletion.data_id)] {
-                let found = self.records(&prefix, prefix.clone(), RECORDS_PER_DATA_MAX).await?;
+            batch.delete(keys::deletion(
+                deletion.due_ms,
+                DeletionTarget::Data(deletion.data_id),
+            ));
+            for prefix in [
+                keys::data(deletion.data_id),
+                keys::repairs(deletion.data_id),
+            ] {
+                let found = self
+                    .records(&prefix, prefix.clone(), RECORDS_PER_DATA_MAX)
+                    .await?;
                 found.records.into_iter().for_each(|(key, _)| {
                     batch.delete(key);
                 });
             }
         }
-        if batch.writes.is_empty() { Ok(()) } else { Ok(self.kv.commit(batch).await?) }
+        if batch.writes.is_empty() {
+            Ok(())
+        } else {
+            Ok(self.kv.commit(batch).await?)
+        }
     }
 
     /// Puts a deletion off, for a datum with shards on disks that cannot be reached.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn postpone_deletion(&self, deletion: Deletion, due_ms: u64) -> Result<(), MetaError> {
+    pub async fn postpone_deletion(
+        &self,
+        deletion: Deletion,
+        due_ms: u64,
+    ) -> Result<(), MetaError> {
         let target = DeletionTarget::Data(deletion.data_id);
         let old = keys::deletion(deletion.due_ms, target);
-        let Some(value) = self.kv.get(&old).await? else { return Ok(()) };
+        let Some(value) = self.kv.get(&old).await? else {
+            return Ok(());
+        };
         let mut batch = Batch::default();
-        batch.check(old.clone(), Some(value.clone())).delete(old).put(keys::deletion(due_ms, target), value);
+        batch
+            .check(old.clone(), Some(value.clone()))
+            .delete(old)
+            .put(keys::deletion(due_ms, target), value);
         match self.try_commit(batch).await? {
             Committed::Applied | Committed::Conflict => Ok(()),
             Committed::Unknown(error) => Err(error.into()),
@@ -144,7 +182,12 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn enqueue_repair(&self, data_id: DataId, chunk_index: u32, now_ms: u64) -> Result<(), MetaError> {
+    pub async fn enqueue_repair(
+        &self,
+        data_id: DataId,
+        chunk_index: u32,
+        now_ms: u64,
+    ) -> Result<(), MetaError> {
         let key = keys::repair(data_id, chunk_index);
         let data = keys::data(data_id);
         if self.kv.get(&key).await?.is_some() {
@@ -154,8 +197,13 @@ impl Meta {
         let mut attempts = Attempts::default();
         while let Some(value) = self.kv.get(&data).await? {
             let mut batch = Batch::default();
-            let repair = RepairRecord { enqueued_at_ms: now_ms, ticket: WriteId::random() };
-            batch.check(data.clone(), Some(value)).put(key.clone(), encode(&repair));
+            let repair = RepairRecord {
+                enqueued_at_ms: now_ms,
+                ticket: WriteId::random(),
+            };
+            batch
+                .check(data.clone(), Some(value))
+                .put(key.clone(), encode(&repair));
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,
@@ -169,14 +217,29 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn repairs(&self, after: Option<(DataId, u32)>, limit: usize) -> Result<Vec<Repair>, MetaError> {
+    pub async fn repairs(
+        &self,
+        after: Option<(DataId, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Repair>, MetaError> {
         let table = keys::all_repairs();
-        let start = after.map_or_else(|| table.clone(), |(data, chunk)| keys::successor(&keys::repair(data, chunk)));
+        let start = after.map_or_else(
+            || table.clone(),
+            |(data, chunk)| keys::successor(&keys::repair(data, chunk)),
+        );
         let page = self.records(&table, start, limit.max(1)).await?;
         let repair = |(key, value): (Bytes, Bytes)| {
             let (data_id, chunk_index) = keys::parse_repair(&key)?;
-            let RepairRecord { enqueued_at_ms, ticket } = decode(&value)?;
-            Ok(Repair { data_id, chunk_index, enqueued_at_ms, ticket })
+            let RepairRecord {
+                enqueued_at_ms,
+                ticket,
+            } = decode(&value)?;
+            Ok(Repair {
+                data_id,
+                chunk_index,
+                enqueued_at_ms,
+                ticket,
+            })
         };
         page.records.into_iter().map(repair).collect()
     }
@@ -187,9 +250,14 @@ impl Meta {
     /// Those of the store.
     pub async fn finish_repair(&self, repair: &Repair) -> Result<(), MetaError> {
         let key = keys::repair(repair.data_id, repair.chunk_index);
-        let expected = RepairRecord { enqueued_at_ms: repair.enqueued_at_ms, ticket: repair.ticket };
+        let expected = RepairRecord {
+            enqueued_at_ms: repair.enqueued_at_ms,
+            ticket: repair.ticket,
+        };
         let mut batch = Batch::default();
-        batch.check(key.clone(), Some(encode(&expected))).delete(key);
+        batch
+            .check(key.clone(), Some(encode(&expected)))
+            .delete(key);
         match self.try_commit(batch).await? {
             Committed::Applied | Committed::Conflict => Ok(()),
             Committed::Unknown(error) => Err(error.into()),
@@ -202,8 +270,12 @@ impl Meta {
     /// Those of the store.
     pub async fn queue_depths(&self) -> Result<QueueDepths, MetaError> {
         let (deletions, repairs) = (keys::all_deletions(), keys::all_repairs());
-        let deletions = self.records(&deletions, deletions.clone(), DEPTH_COUNT_MAX).await?;
-        let repairs = self.records(&repairs, repairs.clone(), DEPTH_COUNT_MAX).await?;
+        let deletions = self
+            .records(&deletions, deletions.clone(), DEPTH_COUNT_MAX)
+            .await?;
+        let repairs = self
+            .records(&repairs, repairs.clone(), DEPTH_COUNT_MAX)
+            .await?;
         Ok(QueueDepths {
             deletions: deletions.records.len(),
             repairs: repairs.records.len(),
@@ -213,10 +285,21 @@ impl Meta {
 
     /// Turns a bounded piece of a big deletion into deletions of single data, due now: the grace for readers is
     /// over. The entry goes with the last piece. On a conflict somebody else did it.
-    async fn work_off_step(&self, due_ms: u64, target: DeletionTarget, now_ms: u64) -> Result<(), MetaError> {
+    async fn work_off_step(
+        &self,
+        due_ms: u64,
+        target: DeletionTarget,
+        now_ms: u64,
+    ) -> Result<(), MetaError> {
         let entry = keys::deletion(due_ms, target);
-        let Some(stored): Option<Stored<DeletionRecord>> = self.read(&entry).await? else { return Ok(()) };
-        let mut step = Step { batch: Batch::default(), now_ms, enqueued_by: stored.record.enqueued_by };
+        let Some(stored): Option<Stored<DeletionRecord>> = self.read(&entry).await? else {
+            return Ok(());
+        };
+        let mut step = Step {
+            batch: Batch::default(),
+            now_ms,
+            enqueued_by: stored.record.enqueued_by,
+        };
         step.batch.check(entry.clone(), Some(stored.bytes));
         let is_last = match target {
             DeletionTarget::Data(_) => return Ok(()),
@@ -238,7 +321,11 @@ impl Meta {
         let found = self.records(&prefix, prefix.clone(), 1).await?;
         for (key, value) in found.records {
             let manifest: ManifestParts = decode(&value)?;
-            manifest.parts.iter().filter_map(|part| part.data_id).for_each(|data| step.enqueue(DeletionTarget::Data(data)));
+            manifest
+                .parts
+                .iter()
+                .filter_map(|part| part.data_id)
+                .for_each(|data| step.enqueue(DeletionTarget::Data(data)));
             step.batch.check(key.clone(), Some(value)).delete(key);
         }
         Ok(!found.is_truncated)
@@ -246,7 +333,9 @@ impl Meta {
 
     async fn parts_step(&self, id: UploadId, step: &mut Step) -> Result<bool, MetaError> {
         let prefix = keys::parts(id);
-        let found = self.records(&prefix, prefix.clone(), PARTS_PER_STEP).await?;
+        let found = self
+            .records(&prefix, prefix.clone(), PARTS_PER_STEP)
+            .await?;
         for (key, value) in found.records {
             if let Some(data) = decode::<PartRecord>(&value)?.data_id {
                 step.enqueue(DeletionTarget::Data(data));
@@ -258,7 +347,9 @@ impl Meta {
 
     async fn uploads_step(&self, id: BucketId, step: &mut Step) -> Result<bool, MetaError> {
         let prefix = keys::uploads(id, "");
-        let found = self.records(&prefix, prefix.clone(), UPLOADS_PER_STEP).await?;
+        let found = self
+            .records(&prefix, prefix.clone(), UPLOADS_PER_STEP)
+            .await?;
         for (key, value) in found.records {
             let (_, _, upload_id) = keys::parse_upload(&key)?;
             step.enqueue(DeletionTarget::Parts(upload_id));

@@ -28,7 +28,9 @@ impl Attempts {
         if self.conflicts >= ATTEMPTS_MAX {
             return Err(MetaError::Contended);
         }
-        let longest = DELAY_FIRST_US.saturating_mul(1 << self.conflicts.min(16)).min(DELAY_MAX_US);
+        let longest = DELAY_FIRST_US
+            .saturating_mul(1 << self.conflicts.min(16))
+            .min(DELAY_MAX_US);
         tokio::time::sleep(Duration::from_micros(rand::random_range(0..=longest))).await;
         Ok(())
     }

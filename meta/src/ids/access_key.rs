@@ -33,14 +33,19 @@ impl AccessKey {
         let text = text.into();
         let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"_-.".contains(&c);
         if !ACCESS_KEY_LENS.contains(&text.len()) || !text.bytes().all(is_allowed) {
-            return Err(InvalidName("Access keys have 3 to 128 letters, digits, underscores, hyphens and periods"));
+            return Err(InvalidName(
+                "Access keys have 3 to 128 letters, digits, underscores, hyphens and periods",
+            ));
         }
         Ok(Self(text))
     }
 
     /// A new one: 20 upper-case letters and digits.
     pub fn generate() -> Self {
-        Self(random_text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ACCESS_KEY_LEN))
+        Self(random_text(
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+            ACCESS_KEY_LEN,
+        ))
     }
 
     /// The key.
@@ -95,7 +100,9 @@ impl SecretKey {
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidName> {
         let text = Zeroizing::new(text.into());
         if !SECRET_KEY_LENS.contains(&text.len()) || !text.bytes().all(|c| c.is_ascii_graphic()) {
-            return Err(InvalidName("Secret keys have 8 to 128 visible ASCII characters"));
+            return Err(InvalidName(
+                "Secret keys have 8 to 128 visible ASCII characters",
+            ));
         }
         Ok(Self(text))
     }
@@ -122,7 +129,12 @@ impl fmt::Debug for SecretKey {
 fn random_text<const N: usize>(alphabet: &[u8; N], len: usize) -> String {
     const { assert!(N.is_power_of_two() && N <= 256) };
     let random = Zeroizing::new(random_bytes::<64>());
-    random.iter().take(len).filter_map(|byte| alphabet.get(usize::from(*byte) & (N - 1))).map(|c| char::from(*c)).collect()
+    random
+        .iter()
+        .take(len)
+        .filter_map(|byte| alphabet.get(usize::from(*byte) & (N - 1)))
+        .map(|c| char::from(*c))
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,7 +145,12 @@ mod tests {
     fn generated_pairs_look_like_aws_pairs() {
         let access = AccessKey::generate();
         assert_eq!(access.as_str().len(), 20);
-        assert!(access.as_str().bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()));
+        assert!(
+            access
+                .as_str()
+                .bytes()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+        );
         let secret = SecretKey::generate();
         assert_eq!(secret.expose().len(), 40);
         assert!(SecretKey::parse(secret.expose()).is_ok());
@@ -152,6 +169,9 @@ mod tests {
 
     #[test]
     fn debug_hides_the_secret() {
-        assert_eq!(format!("{:?}", SecretKey::parse("topsecret").unwrap()), "SecretKey(redacted)");
+        assert_eq!(
+            format!("{:?}", SecretKey::parse("topsecret").unwrap()),
+            "SecretKey(redacted)"
+        );
     }
 }

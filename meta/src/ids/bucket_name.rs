@@ -44,32 +44,59 @@ impl BucketName {
 fn check(name: &str) -> Result<(), InvalidName> {
     let is_alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !(LEN_MIN..=LEN_MAX).contains(&name.len()) {
-        return Err(InvalidName("Bucket names must be between 3 and 63 characters long"));
+        return Err(InvalidName(
+            "Bucket names must be between 3 and 63 characters long",
+        ));
     }
-    if !name.bytes().all(|c| is_alphanumeric(c) || c == b'.' || c == b'-') {
-        return Err(InvalidName("Bucket names can consist only of lowercase letters, numbers, periods and hyphens"));
+    if !name
+        .bytes()
+        .all(|c| is_alphanumeric(c) || c == b'.' || c == b'-')
+    {
+        return Err(InvalidName(
+            "Bucket names can consist only of lowercase letters, numbers, periods and hyphens",
+        ));
     }
-    if !name.bytes().next().is_some_and(is_alphanumeric) || !name.bytes().next_back().is_some_and(is_alphanumeric) {
-        return Err(InvalidName("Bucket names must begin and end with a letter or number"));
+    if !name.bytes().next().is_some_and(is_alphanumeric)
+        || !name.bytes().next_back().is_some_and(is_alphanumeric)
+    {
+        return Err(InvalidName(
+            "Bucket names must begin and end with a letter or number",
+        ));
     }
     if name.contains("..") {
-        return Err(InvalidName("Bucket names must not contain two adjacent periods"));
+        return Err(InvalidName(
+            "Bucket names must not contain two adjacent periods",
+        ));
     }
     if is_formatted_as_ipv4(name) {
-        return Err(InvalidName("Bucket names must not be formatted as an IP address"));
+        return Err(InvalidName(
+            "Bucket names must not be formatted as an IP address",
+        ));
     }
-    if RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        return Err(InvalidName("Bucket names must not start with a reserved prefix"));
+    if RESERVED_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    {
+        return Err(InvalidName(
+            "Bucket names must not start with a reserved prefix",
+        ));
     }
-    if RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-        return Err(InvalidName("Bucket names must not end with a reserved suffix"));
+    if RESERVED_SUFFIXES
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+    {
+        return Err(InvalidName(
+            "Bucket names must not end with a reserved suffix",
+        ));
     }
     Ok(())
 }
 
 /// Four groups of digits: S3 refuses the form, whatever the numbers are.
 fn is_formatted_as_ipv4(name: &str) -> bool {
-    let is_number = |label: &str| !label.is_empty() && label.len() <= 3 && label.bytes().all(|c| c.is_ascii_digit());
+    let is_number = |label: &str| {
+        !label.is_empty() && label.len() <= 3 && label.bytes().all(|c| c.is_ascii_digit())
+    };
     name.split('.').count() == 4 && name.split('.').all(is_number)
 }
 
@@ -119,7 +146,15 @@ mod tests {
 
     #[test]
     fn names_that_s3_takes() {
-        for name in ["abc", "my.bucket-1", "1.2.3", "192.168.5.4.5", "a".repeat(63).as_str(), "my-.bucket", "1111.2.3.4"] {
+        for name in [
+            "abc",
+            "my.bucket-1",
+            "1.2.3",
+            "192.168.5.4.5",
+            "a".repeat(63).as_str(),
+            "my-.bucket",
+            "1111.2.3.4",
+        ] {
             assert!(BucketName::parse(name).is_ok(), "{name}");
         }
     }
@@ -127,8 +162,28 @@ mod tests {
     #[test]
     fn names_that_s3_refuses() {
         let refused = [
-            "", "ab", "Abc", "a_c", "-abc", "abc-", ".abc", "abc.", "a..b", "192.168.5.4", "999.1.1.1", "xn--abc", "sthree-x",
-            "amzn-s3-demo-x", "x-s3alias", "x--ol-s3", "abc.mrap", "x--x-s3", "x--table-s3", "a/b", "a b", "épée",
+            "",
+            "ab",
+            "Abc",
+            "a_c",
+            "-abc",
+            "abc-",
+            ".abc",
+            "abc.",
+            "a..b",
+            "192.168.5.4",
+            "999.1.1.1",
+            "xn--abc",
+            "sthree-x",
+            "amzn-s3-demo-x",
+            "x-s3alias",
+            "x--ol-s3",
+            "abc.mrap",
+            "x--x-s3",
+            "x--table-s3",
+            "a/b",
+            "a b",
+            "épée",
         ];
         for name in refused {
             assert!(BucketName::parse(name).is_err(), "{name}");

@@ -21,7 +21,9 @@ impl PartNumber {
         if (1..=PART_NUMBER_MAX).contains(&number) {
             Ok(Self(number))
         } else {
-            Err(InvalidName("Part number must be an integer between 1 and 10000, inclusive"))
+            Err(InvalidName(
+                "Part number must be an integer between 1 and 10000, inclusive",
+            ))
         }
     }
 

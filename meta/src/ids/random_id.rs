@@ -27,22 +27,34 @@ macro_rules! hex_identity {
 
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let mut bytes = [0; $len];
-                hex::decode_to_slice(text, &mut bytes)
-                    .map_err(|_| InvalidName(concat!(stringify!($name), " must be ", stringify!($len), " bytes in hex")))?;
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| {
+                    InvalidName(concat!(
+                        stringify!($name),
+                        " must be ",
+                        stringify!($len),
+                        " bytes in hex"
+                    ))
+                })?;
                 Ok(Self(bytes))
             }
         }
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 if deserializer.is_human_readable() {
-                    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                    String::deserialize(deserializer)?
+                        .parse()
+                        .map_err(de::Error::custom)
                 } else {
                     Ok(Self(<[u8; $len]>::deserialize(deserializer)?))
                 }
@@ -101,7 +113,10 @@ mod tests {
         assert_eq!(id.to_string(), "ab".repeat(16));
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
-        assert_eq!(serde_json::from_str::<DataId>(&format!("\"{id}\"")).unwrap(), id);
+        assert_eq!(
+            serde_json::from_str::<DataId>(&format!("\"{id}\"")).unwrap(),
+            id
+        );
         assert_eq!(postcard::to_stdvec(&id).unwrap(), [0xab; 16]);
         assert!("ab".parse::<DataId>().is_err());
     }

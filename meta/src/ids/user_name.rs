@@ -26,7 +26,9 @@ impl UserName {
         let name = name.into();
         let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"+=,.@_-".contains(&c);
         if !(1..=USER_NAME_LEN_MAX).contains(&name.len()) || !name.bytes().all(is_allowed) {
-            return Err(InvalidName("User names have 1 to 64 letters, digits and the characters +=,.@_-"));
+            return Err(InvalidName(
+                "User names have 1 to 64 letters, digits and the characters +=,.@_-",
+            ));
         }
         Ok(Self(name))
     }
@@ -54,7 +56,9 @@ impl Email {
             !local.is_empty() && !domain.is_empty() && !domain.contains('@')
         });
         if address.len() > EMAIL_LEN_MAX || !is_clean || !has_both_sides {
-            return Err(InvalidName("An e-mail address has the form name@domain and at most 254 bytes"));
+            return Err(InvalidName(
+                "An e-mail address has the form name@domain and at most 254 bytes",
+            ));
         }
         Ok(Self(address))
     }
@@ -119,7 +123,10 @@ mod tests {
 
     #[test]
     fn emails_compare_without_case() {
-        assert_eq!(Email::parse("A@B.example").unwrap(), Email::parse("a@b.EXAMPLE").unwrap());
+        assert_eq!(
+            Email::parse("A@B.example").unwrap(),
+            Email::parse("a@b.EXAMPLE").unwrap()
+        );
         for address in ["", "a", "@b", "a@", "a@b@c", "a b@c"] {
             assert!(Email::parse(address).is_err(), "{address}");
         }

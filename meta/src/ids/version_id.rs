@@ -31,7 +31,9 @@ impl VersionId {
     pub(crate) fn sequence(self) -> Option<u64> {
         match self {
             Self::Null => None,
-            Self::Id([a, b, c, d, e, f, g, h, ..]) => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            Self::Id([a, b, c, d, e, f, g, h, ..]) => {
+                Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
         }
     }
 }
@@ -59,7 +61,8 @@ impl FromStr for VersionId {
             return Ok(Self::Null);
         }
         let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidName("Invalid version id specified"))?;
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| InvalidName("Invalid version id specified"))?;
         Ok(Self::Id(bytes))
     }
 }

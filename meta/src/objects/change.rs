@@ -37,7 +37,10 @@ impl KeyState {
     /// Whether nothing has changed since `earlier` was read.
     pub(super) fn is_same_as(&self, earlier: &Self) -> bool {
         let bytes = |state: &Self| {
-            (state.current.as_ref().map(|stored| stored.bytes.clone()), state.head.as_ref().map(|stored| stored.bytes.clone()))
+            (
+                state.current.as_ref().map(|stored| stored.bytes.clone()),
+                state.head.as_ref().map(|stored| stored.bytes.clone()),
+            )
         };
         bytes(self) == bytes(earlier)
     }
@@ -45,19 +48,33 @@ impl KeyState {
 
 impl Meta {
     /// Reads what a write to `key` depends on: one get in a bucket without versioning.
-    pub(crate) async fn key_state(&self, bucket: &BucketRecord, key: &ObjectKey) -> Result<KeyState, MetaError> {
+    pub(crate) async fn key_state(
+        &self,
+        bucket: &BucketRecord,
+        key: &ObjectKey,
+    ) -> Result<KeyState, MetaError> {
         let object_key = keys::object(bucket.id, key);
         if bucket.versioning == Versioning::Never {
-            return Ok(KeyState { current: self.read(&object_key).await?, head: None, noncurrent_null: None });
+            return Ok(KeyState {
+                current: self.read(&object_key).await?,
+                head: None,
+                noncurrent_null: None,
+            });
         }
         let head_key = keys::head(bucket.id, key);
-        let (current, head) = tokio::try_join!(self.read(&object_key), self.read::<KeyHead>(&head_key))?;
+        let (current, head) =
+            tokio::try_join!(self.read(&object_key), self.read::<KeyHead>(&head_key))?;
         let null_sequence = head.as_ref().and_then(|head| head.record.null_sequence);
-        let noncurrent_null = match null_sequence.filter(|_| bucket.versioning == Versioning::Suspended) {
-            Some(sequence) => self.read(&keys::version(bucket.id, key, sequence)).await?,
-            None => None,
-        };
-        Ok(KeyState { current, head, noncurrent_null })
+        let noncurrent_null =
+            match null_sequence.filter(|_| bucket.versioning == Versioning::Suspended) {
+                Some(sequence) => self.read(&keys::version(bucket.id, key, sequence)).await?,
+                None => None,
+            };
+        Ok(KeyState {
+            current,
+            head,
+            noncurrent_null,
+        })
     }
 }
 
@@ -76,11 +93,22 @@ pub(crate) struct KeyChange<'a> {
 
 impl<'a> KeyChange<'a> {
     /// A change of `key` that depends on `state`; what it discards is due for deletion at `due_ms`.
-    pub(crate) fn new(bucket: &BucketRecord, key: &'a ObjectKey, state: &'a KeyState, due_ms: u64) -> Self {
+    pub(crate) fn new(
+        bucket: &BucketRecord,
+        key: &'a ObjectKey,
+        state: &'a KeyState,
+        due_ms: u64,
+    ) -> Self {
         let mut batch = Batch::default();
-        batch.check(keys::object(bucket.id, key), state.current.as_ref().map(|stored| stored.bytes.clone()));
+        batch.check(
+            keys::object(bucket.id, key),
+            state.current.as_ref().map(|stored| stored.bytes.clone()),
+        );
         if bucket.versioning != Versioning::Never {
-            batch.check(keys::head(bucket.id, key), state.head.as_ref().map(|stored| stored.bytes.clone()));
+            batch.check(
+                keys::head(bucket.id, key),
+                state.head.as_ref().map(|stored| stored.bytes.clone()),
+            );
         }
         Self {
             bucket: bucket.id,
@@ -101,7 +129,9 @@ impl<'a> KeyChange<'a> {
         let (object_key, bytes) = (keys::object(self.bucket, self.key), encode(&record));
         self.batch.put(object_key.clone(), bytes.clone());
         let moved_key = keys::version(self.bucket, self.key, record.sequence);
-        self.evidence.0.extend([(object_key, Some(bytes.clone())), (moved_key, Some(bytes))]);
+        self.evidence
+            .0
+            .extend([(object_key, Some(bytes.clone())), (moved_key, Some(bytes))]);
         record
     }
 
@@ -112,7 +142,10 @@ impl<'a> KeyChange<'a> {
         if self.state.current.is_some() {
             self.batch.delete(keys::object(self.bucket, self.key));
         }
-        let (version_key, bytes) = (keys::version(self.bucket, self.key, record.sequence), encode(&record));
+        let (version_key, bytes) = (
+            keys::version(self.bucket, self.key, record.sequence),
+            encode(&record),
+        );
         self.batch.put(version_key.clone(), bytes.clone());
         self.evidence.0.push((version_key, Some(bytes)));
         record
@@ -139,7 +172,8 @@ impl<'a> KeyChange<'a> {
 
     /// Removes a noncurrent version, which [`KeyChange::check_version`] was called for.
     pub(super) fn remove_version(&mut self, version: &ObjectRecord) {
-        self.batch.delete(keys::version(self.bucket, self.key, version.sequence));
+        self.batch
+            .delete(keys::version(self.bucket, self.key, version.sequence));
         self.discard(version.body);
     }
 
@@ -148,8 +182,10 @@ impl<'a> KeyChange<'a> {
     pub(super) fn promote(&mut self, next: &Stored<ObjectRecord>) {
         self.check_version(next);
         if next.record.kind == ObjectKind::Object {
-            self.batch.delete(keys::version(self.bucket, self.key, next.record.sequence));
-            self.batch.put(keys::object(self.bucket, self.key), next.bytes.clone());
+            self.batch
+                .delete(keys::version(self.bucket, self.key, next.record.sequence));
+            self.batch
+                .put(keys::object(self.bucket, self.key), next.bytes.clone());
             if next.record.version == VersionId::Null {
                 self.forget_noncurrent_null();
             }
@@ -158,8 +194,18 @@ impl<'a> KeyChange<'a> {
 
     /// The null version is not among the noncurrent ones any more.
     pub(super) fn forget_noncurrent_null(&mut self) {
-        if let Some(head) = self.state.head_record().filter(|head| head.null_sequence.is_some()) {
-            self.batch.put(keys::head(self.bucket, self.key), encode(&KeyHead { null_sequence: None, ..head }));
+        if let Some(head) = self
+            .state
+            .head_record()
+            .filter(|head| head.null_sequence.is_some())
+        {
+            self.batch.put(
+                keys::head(self.bucket, self.key),
+                encode(&KeyHead {
+                    null_sequence: None,
+                    ..head
+                }),
+            );
         }
     }
 
@@ -184,14 +230,22 @@ impl<'a> KeyChange<'a> {
     /// The new version is newer than all there are, whatever the clocks say.
     fn decide(&self, now_ms: u64) -> Decided {
         let current = self.state.current_object();
-        let newest = current.map(|current| current.sequence).max(self.state.head_record().map(|head| head.sequence_max));
+        let newest = current
+            .map(|current| current.sequence)
+            .max(self.state.head_record().map(|head| head.sequence_max));
         let sequence = newest.map_or(now_ms, |newest| now_ms.max(newest.saturating_add(1)));
         let version = match self.versioning {
             Versioning::Never | Versioning::Suspended => VersionId::Null,
             Versioning::Enabled => VersionId::from_sequence(sequence, self.write_id),
         };
-        let last_modified_ms = current.map_or(now_ms, |current| current.last_modified_ms.max(now_ms));
-        Decided { version, sequence, write_id: self.write_id, last_modified_ms }
+        let last_modified_ms =
+            current.map_or(now_ms, |current| current.last_modified_ms.max(now_ms));
+        Decided {
+            version,
+            sequence,
+            write_id: self.write_id,
+            last_modified_ms,
+        }
     }
 
     /// Makes room for `new` as the newest version: old ones become noncurrent, and a new null version replaces the
@@ -223,8 +277,12 @@ impl<'a> KeyChange<'a> {
             if is_null && new.kind == ObjectKind::DeleteMarker {
                 noncurrent_null = Some(new.sequence);
             }
-            let head = KeyHead { sequence_max: new.sequence, null_sequence: noncurrent_null };
-            self.batch.put(keys::head(self.bucket, self.key), encode(&head));
+            let head = KeyHead {
+                sequence_max: new.sequence,
+                null_sequence: noncurrent_null,
+            };
+            self.batch
+                .put(keys::head(self.bucket, self.key), encode(&head));
         }
     }
 }

@@ -57,16 +57,29 @@ impl Meta {
         let mut attempts = Attempts::default();
         loop {
             let state = self.key_state(&bucket.record, key).await?;
-            let mut change = KeyChange::new(&bucket.record, key, &state, self.deletion_due_ms(now_ms));
+            let mut change =
+                KeyChange::new(&bucket.record, key, &state, self.deletion_due_ms(now_ms));
             check_bucket(&mut change.batch, &bucket);
             let plan = match version {
                 Some(version) => {
-                    let target = self.find_version(&bucket.record, key, version, &state).await?;
-                    precondition(target.as_ref().map(VersionAt::record)).map_err(DeleteError::Precondition)?;
+                    let target = self
+                        .find_version(&bucket.record, key, version, &state)
+                        .await?;
+                    precondition(target.as_ref().map(VersionAt::record))
+                        .map_err(DeleteError::Precondition)?;
                     match target {
-                        Some(target) => self.plan_removal(&bucket.record, key, target, change).await?,
+                        Some(target) => {
+                            self.plan_removal(&bucket.record, key, target, change)
+                                .await?
+                        }
                         // It may have moved between two reads: only if nothing did is it not there.
-                        None if self.key_state(&bucket.record, key).await?.is_same_as(&state) => Plan::Nothing,
+                        None if self
+                            .key_state(&bucket.record, key)
+                            .await?
+                            .is_same_as(&state) =>
+                        {
+                            Plan::Nothing
+                        }
                         None => {
                             attempts.after_conflict().await?;
                             continue;
@@ -78,7 +91,9 @@ impl Meta {
                     plan_delete(&bucket.record, &state, change, now_ms)
                 }
             };
-            let Plan::Commit(change, outcome) = plan else { return Ok(DeleteOutcome::NothingThere) };
+            let Plan::Commit(change, outcome) = plan else {
+                return Ok(DeleteOutcome::NothingThere);
+            };
             match self.try_commit(change.batch).await? {
                 Committed::Applied => return Ok(outcome),
                 Committed::Conflict => {
@@ -101,13 +116,24 @@ impl Meta {
         version: VersionId,
         state: &'a KeyState,
     ) -> Result<Option<VersionAt<'a>>, MetaError> {
-        if let Some(current) = state.current.as_ref().filter(|current| current.record.version == version) {
+        if let Some(current) = state
+            .current
+            .as_ref()
+            .filter(|current| current.record.version == version)
+        {
             return Ok(Some(VersionAt::Current(&current.record)));
         }
-        let sequence = version.sequence().or_else(|| state.head_record()?.null_sequence);
-        let Some(sequence) = sequence.filter(|_| bucket.versioning != Versioning::Never) else { return Ok(None) };
-        let found: Option<Stored<ObjectRecord>> = self.read(&keys::version(bucket.id, key, sequence)).await?;
-        Ok(found.filter(|found| found.record.version == version).map(VersionAt::Noncurrent))
+        let sequence = version
+            .sequence()
+            .or_else(|| state.head_record()?.null_sequence);
+        let Some(sequence) = sequence.filter(|_| bucket.versioning != Versioning::Never) else {
+            return Ok(None);
+        };
+        let found: Option<Stored<ObjectRecord>> =
+            self.read(&keys::version(bucket.id, key, sequence)).await?;
+        Ok(found
+            .filter(|found| found.record.version == version)
+            .map(VersionAt::Noncurrent))
     }
 
     /// The removal of one version for good.
@@ -119,7 +145,10 @@ impl Meta {
         mut change: KeyChange<'a>,
     ) -> Result<Plan<'a>, MetaError> {
         let record = target.record();
-        let outcome = DeleteOutcome::Removed { version: record.version, was_delete_marker: record.is_delete_marker() };
+        let outcome = DeleteOutcome::Removed {
+            version: record.version,
+            was_delete_marker: record.is_delete_marker(),
+        };
         let has_current = change.has_current();
         match &target {
             VersionAt::Current(_) => change.remove_current(),
@@ -137,8 +166,12 @@ impl Meta {
         }
         // The newest two: the target may be the first of them.
         let newest = self.newest_noncurrent(bucket, key).await?;
-        let mut others = newest.iter().filter(|version| version.record.sequence != record.sequence);
-        let newest_is_target = newest.first().is_none_or(|version| version.record.sequence == record.sequence);
+        let mut others = newest
+            .iter()
+            .filter(|version| version.record.sequence != record.sequence);
+        let newest_is_target = newest
+            .first()
+            .is_none_or(|version| version.record.sequence == record.sequence);
         match others.next() {
             None => change.remove_head(),
             Some(next) if newest_is_target || has_current => change.promote(next),
@@ -148,10 +181,17 @@ impl Meta {
         Ok(Plan::Commit(change, outcome))
     }
 
-    async fn newest_noncurrent(&self, bucket: &BucketRecord, key: &ObjectKey) -> Result<Vec<Stored<ObjectRecord>>, MetaError> {
+    async fn newest_noncurrent(
+        &self,
+        bucket: &BucketRecord,
+        key: &ObjectKey,
+    ) -> Result<Vec<Stored<ObjectRecord>>, MetaError> {
         let prefix = keys::versions(bucket.id, key);
         let page = self.records(&prefix, prefix.clone(), 2).await?;
-        page.records.into_iter().map(|(_, value)| Stored::decode(value)).collect()
+        page.records
+            .into_iter()
+            .map(|(_, value)| Stored::decode(value))
+            .collect()
     }
 }
 
@@ -171,14 +211,30 @@ impl VersionAt<'_> {
 }
 
 /// A delete that names no version.
-fn plan_delete<'a>(bucket: &BucketRecord, state: &KeyState, mut change: KeyChange<'a>, now_ms: u64) -> Plan<'a> {
+fn plan_delete<'a>(
+    bucket: &BucketRecord,
+    state: &KeyState,
+    mut change: KeyChange<'a>,
+    now_ms: u64,
+) -> Plan<'a> {
     if bucket.versioning != Versioning::Never {
         let marker = change.put_marker(bucket, now_ms);
-        return Plan::Commit(change, DeleteOutcome::MarkerCreated { version: marker.version });
+        return Plan::Commit(
+            change,
+            DeleteOutcome::MarkerCreated {
+                version: marker.version,
+            },
+        );
     }
     if state.current.is_none() {
         return Plan::Nothing;
     }
     change.remove_current();
-    Plan::Commit(change, DeleteOutcome::Removed { version: VersionId::Null, was_delete_marker: false })
+    Plan::Commit(
+        change,
+        DeleteOutcome::Removed {
+            version: VersionId::Null,
+            was_delete_marker: false,
+        },
+    )
 }

@@ -65,14 +65,25 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn list_objects(&self, bucket: BucketId, request: &ListRequest) -> Result<ListPage, MetaError> {
+    pub async fn list_objects(
+        &self,
+        bucket: BucketId,
+        request: &ListRequest,
+    ) -> Result<ListPage, MetaError> {
         let range = keys::objects(bucket, &request.prefix);
-        let delimiter = request.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
-        let group = delimiter
-            .map(|delimiter| Grouping { prefix_len: range.len(), delimiter: Bytes::copy_from_slice(delimiter.as_bytes()) });
+        let delimiter = request
+            .delimiter
+            .as_deref()
+            .filter(|delimiter| !delimiter.is_empty());
+        let group = delimiter.map(|delimiter| Grouping {
+            prefix_len: range.len(),
+            delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
+        });
         let end = keys::end_of_prefix(&range);
         let mut start = match &request.start_after {
-            Some(start_after) => start_behind(bucket, start_after, &request.prefix, delimiter).max(range),
+            Some(start_after) => {
+                start_behind(bucket, start_after, &request.prefix, delimiter).max(range)
+            }
             None => range,
         };
         let mut page = ListPage::default();
@@ -99,7 +110,11 @@ impl Meta {
                 break;
             }
         }
-        page.next = page.entries.last().filter(|_| page.is_truncated).map(|last| last.as_str().to_owned());
+        page.next = page
+            .entries
+            .last()
+            .filter(|_| page.is_truncated)
+            .map(|last| last.as_str().to_owned());
         Ok(page)
     }
 }
@@ -107,9 +122,15 @@ impl Meta {
 fn list_entry(entry: &ScanEntry) -> Result<ListEntry, MetaError> {
     match entry {
         ScanEntry::Record { key, value } => {
-            let key = ObjectKey::parse(keys::object_text(key)?)
-                .map_err(|error| MetaError::Corrupt { record: "object record", detail: error.to_string() })?;
-            Ok(ListEntry::Object { key, record: Box::new(decode(value)?) })
+            let key =
+                ObjectKey::parse(keys::object_text(key)?).map_err(|error| MetaError::Corrupt {
+                    record: "object record",
+                    detail: error.to_string(),
+                })?;
+            Ok(ListEntry::Object {
+                key,
+                record: Box::new(decode(value)?),
+            })
         }
         ScanEntry::Group { prefix } => Ok(ListEntry::Prefix(keys::object_text(prefix)?.to_owned())),
     }

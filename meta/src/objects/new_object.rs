@@ -1,7 +1,9 @@
 //! What a put makes a version of.
 
 use crate::ids::{CanonicalId, VersionId, WriteId};
-use crate::records::{NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, SystemHeaders};
+use crate::records::{
+    NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, SystemHeaders,
+};
 
 /// A version to be: everything but what is decided at commit (its identity, its sequence, its time).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Putting an object.
 
-use crate::codec::Stored;
-use crate::error::PutError;
 use crate::buckets::check_bucket;
+use crate::codec::Stored;
 use crate::data::put_data;
+use crate::error::PutError;
 use crate::ids::ObjectKey;
 use crate::keys;
 use crate::meta::{Committed, Meta};
@@ -39,9 +39,13 @@ impl Meta {
         loop {
             let state = self.key_state(&bucket.record, key).await?;
             precondition(state.current_object()).map_err(PutError::Precondition)?;
-            let mut change = KeyChange::new(&bucket.record, key, &state, self.deletion_due_ms(now_ms));
+            let mut change =
+                KeyChange::new(&bucket.record, key, &state, self.deletion_due_ms(now_ms));
             check_bucket(&mut change.batch, &bucket);
-            let body = new.data.as_ref().map_or(ObjectBody::Empty, |(id, _)| ObjectBody::Single(*id));
+            let body = new
+                .data
+                .as_ref()
+                .map_or(ObjectBody::Empty, |(id, _)| ObjectBody::Single(*id));
             let record = change.put(&new, body, now_ms);
             if let Some((id, data)) = &new.data {
                 put_data(&mut change.batch, *id, data, now_ms);

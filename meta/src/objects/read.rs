@@ -5,7 +5,9 @@ use crate::error::MetaError;
 use crate::ids::{BucketId, ManifestId, ObjectKey, VersionId};
 use crate::keys;
 use crate::meta::Meta;
-use crate::records::{KeyHead, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts, ObjectRecord};
+use crate::records::{
+    KeyHead, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts, ObjectRecord,
+};
 use crate::retry::Attempts;
 
 use crate::ids::PART_NUMBER_MAX;
@@ -16,15 +18,26 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectRecord>, MetaError> {
-        Ok(self.read(&keys::object(bucket, key)).await?.map(|stored: Stored<ObjectRecord>| stored.record))
+    pub async fn object(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+    ) -> Result<Option<ObjectRecord>, MetaError> {
+        Ok(self
+            .read(&keys::object(bucket, key))
+            .await?
+            .map(|stored: Stored<ObjectRecord>| stored.record))
     }
 
     /// The newest version of `key`, which may be a delete marker.
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn newest_version(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectRecord>, MetaError> {
+    pub async fn newest_version(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+    ) -> Result<Option<ObjectRecord>, MetaError> {
         let mut attempts = Attempts::default();
         loop {
             if let Some(current) = self.object(bucket, key).await? {
@@ -60,7 +73,10 @@ impl Meta {
         let mut attempts = Attempts::default();
         let mut current: Option<Stored<ObjectRecord>> = self.read(&object_key).await?;
         loop {
-            if let Some(found) = current.as_ref().filter(|current| current.record.version == version) {
+            if let Some(found) = current
+                .as_ref()
+                .filter(|current| current.record.version == version)
+            {
                 return Ok(Some(found.record.clone()));
             }
             if let Some(found) = self.noncurrent_version(bucket, key, version).await? {
@@ -68,7 +84,8 @@ impl Meta {
             }
             // Versions move between the two places; only if the first did not change is it in neither.
             let again: Option<Stored<ObjectRecord>> = self.read(&object_key).await?;
-            let is_unchanged = again.as_ref().map(|stored| &stored.bytes) == current.as_ref().map(|stored| &stored.bytes);
+            let is_unchanged = again.as_ref().map(|stored| &stored.bytes)
+                == current.as_ref().map(|stored| &stored.bytes);
             if is_unchanged {
                 return Ok(None);
             }
@@ -90,9 +107,14 @@ impl Meta {
                 head.and_then(|head| head.record.null_sequence)
             }
         };
-        let Some(sequence) = sequence else { return Ok(None) };
-        let found: Option<Stored<ObjectRecord>> = self.read(&keys::version(bucket, key, sequence)).await?;
-        Ok(found.map(|found| found.record).filter(|found| found.version == version))
+        let Some(sequence) = sequence else {
+            return Ok(None);
+        };
+        let found: Option<Stored<ObjectRecord>> =
+            self.read(&keys::version(bucket, key, sequence)).await?;
+        Ok(found
+            .map(|found| found.record)
+            .filter(|found| found.version == version))
     }
 
     /// The parts of an object that was uploaded in parts, in order; `None` if there is no such manifest (any more).

@@ -136,7 +136,10 @@ struct CompactChunk {
 
 impl DataChunks {
     pub(crate) fn pack(chunks: &[ChunkRecord]) -> Self {
-        let mut disks: Vec<DiskId> = chunks.iter().flat_map(|chunk| chunk.shards.iter().flatten().copied()).collect();
+        let mut disks: Vec<DiskId> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.shards.iter().flatten().copied())
+            .collect();
         disks.sort_unstable();
         disks.dedup();
         let position = |disk: &DiskId| position_of(*disk, &disks);
@@ -145,7 +148,11 @@ impl DataChunks {
             .map(|chunk| CompactChunk {
                 size_bytes: chunk.size_bytes,
                 coding: chunk.coding,
-                shards: chunk.shards.iter().map(|shard| shard.as_ref().map_or(0, position)).collect(),
+                shards: chunk
+                    .shards
+                    .iter()
+                    .map(|shard| shard.as_ref().map_or(0, position))
+                    .collect(),
             })
             .collect();
         Self { disks, chunks }
@@ -155,16 +162,30 @@ impl DataChunks {
         let disks = &self.disks;
         let shard = |position: u32| match position.checked_sub(1) {
             None => Ok(None),
-            Some(index) => disks.get(index as usize).copied().map(Some).ok_or_else(|| MetaError::Corrupt {
-                record: "data record",
-                detail: format!("a shard is on disk {index} of {}", disks.len()),
-            }),
+            Some(index) => {
+                disks
+                    .get(index as usize)
+                    .copied()
+                    .map(Some)
+                    .ok_or_else(|| MetaError::Corrupt {
+                        record: "data record",
+                        detail: format!("a shard is on disk {index} of {}", disks.len()),
+                    })
+            }
         };
         self.chunks
             .into_iter()
             .map(|chunk| {
-                let shards = chunk.shards.into_iter().map(shard).collect::<Result<_, MetaError>>()?;
-                Ok(ChunkRecord { size_bytes: chunk.size_bytes, coding: chunk.coding, shards })
+                let shards = chunk
+                    .shards
+                    .into_iter()
+                    .map(shard)
+                    .collect::<Result<_, MetaError>>()?;
+                Ok(ChunkRecord {
+                    size_bytes: chunk.size_bytes,
+                    coding: chunk.coding,
+                    shards,
+                })
             })
             .collect()
     }
@@ -174,7 +195,10 @@ impl DataChunks {
     }
 }
 
-#[expect(clippy::expect_used, reason = "the list was made of these disks, and has at most 512 chunks of 255 shards")]
+#[expect(
+    clippy::expect_used,
+    reason = "the list was made of these disks, and has at most 512 chunks of 255 shards"
+)]
 fn position_of(disk: DiskId, disks: &[DiskId]) -> u32 {
     let index = disks.binary_search(&disk).expect("the disk is listed");
     u32::try_from(index + 1).expect("the list is short")

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Record;
 use crate::ids::{AccessKey, CanonicalId, Email, UserName};
 
-
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {

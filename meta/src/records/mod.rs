@@ -15,7 +15,8 @@ pub use data::{ChunkRecord, Coding, DataOwner, DataRecord, NewData, PartOwner};
 pub use iam::UserRecord;
 pub use lease::LeaseRecord;
 pub use object::{
-    ChecksumAlgorithm, ChecksumKind, ManifestPart, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, SystemHeaders,
+    ChecksumAlgorithm, ChecksumKind, ManifestPart, ObjectBody, ObjectChecksum, ObjectKind,
+    ObjectRecord, SystemHeaders,
 };
 pub use upload::{CompletedRecord, PartRecord, UploadRecord, parts_digest};
 

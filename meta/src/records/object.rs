@@ -189,7 +189,10 @@ impl Serialize for SystemHeaders {
             &self.expires,
             &self.website_redirect_location,
         ];
-        let present: Vec<(u8, &String)> = (0..).zip(all).filter_map(|(number, value)| Some((number, value.as_ref()?))).collect();
+        let present: Vec<(u8, &String)> = (0..)
+            .zip(all)
+            .filter_map(|(number, value)| Some((number, value.as_ref()?)))
+            .collect();
         present.serialize(serializer)
     }
 }
@@ -226,10 +229,14 @@ mod etag {
     }
 
     pub(super) fn serialize<S: Serializer>(etag: &str, serializer: S) -> Result<S::Ok, S::Error> {
-        compact(etag).unwrap_or_else(|| Stored::Text(etag.to_owned())).serialize(serializer)
+        compact(etag)
+            .unwrap_or_else(|| Stored::Text(etag.to_owned()))
+            .serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<String, D::Error> {
         Stored::deserialize(deserializer).map(text)
     }
 
@@ -254,7 +261,11 @@ mod etag {
     }
 
     fn text(stored: Stored) -> String {
-        if let Stored::Text(text) = stored { text } else { text_of(&stored) }
+        if let Stored::Text(text) = stored {
+            text
+        } else {
+            text_of(&stored)
+        }
     }
 }
 
@@ -264,12 +275,21 @@ pub(super) mod storage_class {
 
     const STANDARD: &str = "STANDARD";
 
-    pub(in crate::records) fn serialize<S: Serializer>(class: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::records) fn serialize<S: Serializer>(
+        class: &str,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         if class == STANDARD { "" } else { class }.serialize(serializer)
     }
 
-    pub(in crate::records) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    pub(in crate::records) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<String, D::Error> {
         let class = String::deserialize(deserializer)?;
-        Ok(if class.is_empty() { STANDARD.to_owned() } else { class })
+        Ok(if class.is_empty() {
+            STANDARD.to_owned()
+        } else {
+            class
+        })
     }
 }

@@ -14,8 +14,8 @@ use crate::meta::{Committed, Meta};
 use crate::objects::{KeyChange, NewObject};
 use crate::queues::enqueue_deletion;
 use crate::records::{
-    BucketRecord, CompletedRecord, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts, ObjectBody, ObjectRecord,
-    PartRecord, parts_digest,
+    BucketRecord, CompletedRecord, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts,
+    ObjectBody, ObjectRecord, PartRecord, parts_digest,
 };
 use crate::retry::Attempts;
 
@@ -35,7 +35,10 @@ impl Meta {
     /// # Errors
     /// [`MetaError::NoSuchUpload`]; [`MetaError::PartChanged`] if a part is missing or is not the one listed;
     /// otherwise as [`Meta::put_object`].
-    #[expect(clippy::too_many_arguments, reason = "an upload is named by three things; the rest is what put_object takes")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an upload is named by three things; the rest is what put_object takes"
+    )]
     pub async fn complete_upload<P: Send>(
         &self,
         bucket: &BucketRecord,
@@ -51,14 +54,24 @@ impl Meta {
         let mut bucket = Stored::of(bucket.clone());
         let mut attempts = Attempts::default();
         loop {
-            let request = Completion { bucket: &bucket, key, id, parts, digest, new, now_ms };
+            let request = Completion {
+                bucket: &bucket,
+                key,
+                id,
+                parts,
+                digest,
+                new,
+                now_ms,
+            };
             let outcome = match self.attempt_completion(&request, precondition).await {
                 Ok(outcome) => outcome,
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::UploadGone) => {
                     let completed = self.completed_upload(bucket.record.id, key, id).await?;
                     let same = completed.filter(|completed| completed.parts_digest == digest);
-                    return same.map(|completed| completed.object).ok_or(MetaError::NoSuchUpload.into());
+                    return same
+                        .map(|completed| completed.object)
+                        .ok_or(MetaError::NoSuchUpload.into());
                 }
             };
             match outcome {
@@ -82,7 +95,9 @@ impl Meta {
         id: UploadId,
     ) -> Result<Option<CompletedRecord>, MetaError> {
         let found: Option<Stored<CompletedRecord>> = self.read(&keys::completed(id)).await?;
-        Ok(found.map(|found| found.record).filter(|found| found.bucket == bucket && found.key == *key))
+        Ok(found
+            .map(|found| found.record)
+            .filter(|found| found.bucket == bucket && found.key == *key))
     }
 
     /// `None` after a conflict.
@@ -92,17 +107,31 @@ impl Meta {
         precondition: &(dyn Fn(Option<&ObjectRecord>) -> Result<(), P> + Sync),
     ) -> Result<Option<ObjectRecord>, Stop<P>> {
         let bucket = &request.bucket.record;
-        let upload = self.stored_upload(bucket.id, request.key, request.id).await.map_err(failed)?;
+        let upload = self
+            .stored_upload(bucket.id, request.key, request.id)
+            .await
+            .map_err(failed)?;
         let upload = upload.ok_or(Stop::UploadGone)?;
         let stored_parts = self.stored_parts(request.id).await.map_err(failed)?;
         let state = self.key_state(bucket, request.key).await.map_err(failed)?;
-        precondition(state.current_object()).map_err(|refusal| Stop::Failed(PutError::Precondition(refusal)))?;
+        precondition(state.current_object())
+            .map_err(|refusal| Stop::Failed(PutError::Precondition(refusal)))?;
 
-        let mut change = KeyChange::new(bucket, request.key, &state, self.deletion_due_ms(request.now_ms));
+        let mut change = KeyChange::new(
+            bucket,
+            request.key,
+            &state,
+            self.deletion_due_ms(request.now_ms),
+        );
         check_bucket(&mut change.batch, request.bucket);
         let upload_key = keys::upload(bucket.id, request.key, request.id);
-        change.batch.check(upload_key.clone(), Some(upload.bytes)).delete(upload_key);
-        request.consume_parts(&mut change.batch, &stored_parts).map_err(failed)?;
+        change
+            .batch
+            .check(upload_key.clone(), Some(upload.bytes))
+            .delete(upload_key);
+        request
+            .consume_parts(&mut change.batch, &stored_parts)
+            .map_err(failed)?;
         let body = request.write_manifest(&mut change.batch);
         let record = change.put(request.new, body, request.now_ms);
         request.leave_behind(&mut change, &record);
@@ -110,19 +139,32 @@ impl Meta {
             Committed::Applied => Ok(Some(record)),
             Committed::Conflict => Ok(None),
             Committed::Unknown(error) => {
-                self.resolve_unknown(&change.evidence, error).await.map_err(failed)?;
+                self.resolve_unknown(&change.evidence, error)
+                    .await
+                    .map_err(failed)?;
                 Ok(Some(record))
             }
         }
     }
 
     /// All parts of an upload as they are stored, by number.
-    async fn stored_parts(&self, id: UploadId) -> Result<BTreeMap<PartNumber, Stored<PartRecord>>, MetaError> {
+    async fn stored_parts(
+        &self,
+        id: UploadId,
+    ) -> Result<BTreeMap<PartNumber, Stored<PartRecord>>, MetaError> {
         let prefix = keys::parts(id);
-        let page = self.records(&prefix, prefix.clone(), usize::from(PART_NUMBER_MAX)).await?;
+        let page = self
+            .records(&prefix, prefix.clone(), usize::from(PART_NUMBER_MAX))
+            .await?;
         let part = |(_, value): (Bytes, Bytes)| {
             let record: PartRecord = decode(&value)?;
-            Ok((record.part_number, Stored { bytes: value, record }))
+            Ok((
+                record.part_number,
+                Stored {
+                    bytes: value,
+                    record,
+                },
+            ))
         };
         page.records.into_iter().map(part).collect()
     }
@@ -146,13 +188,21 @@ struct Completion<'a> {
 impl Completion<'_> {
     /// Makes the commit depend on the listed parts, and takes them out of the upload. (The unlisted ones are not
     /// touched here: one may be under way. They go when the upload is gone, by the deletion queue.)
-    fn consume_parts(&self, batch: &mut Batch, stored: &BTreeMap<PartNumber, Stored<PartRecord>>) -> Result<(), MetaError> {
+    fn consume_parts(
+        &self,
+        batch: &mut Batch,
+        stored: &BTreeMap<PartNumber, Stored<PartRecord>>,
+    ) -> Result<(), MetaError> {
         for part in self.parts {
             let part_number = part.part_number;
-            let found = stored.get(&part_number).filter(|found| is_same_part(&found.record, part));
+            let found = stored
+                .get(&part_number)
+                .filter(|found| is_same_part(&found.record, part));
             let found = found.ok_or(MetaError::PartChanged { part_number })?;
             let key = keys::part(self.id, part_number);
-            batch.check(key.clone(), Some(found.bytes.clone())).delete(key);
+            batch
+                .check(key.clone(), Some(found.bytes.clone()))
+                .delete(key);
         }
         Ok(())
     }
@@ -160,9 +210,17 @@ impl Completion<'_> {
     fn write_manifest(&self, batch: &mut Batch) -> ObjectBody {
         let manifest = ManifestId::from(self.id);
         for (run, parts) in (0..).zip(self.parts.chunks(MANIFEST_PARTS_PER_RECORD)) {
-            batch.put(keys::manifest_run(manifest, run), encode(&ManifestParts { parts: parts.to_vec() }));
+            batch.put(
+                keys::manifest_run(manifest, run),
+                encode(&ManifestParts {
+                    parts: parts.to_vec(),
+                }),
+            );
         }
-        ObjectBody::Parts { manifest, part_count: u32::try_from(self.parts.len()).unwrap_or(u32::MAX) }
+        ObjectBody::Parts {
+            manifest,
+            part_count: u32::try_from(self.parts.len()).unwrap_or(u32::MAX),
+        }
     }
 
     /// What is remembered of the upload, and what is left to do.
@@ -177,10 +235,17 @@ impl Completion<'_> {
         let (key, value) = (keys::completed(self.id), encode(&completed));
         change.batch.put(key.clone(), value.clone());
         change.evidence.0.push((key, Some(value)));
-        enqueue_deletion(&mut change.batch, DeletionTarget::Parts(self.id), self.now_ms, record.write_id);
+        enqueue_deletion(
+            &mut change.batch,
+            DeletionTarget::Parts(self.id),
+            self.now_ms,
+            record.write_id,
+        );
     }
 }
 
 fn is_same_part(stored: &PartRecord, listed: &ManifestPart) -> bool {
-    stored.data_id == listed.data_id && stored.etag_md5 == listed.etag_md5 && stored.size_bytes == listed.size_bytes
+    stored.data_id == listed.data_id
+        && stored.etag_md5 == listed.etag_md5
+        && stored.size_bytes == listed.size_bytes
 }

@@ -29,7 +29,11 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn stale_uploads(&self, before_ms: u64, limit: usize) -> Result<Vec<StaleUpload>, MetaError> {
+    pub async fn stale_uploads(
+        &self,
+        before_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<StaleUpload>, MetaError> {
         let table = keys::all_uploads();
         let mut start = table.clone();
         let mut stale = Vec::new();

@@ -74,16 +74,33 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`]. An upload that does not exist has no parts.
-    pub async fn list_parts(&self, id: UploadId, after: Option<u16>, limit: usize) -> Result<PartPage, MetaError> {
+    pub async fn list_parts(
+        &self,
+        id: UploadId,
+        after: Option<u16>,
+        limit: usize,
+    ) -> Result<PartPage, MetaError> {
         let range = keys::parts(id);
-        let first = after.map_or(Some(1), |after| after.checked_add(1)).filter(|first| *first <= PART_NUMBER_MAX);
+        let first = after
+            .map_or(Some(1), |after| after.checked_add(1))
+            .filter(|first| *first <= PART_NUMBER_MAX);
         let first = first.map(|first| PartNumber::new(first.max(1)));
         let Some(Ok(first)) = first.filter(|_| limit > 0) else {
-            return Ok(PartPage { parts: Vec::new(), is_truncated: false });
+            return Ok(PartPage {
+                parts: Vec::new(),
+                is_truncated: false,
+            });
         };
         let page = self.records(&range, keys::part(id, first), limit).await?;
-        let parts = page.records.iter().map(|(_, value)| decode(value)).collect::<Result<_, _>>()?;
-        Ok(PartPage { parts, is_truncated: page.is_truncated })
+        let parts = page
+            .records
+            .iter()
+            .map(|(_, value)| decode(value))
+            .collect::<Result<_, _>>()?;
+        Ok(PartPage {
+            parts,
+            is_truncated: page.is_truncated,
+        })
     }
 
     /// A page of the uploads in progress in a bucket.
@@ -93,10 +110,17 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn list_uploads(&self, bucket: BucketId, request: &UploadListRequest) -> Result<UploadListPage, MetaError> {
+    pub async fn list_uploads(
+        &self,
+        bucket: BucketId,
+        request: &UploadListRequest,
+    ) -> Result<UploadListPage, MetaError> {
         let range = keys::uploads(bucket, &request.prefix);
         let end = keys::end_of_prefix(&range);
-        let delimiter = request.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+        let delimiter = request
+            .delimiter
+            .as_deref()
+            .filter(|delimiter| !delimiter.is_empty());
         let mut start = start_behind(bucket, request, delimiter).max(range);
         let mut page = UploadListPage::default();
         if request.limit == 0 {
@@ -104,9 +128,17 @@ impl Meta {
         }
         while end.as_ref().is_none_or(|end| start < *end) {
             // One more than is asked for tells whether the page is the last.
-            let found = self.scan(start.clone(), end.clone(), request.limit + 1 - page.entries.len()).await?;
+            let found = self
+                .scan(
+                    start.clone(),
+                    end.clone(),
+                    request.limit + 1 - page.entries.len(),
+                )
+                .await?;
             for entry in found.entries {
-                let ScanEntry::Record { key: kv_key, value } = entry else { continue };
+                let ScanEntry::Record { key: kv_key, value } = entry else {
+                    continue;
+                };
                 if kv_key < start {
                     continue; // in the group before
                 }
@@ -116,13 +148,17 @@ impl Meta {
                     return Ok(page);
                 }
                 let (_, key, _) = keys::parse_upload(&kv_key)?;
-                let group = delimiter.and_then(|delimiter| common_prefix(key.as_str(), &request.prefix, delimiter));
+                let group = delimiter
+                    .and_then(|delimiter| common_prefix(key.as_str(), &request.prefix, delimiter));
                 if let Some(group) = group {
                     start = behind_group(bucket, group);
                     page.entries.push(UploadListEntry::Prefix(group.to_owned()));
                 } else {
                     start = keys::successor(&kv_key);
-                    page.entries.push(UploadListEntry::Upload { key, record: Box::new(decode(&value)?) });
+                    page.entries.push(UploadListEntry::Upload {
+                        key,
+                        record: Box::new(decode(&value)?),
+                    });
                 }
             }
             if !found.is_truncated {
@@ -139,12 +175,16 @@ fn behind_group(bucket: BucketId, group: &str) -> Bytes {
 
 /// Where a listing begins, by its markers.
 fn start_behind(bucket: BucketId, request: &UploadListRequest, delimiter: Option<&str>) -> Bytes {
-    let Some(marker) = &request.key_marker else { return keys::uploads(bucket, &request.prefix) };
+    let Some(marker) = &request.key_marker else {
+        return keys::uploads(bucket, &request.prefix);
+    };
     let group = delimiter.and_then(|delimiter| common_prefix(marker, &request.prefix, delimiter));
     let of_key = keys::uploads_of_key(bucket, marker);
     match (group, request.upload_id_marker) {
         (Some(group), _) => behind_group(bucket, group),
-        (None, Some(id)) => keys::successor(&Bytes::from([of_key.as_ref(), id.0.as_slice()].concat())),
+        (None, Some(id)) => {
+            keys::successor(&Bytes::from([of_key.as_ref(), id.0.as_slice()].concat()))
+        }
         (None, None) => keys::end_of_prefix(&of_key).unwrap_or_default(),
     }
 }

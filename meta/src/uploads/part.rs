@@ -27,19 +27,34 @@ impl Meta {
         data: Option<&DataRecord>,
         now_ms: u64,
     ) -> Result<(), MetaError> {
-        debug_assert_eq!(part.data_id.is_some(), data.is_some(), "a part has data, or has none");
+        debug_assert_eq!(
+            part.data_id.is_some(),
+            data.is_some(),
+            "a part has data, or has none"
+        );
         let part_key = keys::part(id, part.part_number);
         let value = encode(part);
         let mut attempts = Attempts::default();
         loop {
-            let (upload, replaced) = tokio::try_join!(self.stored_upload(bucket, key, id), self.stored_part(id, part.part_number))?;
+            let (upload, replaced) = tokio::try_join!(
+                self.stored_upload(bucket, key, id),
+                self.stored_part(id, part.part_number)
+            )?;
             let upload = upload.ok_or(MetaError::NoSuchUpload)?;
             let mut batch = Batch::default();
             batch.check(keys::upload(bucket, key, id), Some(upload.bytes));
-            batch.check(part_key.clone(), replaced.as_ref().map(|stored| stored.bytes.clone()));
+            batch.check(
+                part_key.clone(),
+                replaced.as_ref().map(|stored| stored.bytes.clone()),
+            );
             batch.put(part_key.clone(), value.clone());
             if let Some(old) = replaced.and_then(|stored| stored.record.data_id) {
-                enqueue_deletion(&mut batch, DeletionTarget::Data(old), now_ms, WriteId::random());
+                enqueue_deletion(
+                    &mut batch,
+                    DeletionTarget::Data(old),
+                    now_ms,
+                    WriteId::random(),
+                );
             }
             let mut evidence = Evidence::default();
             if let (Some(data_id), Some(data)) = (part.data_id, data) {
@@ -58,11 +73,22 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn part(&self, id: UploadId, number: PartNumber) -> Result<Option<PartRecord>, MetaError> {
-        Ok(self.stored_part(id, number).await?.map(|stored| stored.record))
+    pub async fn part(
+        &self,
+        id: UploadId,
+        number: PartNumber,
+    ) -> Result<Option<PartRecord>, MetaError> {
+        Ok(self
+            .stored_part(id, number)
+            .await?
+            .map(|stored| stored.record))
     }
 
-    async fn stored_part(&self, id: UploadId, number: PartNumber) -> Result<Option<Stored<PartRecord>>, MetaError> {
+    async fn stored_part(
+        &self,
+        id: UploadId,
+        number: PartNumber,
+    ) -> Result<Option<Stored<PartRecord>>, MetaError> {
         self.read(&keys::part(id, number)).await
     }
 }

@@ -79,27 +79,53 @@ impl Meta {
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId) -> Result<Option<UploadRecord>, MetaError> {
-        Ok(self.stored_upload(bucket, key, id).await?.map(|stored| stored.record))
+    pub async fn upload(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        id: UploadId,
+    ) -> Result<Option<UploadRecord>, MetaError> {
+        Ok(self
+            .stored_upload(bucket, key, id)
+            .await?
+            .map(|stored| stored.record))
     }
 
     /// Ends an upload without an object. Its parts' data are enqueued for deletion.
     ///
     /// # Errors
     /// [`MetaError::NoSuchUpload`], also if it was completed or aborted before.
-    pub async fn abort_upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId, now_ms: u64) -> Result<(), MetaError> {
+    pub async fn abort_upload(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        id: UploadId,
+        now_ms: u64,
+    ) -> Result<(), MetaError> {
         let upload_key = keys::upload(bucket, key, id);
         let mut attempts = Attempts::default();
         loop {
-            let upload = self.stored_upload(bucket, key, id).await?.ok_or(MetaError::NoSuchUpload)?;
+            let upload = self
+                .stored_upload(bucket, key, id)
+                .await?
+                .ok_or(MetaError::NoSuchUpload)?;
             let mut batch = Batch::default();
-            batch.check(upload_key.clone(), Some(upload.bytes)).delete(upload_key.clone());
+            batch
+                .check(upload_key.clone(), Some(upload.bytes))
+                .delete(upload_key.clone());
             // Nobody reads parts: no grace.
-            let evidence = enqueue_deletion(&mut batch, DeletionTarget::Parts(id), now_ms, WriteId::random());
+            let evidence = enqueue_deletion(
+                &mut batch,
+                DeletionTarget::Parts(id),
+                now_ms,
+                WriteId::random(),
+            );
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,
-                Committed::Unknown(error) => return self.resolve_unknown(&Evidence(vec![evidence]), error).await,
+                Committed::Unknown(error) => {
+                    return self.resolve_unknown(&Evidence(vec![evidence]), error).await;
+                }
             }
         }
     }
