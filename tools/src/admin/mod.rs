@@ -1,0 +1,59 @@
+//! `cairn admin`: users, keys and the state of the cluster, through a gateway's admin API.
+
+mod args;
+mod client;
+mod output;
+
+pub use args::AdminArgs;
+
+use args::{Area, ClusterCommand, KeyCommand, UserCommand};
+use cairn_gateway::admin::api::{ClusterStatus, CreateKey, CreateUser, CreatedKey, KeyList, User, UserList};
+use client::AdminClient;
+use http::Method;
+
+use crate::command::CommandError;
+
+/// Runs the command; its result goes to standard output.
+///
+/// # Errors
+/// When the gateway cannot be reached or refuses.
+pub fn run(args: AdminArgs) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CommandError::failed(format!("cannot start: {error}")))?.block_on(run_async(args))
+}
+
+async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
+    let mut client = AdminClient::new(&args)?;
+    let json = args.json;
+    match args.area {
+        Area::User(UserCommand::Create { name, email, display_name }) => {
+            let user: User = client.send(Method::POST, "/users", &CreateUser { name, email, display_name }).await?;
+            output::print(json, &user, |user| output::users(std::slice::from_ref(user)))
+        }
+        Area::User(UserCommand::List) => {
+            let list: UserList = client.get("/users", &[]).await?;
+            output::print(json, &list, |list| output::users(&list.users))
+        }
+        Area::User(UserCommand::Delete { name }) => client.delete("/users", &name).await,
+        Area::Key(KeyCommand::Create { user, access_key, secret_key }) => {
+            let key: CreatedKey = client.send(Method::POST, "/keys", &CreateKey { user, access_key, secret_key }).await?;
+            output::print(json, &key, output::created_key)
+        }
+        Area::Key(KeyCommand::List { user }) => {
+            let list: KeyList = client.get("/keys", &[("user", &user)]).await?;
+            output::print(json, &list, |list| output::keys(&list.keys))
+        }
+        Area::Key(KeyCommand::Delete { access_key }) => client.delete("/keys", &access_key).await,
+        Area::Cluster(ClusterCommand::Status) => {
+            let status: ClusterStatus = client.get("/cluster", &[]).await?;
+            output::print(json, &status, output::cluster)
+        }
+        Area::Health => {
+            let is_ready = client.is_ready().await?;
+            output::print(json, &serde_json::json!({ "ready": is_ready }), |_| {
+                if is_ready { "ready".to_owned() } else { "not ready".to_owned() }
+            })?;
+            if is_ready { Ok(()) } else { Err(CommandError::failed("the gateway is not ready; its log says why")) }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A whole run: make the bucket, sweep, clean up, report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use tokio::task::JoinSet;
+
+use super::args::S3Args;
+use super::keyspace_size;
+use super::measurement::Tally;
+use super::operation::{Keyspace, Operation};
+use super::payload::Payloads;
+use super::progress::{INTERVAL, Progress};
+use super::report::{self, Row, ServerCost, Subject};
+use super::server_process::ServerProcess;
+use super::worker::{self, Shared};
+use crate::clock;
+use crate::command::CommandError;
+use crate::s3_client::{ClientError, Connection, Endpoint, KeyPair, Request, Signer};
+
+/// Connections that delete what is left at the end.
+const CLEANUP_CONCURRENCY: usize = 16;
+
+/// A number of workers beyond which a run is a mistake: each has a connection.
+const CONCURRENCY_MAX: usize = 10_000;
+
+#[derive(Debug)]
+struct Session {
+    args: S3Args,
+    endpoint: Endpoint,
+    signer: Signer,
+    bucket: String,
+    payloads: Payloads,
+    server: Option<ServerProcess>,
+    progress: Progress,
+}
+
+/// Objects of one size: those from `next_delete` to `next_put` exist.
+#[derive(Debug)]
+struct Sweep {
+    keyspace: Keyspace,
+    size_bytes: u64,
+    next_put: Arc<AtomicU64>,
+    next_delete: Arc<AtomicU64>,
+}
+
+pub(super) async fn run(args: S3Args) -> Result<(), CommandError> {
+    let session = Session::new(args)?;
+    session.make_bucket().await?;
+    let mut rows = Vec::new();
+    for size in session.args.size.clone() {
+        let sweep = session.sweep(size.0).await?;
+        for operation in session.args.operations.clone() {
+            for concurrency in session.args.concurrency.clone() {
+                rows.push(session.measure(&sweep, operation, concurrency).await?);
+            }
+        }
+        if !session.args.keep {
+            session.delete_rest(&sweep).await?;
+        }
+    }
+    if session.args.bucket.is_none() && !session.args.keep {
+        session.connection().call(Request::new(Method::DELETE, format!("/{}", session.bucket))).await?;
+    }
+    session.progress.clear();
+    session.report(&rows)
+}
+
+impl Session {
+    fn new(args: S3Args) -> Result<Self, CommandError> {
+        let endpoint: Endpoint = args.endpoint.parse().map_err(CommandError::usage)?;
+        let credential = |given: &Option<String>, variable: &str, flag: &str| {
+            given.clone().or_else(|| std::env::var(variable).ok()).ok_or_else(|| {
+                CommandError::usage(format!("give {flag} or set {variable} (Cairn prints the root credentials at its first start)"))
+            })
+        };
+        let keys = KeyPair {
+            access_key: credential(&args.access_key, "AWS_ACCESS_KEY_ID", "--access-key")?,
+            secret_key: crate::config::Secret::new(credential(&args.secret_key, "AWS_SECRET_ACCESS_KEY", "--secret-key")?),
+        };
+        if args.concurrency.iter().any(|concurrency| !(1..=CONCURRENCY_MAX).contains(concurrency)) {
+            return Err(CommandError::usage(format!("--concurrency takes numbers from 1 to {CONCURRENCY_MAX}")));
+        }
+        let bucket = match &args.bucket {
+            Some(bucket) => bucket.clone(),
+            None => format!("cairn-bench-{}", hex::encode(clock::random_bytes::<6>().map_err(|error| CommandError::failed(error.to_string()))?)),
+        };
+        let server = args.server_pid.map(ServerProcess::find).transpose().map_err(CommandError::usage)?;
+        Ok(Self {
+            signer: Signer::new(keys, args.region.clone()),
+            payloads: Payloads::new(args.seed),
+            progress: Progress::new(),
+            args,
+            endpoint,
+            bucket,
+            server,
+        })
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::new(self.endpoint.clone(), self.signer.clone())
+    }
+
+    async fn make_bucket(&self) -> Result<(), CommandError> {
+        match self.connection().call(Request::new(Method::PUT, format!("/{}", self.bucket))).await {
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused { code: Some(code), .. }) if code == "BucketAlreadyOwnedByYou" => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Objects of an earlier run are used where this one puts none.
+    async fn sweep(&self, size_bytes: u64) -> Result<Sweep, CommandError> {
+        let prefix = format!("bench/{size_bytes}/");
+        let keyspace = Keyspace { bucket: self.bucket.clone(), prefix };
+        let existing = match self.args.bucket {
+            Some(_) => keyspace_size::count(&mut self.connection(), &keyspace).await?,
+            None => 0,
+        };
+        Ok(Sweep { keyspace, size_bytes, next_put: Arc::new(AtomicU64::new(existing)), next_delete: Arc::default() })
+    }
+
+    async fn measure(&self, sweep: &Sweep, operation: Operation, concurrency: usize) -> Result<Row, CommandError> {
+        let subject = Subject { operation, size_bytes: sweep.size_bytes, concurrency };
+        // Deleting to warm up would use up the objects.
+        let warm_up = if operation == Operation::Delete { Duration::ZERO } else { self.args.warm_up };
+        let warm_until = Instant::now() + warm_up;
+        let limit = if self.args.count.is_some() { Duration::from_hours(24) } else { self.args.duration };
+        let shared = Arc::new(Shared {
+            operation,
+            keyspace: sweep.keyspace.clone(),
+            payloads: self.payloads.clone(),
+            size_bytes: sweep.size_bytes,
+            verify: self.args.verify,
+            next_put: Arc::clone(&sweep.next_put),
+            next_delete: Arc::clone(&sweep.next_delete),
+            budget: AtomicU64::new(self.args.count.unwrap_or(u64::MAX)),
+            warm_until,
+            until: warm_until + limit,
+            done: AtomicU64::new(0),
+        });
+        let mut workers = JoinSet::new();
+        for worker in 0..concurrency as u64 {
+            workers.spawn(worker::run(Arc::clone(&shared), self.connection(), worker));
+        }
+        let (tally, elapsed, cost) = self.watch(&shared, workers).await?;
+        let row = Row::new(subject, elapsed, &tally, cost.map(|cost| cost.per_requests(tally.request_count)));
+        let size = crate::config::ByteSize(sweep.size_bytes);
+        self.progress.finished(format!("{} {size} × {concurrency}: {}", operation.name(), row.summary()));
+        Ok(row)
+    }
+
+    /// Waits for the workers, with an eye on the server.
+    async fn watch(
+        &self,
+        shared: &Shared,
+        mut workers: JoinSet<Tally>,
+    ) -> Result<(Tally, Duration, Option<Cost>), CommandError> {
+        let mut tally = Tally::default();
+        let mut cpu_before = None;
+        let mut resident_bytes_max = 0;
+        let mut ticks = tokio::time::interval(INTERVAL);
+        let operation = shared.operation.name();
+        loop {
+            tokio::select! {
+                finished = workers.join_next() => match finished {
+                    Some(Ok(part)) => tally.merge(part),
+                    Some(Err(error)) => return Err(CommandError::failed(format!("a worker failed: {error}"))),
+                    None => break,
+                },
+                _ = ticks.tick() => {
+                    self.progress.say(format!("{operation} {}: {} requests", shared.keyspace.prefix, shared.done.load(Ordering::Relaxed)));
+                    if let Some(server) = self.server {
+                        resident_bytes_max = resident_bytes_max.max(server.resident_bytes().unwrap_or(0));
+                        if cpu_before.is_none() && Instant::now() >= shared.warm_until {
+                            cpu_before = Some((Instant::now(), server.cpu_time().unwrap_or_default()));
+                        }
+                    }
+                }
+            }
+        }
+        let elapsed = shared.warm_until.elapsed();
+        let cost = self.server.zip(cpu_before).map(|(server, (since, before))| Cost {
+            cpu: server.cpu_time().unwrap_or_default().saturating_sub(before),
+            measured_share: since.elapsed().as_secs_f64() / elapsed.as_secs_f64().max(1e-9),
+            resident_bytes_max,
+        });
+        Ok((tally, elapsed, cost))
+    }
+
+    async fn delete_rest(&self, sweep: &Sweep) -> Result<(), CommandError> {
+        self.progress.say("deleting what is left");
+        let mut workers = JoinSet::new();
+        for _ in 0..CLEANUP_CONCURRENCY {
+            let (mut connection, keyspace) = (self.connection(), sweep.keyspace.clone());
+            let (next_put, next_delete) = (Arc::clone(&sweep.next_put), Arc::clone(&sweep.next_delete));
+            workers.spawn(async move {
+                loop {
+                    let object = next_delete.fetch_add(1, Ordering::Relaxed);
+                    if object >= next_put.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    connection.call(keyspace.delete(object)).await?;
+                }
+            });
+        }
+        let results: Vec<Result<(), ClientError>> = workers.join_all().await;
+        results.into_iter().collect::<Result<(), _>>().map_err(CommandError::from)
+    }
+
+    #[expect(clippy::print_stdout, reason = "the result of a command belongs on standard output")]
+    fn report(&self, rows: &[Row]) -> Result<(), CommandError> {
+        let json = serde_json::json!({ "endpoint": self.endpoint.to_string(), "threads": self.args.threads, "seed": self.args.seed, "measurements": rows });
+        if let Some(path) = &self.args.json_file {
+            let written = std::fs::File::create(path).and_then(|file| serde_json::to_writer_pretty(file, &json).map_err(Into::into));
+            written.map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
+        }
+        if self.args.json {
+            println!("{json:#}");
+        } else {
+            println!("{}", report::table(rows));
+        }
+        let error_count: u64 = rows.iter().map(Row::error_count).sum();
+        match rows.iter().find(|row| row.error_count() > 0) {
+            Some(row) => Err(CommandError::failed(format!("{error_count} requests failed: {}", row.summary()))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the server used while it was watched.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    cpu: Duration,
+    /// Part of the measurement that was watched; the rest is extrapolated.
+    measured_share: f64,
+    resident_bytes_max: u64,
+}
+
+impl Cost {
+    fn per_requests(self, request_count: u64) -> ServerCost {
+        let cpu_seconds = self.cpu.as_secs_f64() / self.measured_share.clamp(0.01, 1.0);
+        ServerCost {
+            cpu_seconds,
+            cpu_seconds_per_1000: cpu_seconds * 1000.0 / report::float(request_count.max(1)),
+            resident_bytes_max: self.resident_bytes_max,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line. Flags of the server processes come from the table of settings; the rest is declared here
+//! and in `admin` and `bench`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
+
+use crate::admin::{self, AdminArgs};
+use crate::bench::{self, BenchArgs};
+use crate::command::CommandError;
+use crate::config::{Arity, Process, SETTINGS, Setting, Sources};
+use crate::processes;
+
+const ABOUT: &str = "Cairn: an S3-compatible, erasure-coded object store";
+
+/// Parses the arguments of this process and does what they say.
+///
+/// Wrong usage, `--help` and `--version` end the process here, as clap does it (exit codes 2 and 0).
+///
+/// # Errors
+/// The command's failure.
+pub fn run() -> Result<(), CommandError> {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("admin", matches)) => admin::run(AdminArgs::from_arg_matches(matches).map_err(|error| usage(&error))?),
+        Some(("bench", matches)) => bench::run(BenchArgs::from_arg_matches(matches).map_err(|error| usage(&error))?),
+        Some((name, matches)) => match Process::ALL.into_iter().find(|process| process.subcommand() == name) {
+            Some(process) => processes::run(process, &sources(process, matches)?),
+            None => Err(CommandError::usage(format!("unknown command `{name}`"))),
+        },
+        None => Err(CommandError::usage("no command given")),
+    }
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    let mut command = Command::new("cairn").about(ABOUT).version(env!("CARGO_PKG_VERSION")).subcommand_required(true).arg_required_else_help(true);
+    for process in Process::ALL {
+        command = command.subcommand(process_command(process));
+    }
+    command
+        .subcommand(AdminArgs::augment_args(Command::new("admin")))
+        .subcommand(BenchArgs::augment_args(Command::new("bench")))
+}
+
+/// The flag of each setting; clap wants names that live as long as the program.
+static FLAGS: LazyLock<BTreeMap<&'static str, String>> =
+    LazyLock::new(|| SETTINGS.iter().map(|setting| (setting.name, setting.flag())).collect());
+
+fn process_command(process: Process) -> Command {
+    let about = match process {
+        Process::Serve => "Run everything in one process: S3, metadata and one disk per data directory",
+        Process::Gateway => "Run a gateway: S3 in front of storage nodes and a metadata service",
+        Process::StorageNode => "Run a storage node: its disks, for gateways",
+        Process::Meta => "Run the metadata service that gateways share",
+    };
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("CAIRN_CONFIG")
+        .help("TOML file with settings; environment and flags take precedence");
+    Command::new(process.subcommand()).about(about).arg(config).args(Setting::of(process).map(arg))
+}
+
+fn arg(setting: &'static Setting) -> Arg {
+    let action = match setting.arity {
+        Arity::One => ArgAction::Set,
+        Arity::Many => ArgAction::Append,
+    };
+    let default = if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+    Arg::new(setting.name)
+        .long(FLAGS.get(setting.name).map_or(setting.name, String::as_str))
+        .value_name("VALUE")
+        .action(action)
+        .help(format!("{}{default} [env: {}]", setting.help, setting.variable()))
+}
+
+/// File, environment and flags as they are.
+fn sources(process: Process, matches: &ArgMatches) -> Result<Sources, CommandError> {
+    let flags = Setting::of(process).filter_map(|setting| {
+        let values = matches.get_many::<String>(setting.name)?;
+        Some((setting.name.to_owned(), values.cloned().collect()))
+    });
+    let file = matches.get_one::<String>("config").map(|path| read(Path::new(path))).transpose()?;
+    // Variables that are not valid UTF-8 cannot be ours.
+    let environment: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    Ok(Sources { file, environment, flags: flags.collect() })
+}
+
+fn read(path: &Path) -> Result<(PathBuf, String), CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((path.to_owned(), text)),
+        Err(error) => Err(CommandError::usage(format!("the configuration file {} cannot be read: {error}", path.display()))),
+    }
+}
+
+fn usage(error: &clap::Error) -> CommandError {
+    CommandError::usage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_sources() {
+        let matches = command().try_get_matches_from(["cairn", "serve", "--data", "/a", "--data", "/b", "--region", "eu"]).unwrap();
+        let (_, matches) = matches.subcommand().unwrap();
+        let sources = sources(Process::Serve, matches).unwrap();
+        assert_eq!(sources.flags["data"], ["/a", "/b"]);
+        assert_eq!(sources.flags["region"], ["eu"]);
+        assert!(!sources.flags.contains_key("listen"));
+    }
+}

@@ -1,0 +1,260 @@
+//! The immutable configuration of each process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::Problems;
+use super::raw::{RawSettings, Sources};
+use super::reader::{Effective, Reader};
+use super::setting::Process;
+use super::shared::{ClusterConfig, FrontConfig, LogConfig, address, directory, domain_label, drain_timeout, http_url};
+use super::value::ByteSize;
+
+const DISK_RESERVE: ByteSize = ByteSize(1 << 30);
+
+/// `cairn serve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// One directory per disk, in the order given; not empty.
+    pub data: Vec<PathBuf>,
+    /// Where the metadata database is, if not in the first data directory.
+    pub meta: Option<PathBuf>,
+    /// What faces clients.
+    pub front: FrontConfig,
+    /// Left free on each disk.
+    pub disk_reserve: ByteSize,
+    /// Bound on finishing running requests.
+    pub drain_timeout: Duration,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// `cairn gateway`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// The metadata service.
+    pub meta: String,
+    /// The storage nodes; not empty.
+    pub nodes: Vec<String>,
+    /// What faces clients.
+    pub front: FrontConfig,
+    /// What this process proves to the others.
+    pub cluster: ClusterConfig,
+    /// Identity of the cluster, if not derived from its secret.
+    pub cluster_id: Option<[u8; 16]>,
+    /// Bound on finishing running requests.
+    pub drain_timeout: Duration,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// `cairn storage-node`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageNodeConfig {
+    /// One directory per disk; not empty.
+    pub data: Vec<PathBuf>,
+    /// Where gateways reach it.
+    pub listen: SocketAddr,
+    /// Failure domain of all its disks; `None`: the machine's name.
+    pub host: Option<String>,
+    /// Failure domain of the host.
+    pub zone: String,
+    /// What this process proves to the others.
+    pub cluster: ClusterConfig,
+    /// Identity of the cluster, if not derived from its secret.
+    pub cluster_id: Option<[u8; 16]>,
+    /// Left free on each disk.
+    pub disk_reserve: ByteSize,
+    /// Bound on finishing running requests.
+    pub drain_timeout: Duration,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// `cairn meta`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaConfig {
+    /// The database.
+    pub data: PathBuf,
+    /// Journal copies and checkpoints.
+    pub copies: Vec<PathBuf>,
+    /// Where gateways reach it.
+    pub listen: SocketAddr,
+    /// What this process proves to the others.
+    pub cluster: ClusterConfig,
+    /// Bound on finishing running requests.
+    pub drain_timeout: Duration,
+    /// The log.
+    pub log: LogConfig,
+}
+
+impl ServeConfig {
+    /// Merges and parses.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
+        parse(Process::Serve, sources, |reader| {
+            let data = reader.some("data", directory);
+            let front = FrontConfig::read(reader);
+            check_disk_count(reader, &front, data.len());
+            Some(Self {
+                data,
+                meta: reader.optional("meta", directory),
+                front,
+                disk_reserve: reader.or("disk_reserve", DISK_RESERVE, str::parse),
+                drain_timeout: drain_timeout(reader),
+                log: LogConfig::read(reader),
+            })
+        })
+    }
+}
+
+impl GatewayConfig {
+    /// Merges and parses.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
+        parse(Process::Gateway, sources, |reader| {
+            let meta = reader.required("meta", http_url);
+            let nodes = reader.some("node", http_url);
+            let front = FrontConfig::read(reader);
+            if !reader.is_set("root_access_key") && !reader.is_set("root_secret_key") {
+                reader.conflict("root_access_key", "must be set for a gateway, to the same value on all of them, with root_secret_key");
+            }
+            if !reader.is_set("master_key_file") {
+                reader.conflict("master_key_file", "must be set for a gateway, to a file with the same key on all of them");
+            }
+            let cluster = ClusterConfig::read(reader);
+            let cluster_id = reader.optional("cluster_id", cluster_id);
+            let drain_timeout = drain_timeout(reader);
+            let log = LogConfig::read(reader);
+            Some(Self { meta: meta?, nodes, front, cluster: cluster?, cluster_id, drain_timeout, log })
+        })
+    }
+}
+
+impl StorageNodeConfig {
+    /// Merges and parses.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
+        parse(Process::StorageNode, sources, |reader| {
+            let data = reader.some("data", directory);
+            let listen = reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9200)), address);
+            let host = reader.optional("host", domain_label);
+            let zone = reader.or("zone", "default".to_owned(), domain_label);
+            let cluster = ClusterConfig::read(reader);
+            let cluster_id = reader.optional("cluster_id", cluster_id);
+            let disk_reserve = reader.or("disk_reserve", DISK_RESERVE, str::parse);
+            let drain_timeout = drain_timeout(reader);
+            let log = LogConfig::read(reader);
+            Some(Self { data, listen, host, zone, cluster: cluster?, cluster_id, disk_reserve, drain_timeout, log })
+        })
+    }
+}
+
+impl MetaConfig {
+    /// Merges and parses.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
+        parse(Process::Meta, sources, |reader| {
+            let data = reader.required("data", directory);
+            let copies = reader.many("copy", directory);
+            let listen = reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9100)), address);
+            let cluster = ClusterConfig::read(reader);
+            let drain_timeout = drain_timeout(reader);
+            let log = LogConfig::read(reader);
+            Some(Self { data: data?, copies, listen, cluster: cluster?, drain_timeout, log })
+        })
+    }
+}
+
+fn parse<T>(
+    process: Process,
+    sources: &Sources,
+    read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> Result<(T, Vec<Effective>), Problems> {
+    let mut problems = Vec::new();
+    let raw = RawSettings::merge(process, sources, &mut problems);
+    let mut reader = Reader::new(&raw, problems);
+    let config = read(&mut reader);
+    reader.finish(config)
+}
+
+fn check_disk_count(reader: &mut Reader<'_>, front: &FrontConfig, disk_count: usize) {
+    if let Some(erasure) = front.erasure
+        && disk_count < erasure.disk_count()
+    {
+        let needed = erasure.disk_count();
+        reader.conflict("erasure", format!("`{erasure}` needs {needed} disks, and `data` names {disk_count}"));
+    }
+}
+
+fn cluster_id(text: &str) -> Result<[u8; 16], String> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(text, &mut id).map(|()| id).map_err(|_| String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(flags: &[(&str, &[&str])]) -> Sources {
+        let flags = flags.iter().map(|(k, v)| ((*k).to_owned(), v.iter().map(|v| (*v).to_owned()).collect()));
+        Sources { flags: flags.collect(), ..Sources::default() }
+    }
+
+    #[test]
+    fn one_directory_is_all_serve_needs() {
+        let (config, effective) = ServeConfig::parse(&flags(&[("data", &["/d1"])])).unwrap();
+        assert_eq!(config.front.listen.to_string(), "127.0.0.1:9000");
+        assert_eq!(config.front.region, "us-east-1");
+        assert_eq!(effective.iter().filter(|line| line.origin == super::super::Origin::Flag).count(), 1);
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_with_three_names_value_rule_and_example() {
+        let sources = Sources {
+            environment: [("CAIRN_LISTEN".to_owned(), "nowhere".to_owned()), ("CAIRN_ROOT_SECRET_KEY".to_owned(), "short".to_owned())].into(),
+            file: Some(("cairn.toml".into(), "typo = 1\ndrain_timeout = \"2h\"".to_owned())),
+            ..flags(&[("erasure", &["4+2"])])
+        };
+        let text = ServeConfig::parse(&sources).unwrap_err().to_string();
+        for expected in [
+            "7 problems",
+            "`typo`",
+            "--data (variable CAIRN_DATA, in the file `data`): is not set",
+            "`nowhere` (from the environment) is not an address and a port",
+            "--listen 0.0.0.0:9000",
+            "(hidden)",
+            "`2h` (from the file cairn.toml)",
+            "needs 6 disks, and `data` names 0",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+        }
+        assert!(!text.contains("short"), "{text}");
+    }
+
+    #[test]
+    fn secrets_are_not_in_the_effective_configuration() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let sources = flags(&[("data", &["/m"]), ("cluster_secret", &[secret])]);
+        let (config, effective) = MetaConfig::parse(&sources).unwrap();
+        assert_eq!(config.cluster.secret.reveal(), secret);
+        assert!(!format!("{effective:?}{config:?}").contains(secret));
+    }
+
+    #[test]
+    fn a_gateway_refuses_to_invent_secrets() {
+        let text = GatewayConfig::parse(&flags(&[])).unwrap_err().to_string();
+        for name in ["--meta ", "--node ", "--root-access-key ", "--master-key-file ", "--cluster-secret "] {
+            assert!(text.contains(name), "{name} is missing in:\n{text}");
+        }
+    }
+}

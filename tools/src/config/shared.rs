@@ -1,0 +1,214 @@
+//! Groups of settings that several processes share.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Reader;
+use super::value::{Erasure, Secret, duration};
+
+/// How the log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Filter directives.
+    pub filter: String,
+}
+
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For log collectors.
+    Json,
+}
+
+impl LogConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let format = reader.or("log_format", LogFormat::Auto, |text| match text {
+            "auto" => Ok(LogFormat::Auto),
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(String::new()),
+        });
+        let filter = reader.or("log", "info".to_owned(), |text| {
+            tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+        });
+        Self { format, filter }
+    }
+}
+
+/// What faces S3 clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontConfig {
+    /// Where S3 is served.
+    pub listen: SocketAddr,
+    /// Where health, metrics and administration are served, if elsewhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// Domains for virtual-hosted addressing, in lower case.
+    pub domains: Vec<String>,
+    /// The region clients sign for.
+    pub region: String,
+    /// The coding asked for; `None`: by the number of disks.
+    pub erasure: Option<Erasure>,
+    /// Root credentials, if given.
+    pub root: Option<RootCredentials>,
+    /// Where the master key is kept, if outside.
+    pub master_key_file: Option<PathBuf>,
+    /// Certificate and key, if HTTPS is wanted.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The root user's key pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootCredentials {
+    /// Shown in logs and requests.
+    pub access_key: String,
+    /// Never shown again after it was printed once.
+    pub secret_key: Secret,
+}
+
+/// PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+impl FrontConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            listen: reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9000)), address),
+            admin_listen: reader.optional("admin_listen", address),
+            domains: reader.many("domain", dns_name),
+            region: reader.or("region", "us-east-1".to_owned(), region),
+            erasure: reader.optional("erasure", str::parse),
+            root: read_root(reader),
+            master_key_file: reader.optional("master_key_file", file),
+            tls: read_tls(reader),
+        }
+    }
+}
+
+fn read_root(reader: &mut Reader<'_>) -> Option<RootCredentials> {
+    let access_key = reader.optional("root_access_key", access_key);
+    let secret_key = reader.optional("root_secret_key", secret_key);
+    check_pair(reader, "root_access_key", "root_secret_key");
+    Some(RootCredentials { access_key: access_key?, secret_key: secret_key? })
+}
+
+fn read_tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
+    let certificate = reader.optional("tls_cert", file);
+    let key = reader.optional("tls_key", file);
+    check_pair(reader, "tls_cert", "tls_key");
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
+/// Two settings make sense only together.
+fn check_pair(reader: &mut Reader<'_>, one: &'static str, other: &'static str) {
+    match (reader.is_set(one), reader.is_set(other)) {
+        (true, false) => reader.conflict(other, format!("must be set together with {one}")),
+        (false, true) => reader.conflict(one, format!("must be set together with {other}")),
+        (true, true) | (false, false) => {}
+    }
+}
+
+/// What Cairn's own processes know of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Proven by each side of every internal request.
+    pub secret: Secret,
+}
+
+impl ClusterConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let given = reader.optional("cluster_secret", cluster_secret);
+        let from_file = reader.optional("cluster_secret_file", |path| {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+            cluster_secret(text.trim_end()).map_err(|_| "the file must hold at least 32 printable characters".to_owned())
+        });
+        match (given, from_file) {
+            (Some(_), Some(_)) => {
+                reader.conflict("cluster_secret", "is set together with cluster_secret_file; set one of them");
+                None
+            }
+            (Some(secret), None) | (None, Some(secret)) => Some(Self { secret }),
+            (None, None) => {
+                if !reader.is_set("cluster_secret") && !reader.is_set("cluster_secret_file") {
+                    reader.conflict("cluster_secret", "is not set, and cluster_secret_file neither; all processes of a cluster share one");
+                }
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn drain_timeout(reader: &mut Reader<'_>) -> Duration {
+    reader.or("drain_timeout", Duration::from_secs(30), |text| {
+        duration(text).and_then(|limit| if limit <= Duration::from_hours(1) { Ok(limit) } else { Err("too long".to_owned()) })
+    })
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write IP:PORT, with an IPv6 address in brackets".to_owned())
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    match std::fs::File::open(text) {
+        Ok(_) => Ok(PathBuf::from(text)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
+    if url.scheme_str() != Some("http") || url.host().is_none_or(str::is_empty) || !matches!(url.path(), "" | "/") {
+        return Err("write http://HOST:PORT".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn dns_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) { Ok(text.to_ascii_lowercase()) } else { Err(String::new()) }
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+}
+
+fn access_key(text: &str) -> Result<String, String> {
+    let fits = (3..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+}
+
+fn secret_key(text: &str) -> Result<Secret, String> {
+    let fits = (8..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(Secret::new(text)) } else { Err(String::new()) }
+}
+
+fn cluster_secret(text: &str) -> Result<Secret, String> {
+    let fits = (32..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(Secret::new(text)) } else { Err(String::new()) }
+}
+
+pub(super) fn domain_label(text: &str) -> Result<String, String> {
+    let fits = (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+}

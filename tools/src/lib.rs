@@ -1,0 +1,27 @@
+//! The command line `cairn`, as a library: server processes, administration, measurement.
+//!
+//! This crate wires the parts together and knows all of them; none of them knows it. What it promises: a
+//! configuration is either right or refused with all its problems, a process that is told to stop finishes what
+//! it has begun, results go to standard output and everything else to standard error, and exit codes are 0
+//! (done), 1 (failed), 2 (wrong usage).
+//!
+//! - [`config`]: settings from file, environment and flags.
+//! - [`processes`]: the other server processes, and what all have in common.
+//! - [`admin`]: users, keys, state of the cluster, through a gateway.
+//! - [`bench`]: measures any S3 endpoint.
+//!
+//! It must not know: how requests are answered, shards coded, or records stored.
+
+pub mod admin;
+pub mod bench;
+pub mod cli;
+mod clock;
+mod command;
+pub mod config;
+mod logging;
+pub mod processes;
+mod s3_client;
+mod shutdown;
+
+
+pub use command::CommandError;
