@@ -1,0 +1,258 @@
+//! Cuts a stream of bytes into chunks.
+//!
+//! Invariants: every chunk but the last is exactly of chunk size, no chunk is empty, and the last one is marked: a
+//! chunk is given out only when it is known whether anything follows it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::memory::{BufferPool, MemoryBudget, OutOfBudget, PooledBuffer, Reservation};
+
+/// Zeros behind the bytes of a chunk, so that data shards of every geometry are slices of its buffer.
+pub(crate) const PADDING_LEN: usize = super::geometry::SHARD_COUNT_MAX;
+
+/// What a chunker needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub(crate) struct ChunkerOptions {
+    pub(crate) chunk_size_bytes: usize,
+    /// Up to here a chunk that is the whole stream is not copied into a buffer.
+    pub(crate) small_size_bytes_max: usize,
+    /// How much memory a chunk and its parity take, per chunk byte: `numerator / denominator`.
+    pub(crate) coded_bytes_per_chunk_byte: (usize, usize),
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) pool: Arc<BufferPool>,
+}
+
+/// A stream that is being cut.
+#[derive(Debug)]
+pub(crate) struct Chunker<S> {
+    source: S,
+    options: ChunkerOptions,
+    /// How many bytes are still expected: sizes buffers, nothing else depends on it.
+    expected_bytes: Option<u64>,
+    /// What was received and is in no chunk yet.
+    rest: Bytes,
+    next_index: u32,
+    source_ended: bool,
+}
+
+/// One chunk.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) index: u32,
+    /// The bytes, followed by [`PADDING_LEN`] zeros if longer than a small chunk.
+    pub(crate) padded: Bytes,
+    /// Without the padding.
+    pub(crate) size_bytes: u32,
+    pub(crate) is_last: bool,
+    /// Given back when the chunk was written.
+    pub(crate) _memory: Option<Reservation>,
+}
+
+/// Why there is no next chunk.
+#[derive(Debug)]
+pub(crate) enum ChunkerError<E> {
+    Source(E),
+    OutOfBudget,
+    /// 2^32 chunks: far beyond any object's size limit.
+    TooManyChunks,
+}
+
+impl<E> From<OutOfBudget> for ChunkerError<E> {
+    fn from(_: OutOfBudget) -> Self {
+        Self::OutOfBudget
+    }
+}
+
+impl<S, E> Chunker<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    pub(crate) fn new(source: S, size_hint: Option<u64>, options: ChunkerOptions) -> Self {
+        Self {
+            source,
+            options,
+            expected_bytes: size_hint,
+            rest: Bytes::new(),
+            next_index: 0,
+            source_ended: false,
+        }
+    }
+
+    /// The next chunk, or `None` behind the last. Not cancellation-safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<Chunk>, ChunkerError<E>> {
+        if !self.receive().await? {
+            return Ok(None);
+        }
+        if self.next_index == 0 && self.rest.len() <= self.options.small_size_bytes_max {
+            // Most small bodies arrive in one piece: they become shards without a copy.
+            let first = std::mem::take(&mut self.rest);
+            if !self.receive().await? {
+                return self.small_chunk(first).map(Some);
+            }
+            return self.buffered_chunk(&first).await.map(Some);
+        }
+        self.buffered_chunk(&[]).await.map(Some)
+    }
+
+    /// Makes `rest` not empty; `false` if nothing is left.
+    async fn receive(&mut self) -> Result<bool, ChunkerError<E>> {
+        while self.rest.is_empty() && !self.source_ended {
+            match self.source.next().await {
+                Some(Ok(bytes)) => self.rest = bytes,
+                Some(Err(error)) => return Err(ChunkerError::Source(error)),
+                None => self.source_ended = true,
+            }
+        }
+        Ok(!self.rest.is_empty())
+    }
+
+    fn small_chunk(&mut self, bytes: Bytes) -> Result<Chunk, ChunkerError<E>> {
+        let size_bytes = bytes.len();
+        self.chunk(bytes, size_bytes, None)
+    }
+
+    /// Fills a buffer with `first` (a small frame that was received before `rest`) and what follows.
+    async fn buffered_chunk(&mut self, first: &[u8]) -> Result<Chunk, ChunkerError<E>> {
+        let chunk_size = self.options.chunk_size_bytes;
+        let received = first.len() + self.rest.len();
+        let expected = self.expected_bytes.map_or(chunk_size, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
+        let size_expected = expected.max(received).min(chunk_size);
+        let (coded, plain) = self.options.coded_bytes_per_chunk_byte;
+        let memory = self
+            .options
+            .budget
+            .reserve(size_expected.saturating_mul(coded) / plain.max(1))
+            .await?;
+        let mut buffer = self.options.pool.buffer(size_expected + PADDING_LEN);
+
+        buffer.extend(first);
+        while buffer.len() < chunk_size && self.receive().await? {
+            let part = self
+                .rest
+                .split_to(self.rest.len().min(chunk_size - buffer.len()));
+            buffer.extend(&part);
+        }
+        self.finish(buffer, memory).await
+    }
+
+    async fn finish(
+        &mut self,
+        mut buffer: PooledBuffer,
+        memory: Reservation,
+    ) -> Result<Chunk, ChunkerError<E>> {
+        let size_bytes = buffer.len();
+        // Looks ahead, so that `is_last` is right.
+        self.receive().await?;
+        let padded = if size_bytes <= self.options.small_size_bytes_max {
+            // A short tail must not keep the memory of a whole chunk.
+            Bytes::copy_from_slice(buffer.as_ref())
+        } else {
+            buffer.resize(size_bytes + PADDING_LEN);
+            buffer.freeze()
+        };
+        self.chunk(padded, size_bytes, Some(memory))
+    }
+
+    fn chunk(
+        &mut self,
+        padded: Bytes,
+        size_bytes: usize,
+        memory: Option<Reservation>,
+    ) -> Result<Chunk, ChunkerError<E>> {
+        let index = self.next_index;
+        self.next_index = index.checked_add(1).ok_or(ChunkerError::TooManyChunks)?;
+        self.expected_bytes = self
+            .expected_bytes
+            .map(|bytes| bytes.saturating_sub(size_bytes as u64));
+        let size_bytes = u32::try_from(size_bytes).map_err(|_| ChunkerError::TooManyChunks)?;
+        Ok(Chunk {
+            index,
+            padded,
+            size_bytes,
+            is_last: self.rest.is_empty(),
+            _memory: memory,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CHUNK: usize = 100;
+    const SMALL: usize = 30;
+
+    fn options() -> ChunkerOptions {
+        ChunkerOptions {
+            chunk_size_bytes: CHUNK,
+            small_size_bytes_max: SMALL,
+            coded_bytes_per_chunk_byte: (3, 2),
+            budget: Arc::new(MemoryBudget::new(1 << 20, Duration::from_secs(1))),
+            pool: BufferPool::new(CHUNK + PADDING_LEN, 2),
+        }
+    }
+
+    async fn cut(frames: Vec<Vec<u8>>, size_hint: Option<u64>) -> Vec<Chunk> {
+        let source = stream::iter(
+            frames
+                .into_iter()
+                .map(|frame| Ok::<_, Infallible>(Bytes::from(frame))),
+        );
+        let mut chunker = Chunker::new(source, size_hint, options());
+        let mut chunks = Vec::new();
+        while let Some(chunk) = chunker.next().await.unwrap() {
+            chunks.push(chunk);
+        }
+        chunks
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_the_stream_cut_at_chunk_size(
+            lens in proptest::collection::vec(0usize..250, 0..12),
+            size_hint in proptest::option::of(0u64..2000),
+        ) {
+            let mut next = 0u8;
+            let frames: Vec<Vec<u8>> = lens.iter().map(|len| (0..*len).map(|_| { next = next.wrapping_add(1); next }).collect()).collect();
+            let whole = frames.concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let chunks = runtime.block_on(cut(frames, size_hint));
+
+            let expected: Vec<&[u8]> = whole.chunks(CHUNK).collect();
+            prop_assert_eq!(chunks.len(), expected.len());
+            for (index, (chunk, expected)) in chunks.iter().zip(&expected).enumerate() {
+                prop_assert_eq!(chunk.index as usize, index);
+                prop_assert_eq!(chunk.is_last, index + 1 == expected_len(&whole));
+                let size = chunk.size_bytes as usize;
+                prop_assert_eq!(&chunk.padded[..size], *expected);
+                let padding = if size <= SMALL { 0 } else { PADDING_LEN };
+                prop_assert_eq!(chunk.padded[size..].to_vec(), vec![0; padding]);
+            }
+        }
+    }
+
+    fn expected_len(whole: &[u8]) -> usize {
+        whole.len().div_ceil(CHUNK)
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_source_is_handed_on() {
+        let source = stream::iter([Ok(Bytes::from_static(b"abc")), Err("broken")]);
+        let error = Chunker::new(source, None, options())
+            .next()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ChunkerError::Source("broken")));
+    }
+}

@@ -1,0 +1,144 @@
+//! What all parts of the engine share.
+
+use std::sync::Arc;
+
+use cairn_meta::Meta;
+use cairn_rpc::Clock;
+use tokio::time::Instant;
+
+use super::chunker::{ChunkerOptions, PADDING_LEN};
+use super::cleanup::Cleanup;
+use super::coding::{CodeError, Coders};
+use super::disks::Disks;
+use super::entropy::Entropy;
+use super::memory::{BufferPool, MemoryBudget};
+use super::metrics::{Counters, EngineMetrics};
+use super::options::EngineOptions;
+use super::read::{Pins, RepairNotices};
+
+/// Idle buffers that are kept: those of a few busy writes. More would only keep memory.
+const IDLE_BUFFER_COUNT_MAX: usize = 16;
+
+/// Stores and reads the bytes of objects and parts, and looks after them. Clones are one engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: EngineOptions,
+    pub(crate) meta: Meta,
+    pub(crate) disks: Disks,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Entropy,
+    pub(crate) coders: Coders,
+    pub(crate) pool: Arc<BufferPool>,
+    pub(crate) write_budget: Arc<MemoryBudget>,
+    pub(crate) read_budget: MemoryBudget,
+    pub(crate) counters: Counters,
+    pub(crate) cleanup: Arc<Cleanup>,
+    pub(crate) repair_notices: RepairNotices,
+    pub(crate) pins: Arc<Pins>,
+}
+
+impl Engine {
+    /// An engine over these disks. Nothing runs yet: see [`Engine::start_background`].
+    pub fn new(options: EngineOptions, meta: Meta, disks: Disks, clock: Arc<dyn Clock>) -> Self {
+        let options = options.clamped();
+        let core = Core {
+            entropy: Entropy::new(options.random_seed),
+            coders: Coders::default(),
+            pool: BufferPool::new(
+                options.chunk_size_bytes + PADDING_LEN,
+                IDLE_BUFFER_COUNT_MAX,
+            ),
+            write_budget: Arc::new(MemoryBudget::new(
+                options.write_memory_bytes,
+                options.memory_wait_max,
+            )),
+            read_budget: MemoryBudget::new(options.read_memory_bytes, options.memory_wait_max),
+            counters: Counters::default(),
+            cleanup: Arc::default(),
+            repair_notices: RepairNotices::default(),
+            pins: Arc::default(),
+            options,
+            meta,
+            disks,
+            clock,
+        };
+        Self {
+            core: Arc::new(core),
+        }
+    }
+
+    /// The disks it uses.
+    pub fn disks(&self) -> &Disks {
+        &self.core.disks
+    }
+
+    /// How it is set.
+    pub fn options(&self) -> &EngineOptions {
+        &self.core.options
+    }
+
+    /// Its state, for monitoring.
+    pub fn metrics(&self) -> EngineMetrics {
+        let now = Instant::now();
+        EngineMetrics {
+            counters: self.core.counters.samples(),
+            write_memory_used_bytes: self.core.write_budget.used_bytes(),
+            read_memory_used_bytes: self.core.read_budget.used_bytes(),
+            disks: self
+                .core
+                .disks
+                .map()
+                .disks()
+                .iter()
+                .map(|disk| disk.view(now))
+                .collect(),
+        }
+    }
+
+    /// Works off what reads and abandoned writes left to do: enqueues repairs that reads noticed, deletes shards
+    /// of writes that were not committed. The background tasks do this all the time; tests call it.
+    pub async fn run_errands(&self) {
+        self.core.enqueue_repair_notices().await;
+        self.core.clean_up().await;
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Core {
+    pub(crate) fn chunker_options(&self) -> ChunkerOptions {
+        let geometry = self.options.geometry;
+        ChunkerOptions {
+            chunk_size_bytes: self.options.chunk_size_bytes,
+            small_size_bytes_max: self.options.small_size_bytes_max,
+            coded_bytes_per_chunk_byte: match geometry.data_count() {
+                // Copies share the chunk's own buffer.
+                1 => (1, 1),
+                data => (geometry.shard_count(), usize::from(data)),
+            },
+            budget: Arc::clone(&self.write_budget),
+            pool: Arc::clone(&self.pool),
+        }
+    }
+
+    /// Runs work that takes longer than an async thread should be held.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, CodeError> + Send + 'static,
+    ) -> Result<T, CodeError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(CodeError::Interrupted),
+            },
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What is believed of one disk: a state machine fed by statuses and by the outcomes of calls.
+
+use std::time::Duration;
+
+use cairn_storage_node::{DiskHealth, DiskStatus, ShardError};
+use tokio::time::Instant;
+
+/// Whether a disk can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// Reads and writes.
+    Healthy,
+    /// Reads and deletes only.
+    Full,
+    /// It said that it failed.
+    Failed,
+    /// It does not answer.
+    Unreachable,
+}
+
+/// After this many calls in a row that had to be replaced, a disk is avoided for a while.
+const SLOW_CALL_COUNT_MAX: u32 = 3;
+/// How long: enough to spare many requests the wait, short enough to notice that it is well again.
+const AVOIDED_FOR: Duration = Duration::from_secs(5);
+
+/// The state of a disk.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    pub(super) availability: Availability,
+    /// Since when it is failed or unreachable without a break.
+    pub(super) away_since: Option<Instant>,
+    /// The last status it gave.
+    pub(super) status: Option<DiskStatus>,
+    slow_call_count: u32,
+    avoided_until: Option<Instant>,
+}
+
+impl Condition {
+    /// Of a disk that was not asked yet: believed until shown otherwise, since refusing it would refuse writes.
+    pub(super) fn new() -> Self {
+        Self {
+            availability: Availability::Healthy,
+            away_since: None,
+            status: None,
+            slow_call_count: 0,
+            avoided_until: None,
+        }
+    }
+
+    /// Learns from a status, or from its absence.
+    pub(super) fn learn_status(&mut self, status: Option<DiskStatus>, now: Instant) {
+        let availability = match status.as_ref().map(|status| status.health) {
+            Some(DiskHealth::Healthy) => Availability::Healthy,
+            Some(DiskHealth::Full) => Availability::Full,
+            Some(DiskHealth::Failed) => Availability::Failed,
+            None => Availability::Unreachable,
+        };
+        self.set(availability, now);
+        if status.is_some() {
+            self.status = status;
+        }
+    }
+
+    /// Learns from a call that failed.
+    pub(super) fn learn_error(&mut self, error: &ShardError, now: Instant) {
+        match error {
+            ShardError::DiskFull { .. } => self.set(Availability::Full, now),
+            ShardError::DiskFailed { .. } => self.set(Availability::Failed, now),
+            ShardError::Unreachable { .. } => self.set(Availability::Unreachable, now),
+            // These say something of a shard or of this moment, not of the disk.
+            _ => {}
+        }
+    }
+
+    /// A call was answered in time.
+    pub(super) fn learn_answer(&mut self) {
+        self.slow_call_count = 0;
+    }
+
+    /// A call was still open when another disk had to be asked instead.
+    pub(super) fn learn_slow_call(&mut self, now: Instant) {
+        self.slow_call_count += 1;
+        if self.slow_call_count >= SLOW_CALL_COUNT_MAX {
+            self.avoided_until = Some(now + AVOIDED_FOR);
+        }
+    }
+
+    /// Whether it was slow lately.
+    pub(super) fn is_avoided(&self, now: Instant) -> bool {
+        self.avoided_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether it answers reads.
+    pub(super) fn is_readable(&self) -> bool {
+        matches!(
+            self.availability,
+            Availability::Healthy | Availability::Full
+        )
+    }
+
+    fn set(&mut self, availability: Availability, now: Instant) {
+        self.availability = availability;
+        self.away_since = if self.is_readable() {
+            None
+        } else {
+            self.away_since.or(Some(now))
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_storage_node::DiskId;
+
+    #[tokio::test]
+    async fn absence_is_counted_from_its_beginning_and_ends_with_a_status() {
+        let disk_id = DiskId([1; 16]);
+        let start = Instant::now();
+        let mut condition = Condition::new();
+        condition.learn_error(
+            &ShardError::Unreachable {
+                disk_id,
+                detail: String::new(),
+            },
+            start,
+        );
+        condition.learn_status(None, start + Duration::from_secs(9));
+        assert_eq!(condition.away_since, Some(start));
+
+        let status = DiskStatus {
+            disk_id,
+            health: DiskHealth::Healthy,
+            capacity_bytes: 0,
+            free_bytes: 0,
+            shard_bytes: 0,
+            shard_count: 0,
+            garbage_bytes: 0,
+            counters: std::collections::BTreeMap::new(),
+        };
+        condition.learn_status(Some(status), start + Duration::from_secs(10));
+        assert_eq!(
+            (condition.away_since, condition.availability),
+            (None, Availability::Healthy)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_avoided_after_slow_calls_in_a_row_only() {
+        let now = Instant::now();
+        let mut condition = Condition::new();
+        condition.learn_slow_call(now);
+        condition.learn_slow_call(now);
+        condition.learn_answer();
+        condition.learn_slow_call(now);
+        assert!(!condition.is_avoided(now));
+        condition.learn_slow_call(now);
+        condition.learn_slow_call(now);
+        assert!(condition.is_avoided(now));
+        assert!(!condition.is_avoided(now + AVOIDED_FOR));
+    }
+}

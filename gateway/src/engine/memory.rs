@@ -1,0 +1,210 @@
+//! The bound on buffer memory, and the reuse of buffers.
+//!
+//! Chunks in flight are paid for from a budget; past it a request waits briefly and is then told to slow down.
+//! Buffers of chunk size go back to a pool: fresh ones cost a page fault per 4 KiB, which is more than coding them.
+
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// The unit in which memory is counted: semaphores count to 2^32 at most.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Memory for chunks in flight, shared by all requests of one direction.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    units: Arc<Semaphore>,
+    unit_count: u32,
+    wait_max: Duration,
+}
+
+/// A part of the budget, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The budget stayed used up for as long as a request may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutOfBudget;
+
+impl MemoryBudget {
+    pub(crate) fn new(size_bytes: usize, wait_max: Duration) -> Self {
+        let unit_count = u32::try_from(size_bytes / UNIT_BYTES)
+            .unwrap_or(u32::MAX)
+            .clamp(1, u32::MAX >> 4);
+        Self {
+            units: Arc::new(Semaphore::new(unit_count as usize)),
+            unit_count,
+            wait_max,
+        }
+    }
+
+    /// Waits for a share of the budget, in the order of asking. One share is never more than the whole.
+    ///
+    /// # Errors
+    /// [`OutOfBudget`] after the longest wait.
+    pub(crate) async fn reserve(&self, size_bytes: usize) -> Result<Reservation, OutOfBudget> {
+        let units = u32::try_from(size_bytes.div_ceil(UNIT_BYTES))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.unit_count);
+        let acquired = timeout(
+            self.wait_max,
+            Arc::clone(&self.units).acquire_many_owned(units),
+        )
+        .await;
+        match acquired {
+            Ok(Ok(permit)) => Ok(Reservation { _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(OutOfBudget),
+        }
+    }
+
+    /// What is in use.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let free = u32::try_from(self.units.available_permits()).unwrap_or(u32::MAX);
+        u64::from(self.unit_count.saturating_sub(free)) * UNIT_BYTES as u64
+    }
+}
+
+/// Buffers of one capacity that wait to be used again.
+pub(crate) struct BufferPool {
+    capacity_bytes: usize,
+    idle_count_max: usize,
+    idle: Mutex<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    pub(crate) fn new(capacity_bytes: usize, idle_count_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            capacity_bytes,
+            idle_count_max,
+            idle: Mutex::default(),
+        })
+    }
+
+    /// An empty buffer for at least `size_bytes`. One that is much smaller than those of the pool is not taken from
+    /// it, so that a middling object does not hold a whole chunk.
+    pub(crate) fn buffer(self: &Arc<Self>, size_bytes: usize) -> PooledBuffer {
+        if size_bytes <= self.capacity_bytes / 2 || size_bytes > self.capacity_bytes {
+            return PooledBuffer {
+                bytes: Vec::with_capacity(size_bytes),
+                pool: None,
+            };
+        }
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let bytes = idle.unwrap_or_else(|| Vec::with_capacity(self.capacity_bytes));
+        PooledBuffer {
+            bytes,
+            pool: Some(Arc::clone(self)),
+        }
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.idle_count_max && bytes.capacity() >= self.capacity_bytes {
+            idle.push(bytes);
+        }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool")
+            .field("capacity_bytes", &self.capacity_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A growing buffer; its memory returns to the pool when it, or the last [`Bytes`] made of it, is dropped.
+pub(crate) struct PooledBuffer {
+    bytes: Vec<u8>,
+    pool: Option<Arc<BufferPool>>,
+}
+
+impl PooledBuffer {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends zeros, or cuts, to reach a length.
+    pub(crate) fn resize(&mut self, len: usize) {
+        self.bytes.resize(len, 0);
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Hands the bytes out for sharing, without a copy.
+    pub(crate) fn freeze(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for PooledBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.give_back(mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl fmt::Debug for PooledBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledBuffer")
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn past_the_budget_a_request_waits_and_is_then_refused() {
+        let budget = MemoryBudget::new(8 << 10, Duration::from_millis(20));
+        let first = budget.reserve(5 << 10).await.unwrap();
+        assert_eq!(budget.used_bytes(), 5 << 10);
+        assert_eq!(budget.reserve(4 << 10).await.unwrap_err(), OutOfBudget);
+        drop(first);
+        assert!(
+            budget.reserve(usize::MAX).await.is_ok(),
+            "one share is at most the whole budget"
+        );
+    }
+
+    #[test]
+    fn a_buffer_returns_when_its_last_slice_is_dropped() {
+        let pool = BufferPool::new(1000, 1);
+        let mut buffer = pool.buffer(900);
+        buffer.extend(b"shards");
+        let bytes = buffer.freeze();
+        let slice = bytes.slice(2..4);
+        drop(bytes);
+        assert_eq!(pool.idle.lock().unwrap().len(), 0);
+        drop(slice);
+        assert_eq!(pool.idle.lock().unwrap().len(), 1);
+        assert_eq!(pool.buffer(900).len(), 0);
+    }
+}

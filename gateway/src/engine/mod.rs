@@ -1,0 +1,40 @@
+//! The object engine: bytes of objects and parts on disks, and back.
+//!
+//! - [`Engine::store`] cuts a stream into chunks, codes each into shards, and puts those on distinct disks in
+//!   distinct failure domains; on return all are durable.
+//! - [`Engine::open_read`] gives any range back, from the shards that hold it or decoded from others.
+//! - In the background, under leases: missing shards are made again ([`repair`]), deleted data leave their disks
+//!   ([`deletion`]), shards that nothing names are collected ([`orphan_collection`]), everything is read from time to
+//!   time ([`scrub`]).
+//!
+//! What is decided is in pure functions ([`geometry`], [`placement`], `write_quorum`, `gather_step`, `hedge`,
+//! `repair_plan`); the rest executes them. The engine knows nothing of HTTP, XML, or who may do what.
+//!
+//! The order that makes it safe: shards durable → metadata committed → only then old shards deleted.
+
+mod chunker;
+mod cleanup;
+mod coding;
+mod core;
+pub mod descriptor;
+mod disks;
+mod entropy;
+pub mod geometry;
+mod hedge;
+mod ids;
+mod latency;
+mod memory;
+mod metrics;
+mod options;
+pub mod placement;
+mod read;
+mod rebuild;
+mod write;
+
+pub use self::core::Engine;
+pub use disks::{Availability, Disk, DiskEntry, DiskMap, DiskRole, DiskView, Disks, Locality};
+pub use geometry::Geometry;
+pub use metrics::{CounterSample, EngineMetrics};
+pub use options::{CHUNK_SIZE_BYTES_MAX, EngineOptions};
+pub use read::{ReadError, ReadStream};
+pub use write::{CommitGuard, StoreError, StoredData};

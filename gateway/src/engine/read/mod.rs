@@ -1,0 +1,195 @@
+//! Reading: range → chunks → only the shards and blocks that hold it, verified, in order, with read-ahead.
+//!
+//! Invariants: only bytes that the shard store verified are handed out; what cannot be read is an error before the
+//! first byte or a stream that breaks off with one, never other bytes; a read never waits for repair.
+
+mod chunk_read;
+mod cursor;
+mod gather;
+mod gather_step;
+mod pins;
+mod repair_notices;
+mod shard_ranges;
+mod stream;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use cairn_meta::{self as meta, MetaError};
+use cairn_storage_node::DataId;
+use futures_util::{StreamExt, TryStreamExt, stream as streams};
+
+pub use stream::ReadStream;
+
+pub(crate) use chunk_read::INLINE_CODING_BYTES_MAX;
+pub(crate) use gather::ChunkRef;
+pub(crate) use gather_step::{Goal, Step};
+pub(crate) use pins::Pins;
+pub(crate) use repair_notices::RepairNotices;
+
+use cursor::{ChunkRange, Cursor, part_ranges};
+use stream::ReadChunk;
+
+use super::coding::CodeError;
+use super::core::{Core, Engine};
+
+/// Why bytes could not be read. One variant per thing a caller does differently.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The datum does not exist any more: its object was deleted or replaced since it was looked up. Look it up again.
+    #[error("datum {data_id} was deleted meanwhile")]
+    Gone {
+        /// Which.
+        data_id: DataId,
+    },
+    /// Too few disks answered. It can be read again when they are back.
+    #[error(
+        "chunk {chunk_index} of datum {data_id} needs {needed_count} shards and only {found_count} could be read now"
+    )]
+    Unavailable {
+        /// Which datum.
+        data_id: DataId,
+        /// Which chunk of it.
+        chunk_index: u32,
+        /// How many shards came.
+        found_count: usize,
+        /// How many are needed.
+        needed_count: usize,
+    },
+    /// Too few shards exist: so many are missing or corrupt that no disk coming back can help.
+    #[error(
+        "chunk {chunk_index} of datum {data_id} is lost: too many of its shards are missing or corrupt"
+    )]
+    Lost {
+        /// Which datum.
+        data_id: DataId,
+        /// Which chunk of it.
+        chunk_index: u32,
+    },
+    /// Buffer memory is used up; try again later.
+    #[error("too many reads are in progress")]
+    SlowDown,
+    /// Records contradict each other or the shards; somebody must look.
+    #[error("a record is damaged: {detail}")]
+    Damaged {
+        /// What does not fit.
+        detail: String,
+    },
+    /// The metadata could not be read.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+}
+
+impl From<CodeError> for ReadError {
+    fn from(error: CodeError) -> Self {
+        Self::Damaged {
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Ranges up to this size are so small that they are not counted against the memory budget: the number of
+/// connections bounds them.
+const UNCOUNTED_SIZE_BYTES_MAX: u32 = 64 << 10;
+
+impl Engine {
+    /// Opens a read of `range` of the concatenation of `parts` (each with its size), and returns when its first
+    /// chunk is there and verified, so that most errors come before the first byte.
+    ///
+    /// # Errors
+    /// [`ReadError`]; the stream may break off with one later.
+    pub async fn open_read(
+        &self,
+        parts: &[(meta::DataId, u64)],
+        range: Range<u64>,
+    ) -> Result<ReadStream, ReadError> {
+        let core = Arc::clone(self.core());
+        let parts = part_ranges(parts, &range);
+        let pin = core.pins.pin(
+            parts
+                .iter()
+                .map(|part| super::ids::data(part.data_id))
+                .collect(),
+        );
+        let size_bytes = parts
+            .iter()
+            .map(|part| part.range.end - part.range.start)
+            .sum();
+        if size_bytes < range.end.saturating_sub(range.start) {
+            return Err(ReadError::Damaged {
+                detail: format!("range {range:?} goes beyond the parts of the object"),
+            });
+        }
+        let mut cursor = Cursor::new(Arc::clone(&core), parts);
+        let Some(first) = cursor.next().await? else {
+            let nothing = ReadChunk {
+                pieces: Vec::new(),
+                memory: None,
+            };
+            return Ok(ReadStream::new(nothing, None, 0, core, pin));
+        };
+        if cursor.is_at_end() {
+            let chunk = core.read_range(first).await?;
+            return Ok(ReadStream::new(chunk, None, size_bytes, core, pin));
+        }
+        let mut rest = read_ahead(Arc::clone(&core), first, cursor);
+        let chunk = rest.try_next().await?.unwrap_or(ReadChunk {
+            pieces: Vec::new(),
+            memory: None,
+        });
+        Ok(ReadStream::new(chunk, Some(rest), size_bytes, core, pin))
+    }
+}
+
+/// Reads chunks in order, some of them ahead of the reader.
+fn read_ahead(
+    core: Arc<Core>,
+    first: ChunkRange,
+    cursor: Cursor,
+) -> streams::BoxStream<'static, Result<ReadChunk, ReadError>> {
+    let chunk_count = 1 + core.options.read_ahead_chunk_count;
+    let later = streams::try_unfold(cursor, |mut cursor| async move {
+        Ok::<_, ReadError>(cursor.next().await?.map(|chunk| (chunk, cursor)))
+    });
+    streams::once(async move { Ok(first) })
+        .chain(later)
+        .map_ok(move |chunk| {
+            let core = Arc::clone(&core);
+            async move { core.read_range(chunk).await }
+        })
+        .try_buffered(chunk_count)
+        .boxed()
+}
+
+impl Core {
+    async fn read_range(&self, chunk: ChunkRange) -> Result<ReadChunk, ReadError> {
+        let ChunkRange {
+            data_id,
+            index,
+            record,
+            range,
+        } = chunk;
+        let size_bytes = range.end - range.start;
+        let memory = if size_bytes <= UNCOUNTED_SIZE_BYTES_MAX {
+            None
+        } else {
+            let reservation = self.read_budget.reserve(size_bytes as usize).await;
+            Some(reservation.map_err(|_| {
+                self.counters.memory_refusals.increment();
+                ReadError::SlowDown
+            })?)
+        };
+        let pieces = self
+            .read_chunk(
+                ChunkRef {
+                    data_id,
+                    index,
+                    record: &record,
+                },
+                range,
+            )
+            .await?;
+        Ok(ReadChunk { pieces, memory })
+    }
+}

@@ -1,0 +1,168 @@
+//! Writes one chunk: chooses coding and disks, puts the shards, and tries again narrower when disks fail meanwhile.
+
+use bytes::Bytes;
+use cairn_meta::{ChunkRecord, Coding};
+use cairn_storage_node::{DataId, DiskId, Durability, WriteTicket};
+use tokio::time::Instant;
+
+use super::WriteError;
+use super::stored_data::WriteGuard;
+use super::write_quorum::{WriteVerdict, judge};
+use crate::engine::chunker::Chunk;
+use crate::engine::core::Core;
+use crate::engine::descriptor::{Describer, LastChunk};
+use crate::engine::disks::Dependability;
+use crate::engine::geometry::{ChunkKind, spare_count};
+use crate::engine::ids;
+use crate::engine::placement::{Candidate, choose};
+
+/// How often a chunk is begun anew because too many of its disks failed while it was written. Each time, those that
+/// failed are left out, so that one round per lost disk that a geometry can bear is enough.
+const ROUND_COUNT_MAX: usize = 3;
+
+/// What the chunks of one write share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteContext<'a> {
+    pub(super) core: &'a Core,
+    pub(super) describer: &'a Describer,
+    pub(super) guard: &'a WriteGuard,
+}
+
+/// A chunk on its disks.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenChunk {
+    pub(crate) index: u32,
+    pub(crate) size_bytes: u32,
+    pub(crate) coding: Coding,
+    /// By shard index; `None` is missing.
+    pub(crate) slots: Vec<Option<Slot>>,
+}
+
+/// Where a shard is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) disk_id: DiskId,
+    /// What to sync for it to be durable.
+    pub(crate) ticket: WriteTicket,
+}
+
+impl WrittenChunk {
+    /// What the metadata says of it.
+    pub(crate) fn record(&self) -> ChunkRecord {
+        let shards = self
+            .slots
+            .iter()
+            .map(|slot| slot.map(|slot| ids::meta_disk(slot.disk_id)))
+            .collect();
+        ChunkRecord {
+            size_bytes: self.size_bytes,
+            coding: self.coding,
+            shards,
+        }
+    }
+
+    pub(super) fn verdict(&self) -> WriteVerdict {
+        judge(self.coding, self.slots.iter().flatten().count())
+    }
+}
+
+impl<'a> WriteContext<'a> {
+    pub(super) fn new(core: &'a Core, describer: &'a Describer, guard: &'a WriteGuard) -> Self {
+        Self {
+            core,
+            describer,
+            guard,
+        }
+    }
+
+    pub(super) fn data_id(&self) -> DataId {
+        self.describer.data_id
+    }
+
+    /// Puts all shards of a chunk; gives its memory back when they are stored.
+    pub(super) async fn write_chunk(
+        &self,
+        chunk: Chunk,
+        durability: Durability,
+        last: Option<&LastChunk>,
+    ) -> Result<WrittenChunk, WriteError> {
+        let mut failed: Vec<DiskId> = Vec::new();
+        for _ in 0..ROUND_COUNT_MAX {
+            let (coding, candidates) = self.coding(chunk.size_bytes, &failed)?;
+            let seed = self.core.entropy.seed();
+            let chosen = choose(
+                &candidates,
+                &[],
+                coding.shard_count(),
+                spare_count(coding),
+                seed,
+            );
+            let descriptor = self.describe(chunk.index, chunk.size_bytes, coding, &chosen, last);
+            let payloads = self
+                .core
+                .encode(&chunk.padded, chunk.size_bytes, coding)
+                .await?;
+            let shards = self.shard_puts(chunk.index, &payloads, &descriptor);
+            let outcome = self
+                .put_shards(shards, chosen, &candidates, spare_count(coding), durability)
+                .await;
+            let written = WrittenChunk {
+                index: chunk.index,
+                size_bytes: chunk.size_bytes,
+                coding,
+                slots: outcome.slots,
+            };
+            if written.verdict() != WriteVerdict::Insufficient {
+                return Ok(written);
+            }
+            failed.extend(outcome.failed);
+        }
+        let usable_count = self
+            .core
+            .disks
+            .map()
+            .candidates(Dependability::Any, Instant::now())
+            .len();
+        Err(WriteError::TooFewDisks { usable_count })
+    }
+
+    /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others allow a
+    /// coding at all: fewer shards now are better than waiting for them.
+    fn coding(
+        &self,
+        size_bytes: u32,
+        failed: &[DiskId],
+    ) -> Result<(Coding, Vec<Candidate>), WriteError> {
+        let is_small = size_bytes as usize <= self.core.options.small_size_bytes_max;
+        let kind = if is_small {
+            ChunkKind::Small
+        } else {
+            ChunkKind::Large
+        };
+        let map = self.core.disks.map();
+        let now = Instant::now();
+        let mut usable_count = 0;
+        for dependability in [Dependability::InTime, Dependability::Any] {
+            let mut candidates = map.candidates(dependability, now);
+            candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
+            usable_count = candidates.len();
+            if let Some(coding) = self.core.options.geometry.coding(kind, usable_count) {
+                return Ok((coding, candidates));
+            }
+        }
+        Err(WriteError::TooFewDisks { usable_count })
+    }
+
+    fn describe(
+        &self,
+        index: u32,
+        size_bytes: u32,
+        coding: Coding,
+        chosen: &[Candidate],
+        last: Option<&LastChunk>,
+    ) -> Bytes {
+        let placement = chosen.iter().map(|candidate| Some(candidate.disk_id));
+        self.describer
+            .describe(index, size_bytes, coding, placement, last.cloned())
+    }
+}

@@ -1,0 +1,252 @@
+//! Puts the shards of one chunk in parallel, and those that fail or hang on other disks.
+
+use bytes::Bytes;
+use cairn_storage_node::{DiskId, Durability, ShardError, ShardPut, WriteTicket};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::chunk_write::{Slot, WriteContext};
+use crate::engine::hedge::write_replace_after;
+use crate::engine::ids;
+use crate::engine::placement::{Candidate, choose};
+
+/// What became of the shards of a chunk.
+#[derive(Debug)]
+pub(super) struct PutOutcome {
+    /// By shard index; `None` was stored nowhere.
+    pub(super) slots: Vec<Option<Slot>>,
+    /// Disks that did not do it.
+    pub(super) failed: Vec<DiskId>,
+}
+
+/// The shards of a chunk on their way.
+struct PutRace {
+    slots: Vec<Option<Slot>>,
+    /// How many puts of each shard are open.
+    open: Vec<usize>,
+    /// Disks that were given a shard of this chunk, whatever became of it.
+    taken: Vec<Candidate>,
+    failed: Vec<DiskId>,
+}
+
+impl WriteContext<'_> {
+    pub(super) fn shard_puts(
+        &self,
+        chunk_index: u32,
+        payloads: &[Bytes],
+        descriptor: &Bytes,
+    ) -> Vec<ShardPut> {
+        let put = |(index, payload): (usize, &Bytes)| ShardPut {
+            id: ids::shard(self.data_id(), chunk_index, index),
+            descriptor: descriptor.clone(),
+            payload: payload.clone(),
+        };
+        payloads.iter().enumerate().map(put).collect()
+    }
+
+    /// Puts `shards` on the disks `chosen` (in the same order; there may be fewer), and on others of `candidates`
+    /// what fails there. A put that is still open when all others are done, and long after they should be, is
+    /// repeated on another disk too, and whichever comes first counts.
+    pub(super) async fn put_shards(
+        &self,
+        shards: Vec<ShardPut>,
+        chosen: Vec<Candidate>,
+        candidates: &[Candidate],
+        spare_count: usize,
+        durability: Durability,
+    ) -> PutOutcome {
+        let map = self.core.disks.map();
+        let options = &self.core.options;
+        let put = |index: usize, disk_id: DiskId| {
+            let disk = map.disk(disk_id).cloned();
+            let shard = shards.get(index).cloned();
+            if let Some(shard) = &shard {
+                self.guard.ledger().note(disk_id, shard.id);
+            }
+            async move {
+                let (Some(disk), Some(shard)) = (disk, shard) else {
+                    return (index, disk_id, Err(unknown_disk(disk_id)));
+                };
+                (
+                    index,
+                    disk_id,
+                    disk.put(shard, durability, options.put_deadline).await,
+                )
+            }
+        };
+        let mut puts = FuturesUnordered::new();
+        let mut race = PutRace::new(shards.len());
+        for (index, candidate) in chosen.into_iter().enumerate().take(shards.len()) {
+            race.begin(index, candidate);
+            puts.push(put(index, candidate.disk_id));
+        }
+        let p95 = self.core.disks.latencies().put.p95();
+        let replace_after =
+            write_replace_after(p95, options.put_replace_after_min, options.put_deadline);
+        let late = sleep_until(Instant::now() + replace_after);
+        tokio::pin!(late);
+        let mut is_late = false;
+        // The condition is looked at after replacements have begun: a failed put alone does not end the race.
+        while !race.is_over() {
+            let to_repeat = tokio::select! {
+                biased;
+                Some((index, disk_id, answer)) = puts.next() => race.settle(index, disk_id, answer),
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    race.open_disks().filter_map(|id| map.disk(id)).for_each(|disk| disk.note_slow_call());
+                    race.unfinished()
+                }
+                else => break,
+            };
+            for index in to_repeat {
+                let replacement = choose(
+                    candidates,
+                    &race.taken,
+                    1,
+                    spare_count,
+                    self.core.entropy.seed(),
+                );
+                let Some(candidate) = replacement.first().copied() else {
+                    continue;
+                };
+                self.core.counters.shards_replaced.increment();
+                race.begin(index, candidate);
+                puts.push(put(index, candidate.disk_id));
+            }
+        }
+        PutOutcome {
+            slots: race.slots,
+            failed: race.failed,
+        }
+    }
+}
+
+impl PutRace {
+    fn new(shard_count: usize) -> Self {
+        Self {
+            slots: vec![None; shard_count],
+            open: vec![0; shard_count],
+            taken: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, index: usize, candidate: Candidate) {
+        self.taken.push(candidate);
+        if let Some(open) = self.open.get_mut(index) {
+            *open += 1;
+        }
+    }
+
+    /// Takes an answer; the shards that are to be put elsewhere because of it.
+    fn settle(
+        &mut self,
+        index: usize,
+        disk_id: DiskId,
+        answer: Result<WriteTicket, ShardError>,
+    ) -> Vec<usize> {
+        let (Some(open), Some(slot)) = (self.open.get_mut(index), self.slots.get_mut(index)) else {
+            return Vec::new();
+        };
+        *open = open.saturating_sub(1);
+        match answer {
+            Ok(ticket) => {
+                // A second one is a stray; the ledger knows it.
+                slot.get_or_insert(Slot { disk_id, ticket });
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::warn!(%error, shard_index = index, "a shard could not be written to its disk");
+                self.failed.push(disk_id);
+                if slot.is_none() && *open == 0 {
+                    vec![index]
+                } else {
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    /// Whether nothing can come any more, or nothing more is needed.
+    fn is_over(&self) -> bool {
+        self.slots
+            .iter()
+            .zip(&self.open)
+            .all(|(slot, open)| slot.is_some() || *open == 0)
+    }
+
+    fn unfinished(&self) -> Vec<usize> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.is_none())
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The disks of the first puts of unfinished shards: `taken` begins with them, in shard order.
+    fn open_disks(&self) -> impl Iterator<Item = DiskId> + '_ {
+        self.unfinished()
+            .into_iter()
+            .filter_map(|index| self.taken.get(index))
+            .map(|candidate| candidate.disk_id)
+    }
+}
+
+fn unknown_disk(disk_id: DiskId) -> ShardError {
+    ShardError::Unreachable {
+        disk_id,
+        detail: "it left the cluster".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(number: u8) -> Candidate {
+        Candidate {
+            disk_id: DiskId([number; 16]),
+            host: 0,
+            zone: 0,
+            free_bytes: 0,
+        }
+    }
+
+    const TICKET: WriteTicket = WriteTicket {
+        run: 1,
+        position: 1,
+    };
+
+    #[test]
+    fn a_failed_put_is_repeated_unless_another_of_the_same_shard_is_open() {
+        let mut race = PutRace::new(1);
+        race.begin(0, candidate(1));
+        race.begin(0, candidate(2));
+        assert_eq!(
+            race.settle(0, DiskId([1; 16]), Err(unknown_disk(DiskId([1; 16])))),
+            Vec::<usize>::new()
+        );
+        assert!(!race.is_over());
+        assert_eq!(
+            race.settle(0, DiskId([2; 16]), Err(unknown_disk(DiskId([2; 16])))),
+            [0]
+        );
+        assert!(race.is_over(), "unless it is begun again, nothing can come");
+    }
+
+    #[test]
+    fn the_first_of_two_answers_counts() {
+        let mut race = PutRace::new(1);
+        race.begin(0, candidate(1));
+        race.begin(0, candidate(2));
+        race.settle(0, DiskId([2; 16]), Ok(TICKET));
+        assert!(race.is_over());
+        race.settle(0, DiskId([1; 16]), Ok(TICKET));
+        assert_eq!(
+            race.slots[0].map(|slot| slot.disk_id),
+            Some(DiskId([2; 16]))
+        );
+    }
+}
