@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use cairn_meta::Meta;
-use cairn_rpc::Clock;
 use tokio::time::Instant;
+
+use crate::clock::Clock;
 
 use super::chunker::{ChunkerOptions, PADDING_LEN};
 use super::cleanup::Cleanup;

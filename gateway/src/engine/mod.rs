@@ -3,19 +3,21 @@
 //! - [`Engine::store`] cuts a stream into chunks, codes each into shards, and puts those on distinct disks in
 //!   distinct failure domains; on return all are durable.
 //! - [`Engine::open_read`] gives any range back, from the shards that hold it or decoded from others.
-//! - In the background, under leases: missing shards are made again ([`repair`]), deleted data leave their disks
-//!   ([`deletion`]), shards that nothing names are collected ([`orphan_collection`]), everything is read from time to
-//!   time ([`scrub`]).
+//! - In the background, under leases: missing shards are made again (`repair`), deleted data leave their disks
+//!   (`deletion`), shards that nothing names are collected (`orphan_collection`), everything is read from time to
+//!   time (`scrub`).
 //!
 //! What is decided is in pure functions ([`geometry`], [`placement`], `write_quorum`, `gather_step`, `hedge`,
 //! `repair_plan`); the rest executes them. The engine knows nothing of HTTP, XML, or who may do what.
 //!
 //! The order that makes it safe: shards durable → metadata committed → only then old shards deleted.
 
+mod background;
 mod chunker;
 mod cleanup;
 mod coding;
 mod core;
+mod deletion;
 pub mod descriptor;
 mod disks;
 mod entropy;
@@ -26,15 +28,26 @@ mod latency;
 mod memory;
 mod metrics;
 mod options;
+mod orphan_collection;
 pub mod placement;
 mod read;
 mod rebuild;
+mod repair;
+mod repair_plan;
+mod scrub;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::core::Engine;
+pub use background::{Background, BackgroundOptions};
+pub use deletion::DeletionReport;
 pub use disks::{Availability, Disk, DiskEntry, DiskMap, DiskRole, DiskView, Disks, Locality};
 pub use geometry::Geometry;
 pub use metrics::{CounterSample, EngineMetrics};
 pub use options::{CHUNK_SIZE_BYTES_MAX, EngineOptions};
+pub use orphan_collection::{CollectionError, CollectionReport};
 pub use read::{ReadError, ReadStream};
+pub use repair::RepairReport;
 pub use write::{CommitGuard, StoreError, StoredData};

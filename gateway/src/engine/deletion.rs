@@ -1,0 +1,180 @@
+//! Deletes the shards of data whose objects were deleted or replaced: works off the deletion queue of the metadata.
+//!
+//! The order that loses nothing and leaks nothing: shards deleted from all disks → records forgotten. A datum with a
+//! shard on a disk that is away keeps its place in the queue, further behind, and holds up nobody.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use cairn_meta::{DataRecord, Deletion, MetaError};
+use cairn_storage_node::{DiskId, ShardId};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::core::{Core, Engine};
+use super::ids;
+
+/// How much later a deletion is tried again whose disk is away or whose datum is being read.
+const POSTPONED_BY: Duration = Duration::from_secs(120);
+/// Most shards in one call to a disk.
+const SHARDS_PER_CALL: usize = 1000;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeletionReport {
+    /// Data that are gone.
+    pub deleted_count: usize,
+    /// Data that are tried again later.
+    pub postponed_count: usize,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct DeletionPlan {
+    /// What to delete from which disk.
+    by_disk: HashMap<DiskId, Vec<ShardId>>,
+    /// Data that are put off, because a disk that holds some of them is away.
+    postponed: HashSet<DataKey>,
+}
+
+type DataKey = cairn_meta::DataId;
+
+impl Engine {
+    /// Deletes up to `limit` data that are due.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub async fn delete_due_once(&self, limit: usize) -> Result<DeletionReport, MetaError> {
+        let core = self.core();
+        let now_ms = core.clock.now_ms();
+        let due = core.meta.due_deletions(now_ms, limit).await?;
+        let mut data = Vec::with_capacity(due.len());
+        for deletion in &due {
+            // Without a record its shards are gone, or orphans: only the queue's entry is left.
+            data.push((deletion.data_id, core.meta.data(deletion.data_id).await?));
+        }
+        let is_busy = |id: DataKey| core.pins.is_pinned(ids::data(id));
+        let mut plan = plan_deletions(&data, is_busy, |disk| core.deletion_disk(disk));
+        let failed = core.delete_shards(&plan.by_disk).await;
+        plan.postponed.extend(failed);
+
+        let (postponed, done): (Vec<Deletion>, Vec<Deletion>) =
+            due.into_iter().partition(|deletion| plan.postponed.contains(&deletion.data_id));
+        core.meta.finish_deletions(&done).await?;
+        let later_ms = now_ms.saturating_add(u64::try_from(POSTPONED_BY.as_millis()).unwrap_or(u64::MAX));
+        for deletion in &postponed {
+            core.meta.postpone_deletion(*deletion, later_ms).await?;
+        }
+        core.counters.data_deleted.add(done.len() as u64);
+        core.counters.deletions_postponed.add(postponed.len() as u64);
+        Ok(DeletionReport { deleted_count: done.len(), postponed_count: postponed.len() })
+    }
+}
+
+/// What a disk is to a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeletionDisk {
+    /// It can be asked.
+    There,
+    /// It may be back soon: wait for it.
+    Away,
+    /// It is not waited for; should it come back, what is on it are orphans.
+    Lost,
+}
+
+/// Decides.
+fn plan_deletions(
+    data: &[(DataKey, Option<DataRecord>)],
+    is_busy: impl Fn(DataKey) -> bool,
+    disk: impl Fn(DiskId) -> DeletionDisk,
+) -> DeletionPlan {
+    let mut plan = DeletionPlan::default();
+    for (data_id, record) in data {
+        if is_busy(*data_id) {
+            plan.postponed.insert(*data_id);
+            continue;
+        }
+        let chunks = record.iter().flat_map(|record| (0u32..).zip(&record.chunks));
+        for (chunk_index, chunk) in chunks {
+            for (shard_index, placed) in chunk.shards.iter().enumerate() {
+                let Some(disk_id) = placed.map(ids::disk) else { continue };
+                match disk(disk_id) {
+                    DeletionDisk::There => {
+                        let shard = ids::shard(ids::data(*data_id), chunk_index, shard_index);
+                        plan.by_disk.entry(disk_id).or_default().push(shard);
+                    }
+                    DeletionDisk::Away => drop(plan.postponed.insert(*data_id)),
+                    DeletionDisk::Lost => {}
+                }
+            }
+        }
+    }
+    plan
+}
+
+impl Core {
+    fn deletion_disk(&self, disk_id: DiskId) -> DeletionDisk {
+        match self.disks.away_for(disk_id, Instant::now()) {
+            None => DeletionDisk::There,
+            Some(away_for) if away_for < self.options.disk_absence_max => DeletionDisk::Away,
+            Some(_) => DeletionDisk::Lost,
+        }
+    }
+
+    /// Deletes from all disks in parallel; the data some of whose shards could not be deleted.
+    async fn delete_shards(&self, by_disk: &HashMap<DiskId, Vec<ShardId>>) -> HashSet<DataKey> {
+        let map = self.disks.map();
+        let deletions = by_disk.iter().map(|(disk_id, shards)| {
+            let disk = map.disk(*disk_id).cloned();
+            async move {
+                let mut failed = HashSet::new();
+                for shards in shards.chunks(SHARDS_PER_CALL) {
+                    let deleted = match &disk {
+                        Some(disk) => disk.delete(shards, self.options.get_deadline).await.is_ok(),
+                        None => false,
+                    };
+                    if !deleted {
+                        failed.extend(shards.iter().map(|shard| ids::meta_data(shard.data_id)));
+                    }
+                }
+                failed
+            }
+        });
+        join_all(deletions).await.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_meta::{self as meta, BucketId, ChunkRecord, Coding, DataOwner, ObjectKey};
+
+    fn record(disks: &[u8]) -> Option<DataRecord> {
+        let shards = disks.iter().map(|disk| Some(meta::DiskId([*disk; 16]))).collect();
+        let chunk = ChunkRecord { size_bytes: 1, coding: Coding::Copies { count: 3 }, shards };
+        let owner = DataOwner { bucket: BucketId([0; 8]), key: ObjectKey::parse("k").unwrap(), part: None };
+        Some(DataRecord { size_bytes: 1, owner, created_at_ms: 0, chunks: vec![chunk] })
+    }
+
+    #[test]
+    fn data_on_an_absent_disk_wait_and_data_on_a_lost_one_do_not() {
+        let [a, b, c] = [1, 2, 3].map(|id| meta::DataId([id; 16]));
+        let data = [(a, record(&[1, 2])), (b, record(&[1, 7])), (c, record(&[9]))];
+        let disk = |id: DiskId| match id.0[0] {
+            7 => DeletionDisk::Away,
+            9 => DeletionDisk::Lost,
+            _ => DeletionDisk::There,
+        };
+        let plan = plan_deletions(&data, |_| false, disk);
+        assert_eq!(plan.postponed, HashSet::from([b]));
+        assert_eq!(plan.by_disk[&DiskId([1; 16])].len(), 2);
+        assert_eq!(plan.by_disk.len(), 2);
+    }
+
+    #[test]
+    fn data_being_read_are_not_touched() {
+        let a = meta::DataId([1; 16]);
+        let plan = plan_deletions(&[(a, record(&[1]))], |_| true, |_| DeletionDisk::There);
+        assert_eq!((plan.by_disk.len(), plan.postponed.len()), (0, 1));
+    }
+}

@@ -1,0 +1,158 @@
+//! Deletes shards that no metadata names: what crashes, dropped requests and abandoned disks left behind.
+//!
+//! A shard is an orphan when it is old enough *and* the metadata, asked after the shard was listed, either do not
+//! know its datum or place the shard on another disk. Old enough means both by the node's clock, since the shard was
+//! written, and by the gateways' clocks, since its datum was named: a write in progress is younger by the second,
+//! a repaired shard by the first, and no single wrong clock can make them look like orphans.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cairn_meta::{ChunkRecord, MetaError};
+use cairn_storage_node::{DataId, DiskId, ShardError, ShardId, ShardStat};
+
+use super::core::{Core, Engine};
+use super::disks::Disk;
+use super::entropy::named_at_ms;
+use super::ids;
+
+/// What was done on one disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CollectionReport {
+    /// Shards looked at.
+    pub listed_count: usize,
+    /// Orphans that were deleted.
+    pub deleted_count: usize,
+    /// Where to go on, if there is more.
+    pub next: Option<ShardId>,
+}
+
+/// Why a collection stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectionError {
+    /// The metadata could not be asked.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// The disk could not be listed.
+    #[error(transparent)]
+    Disk(#[from] ShardError),
+}
+
+/// Decides whether a listed shard is an orphan; `chunks` are those of its datum, `None` if there is no such datum.
+fn is_orphan(shard: &ShardStat, disk_id: DiskId, chunks: Option<&[ChunkRecord]>, now_ms: u64, age_min_ms: u64) -> bool {
+    let old_enough = |since_ms: u64| now_ms.saturating_sub(since_ms) >= age_min_ms;
+    let is_placed_here = || {
+        let chunk = usize::try_from(shard.id.chunk_index).ok().and_then(|index| chunks?.get(index));
+        let placed = chunk.and_then(|chunk| chunk.shards.get(usize::from(shard.id.shard_index)).copied().flatten());
+        placed.is_some_and(|placed| ids::disk(placed) == disk_id)
+    };
+    old_enough(shard.written_at_ms) && old_enough(named_at_ms(shard.id.data_id)) && !is_placed_here()
+}
+
+impl Engine {
+    /// Looks at up to `limit` shards of one disk behind `after`. Shards younger than `age_min` are left alone;
+    /// production uses [`super::EngineOptions::orphan_age_min`].
+    ///
+    /// # Errors
+    /// [`CollectionError`]; nothing was deleted then that is not an orphan.
+    pub async fn collect_orphans_once(
+        &self,
+        disk: &Disk,
+        after: Option<ShardId>,
+        limit: usize,
+        age_min: Duration,
+    ) -> Result<CollectionReport, CollectionError> {
+        let core = self.core();
+        let deadline = core.options.get_deadline;
+        let page = disk.list(after, limit, deadline).await?;
+        let next = page.shards.last().map(|shard| shard.id).filter(|_| page.is_truncated);
+        let listed_count = page.shards.len();
+        let orphans = core.orphans(&page.shards, disk.id(), age_min).await?;
+
+        // Once more: a repair may have put a shard here since the listing. What it writes is young again.
+        let mut unchanged = Vec::new();
+        for orphan in orphans {
+            let now = disk.stat(orphan.id, deadline).await?;
+            if now.is_some_and(|now| now.written_at_ms == orphan.written_at_ms) {
+                unchanged.push(orphan.id);
+            }
+        }
+        disk.delete(&unchanged, deadline).await?;
+        core.counters.orphans_collected.add(unchanged.len() as u64);
+        if !unchanged.is_empty() {
+            tracing::info!(disk_id = %disk.id(), count = unchanged.len(), "orphaned shards were deleted");
+        }
+        Ok(CollectionReport { listed_count, deleted_count: unchanged.len(), next })
+    }
+}
+
+impl Core {
+    async fn orphans(
+        &self,
+        shards: &[ShardStat],
+        disk_id: DiskId,
+        age_min: Duration,
+    ) -> Result<Vec<ShardStat>, MetaError> {
+        let now_ms = self.clock.now_ms();
+        let age_min_ms = u64::try_from(age_min.as_millis()).unwrap_or(u64::MAX);
+        let mut chunks_by_data: HashMap<DataId, Option<Vec<ChunkRecord>>> = HashMap::new();
+        let mut orphans = Vec::new();
+        for shard in shards {
+            // Shards that would be left alone in any case are not worth asking for.
+            if !is_orphan(shard, disk_id, None, now_ms, age_min_ms) {
+                continue;
+            }
+            let data_id = shard.id.data_id;
+            if !chunks_by_data.contains_key(&data_id) {
+                let record = self.meta.data(ids::meta_data(data_id)).await?;
+                chunks_by_data.insert(data_id, record.map(|record| record.chunks));
+            }
+            let chunks = chunks_by_data.get(&data_id).and_then(Option::as_deref);
+            if is_orphan(shard, disk_id, chunks, now_ms, age_min_ms) {
+                orphans.push(shard.clone());
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_meta::{self as meta, Coding};
+
+    const HERE: DiskId = DiskId([1; 16]);
+    const NOW_MS: u64 = 1_000_000;
+
+    fn shard(written_at_ms: u64, named_at_ms: u64) -> ShardStat {
+        let data_id = DataId((u128::from(named_at_ms) << 80).to_be_bytes());
+        let id = ShardId { data_id, chunk_index: 0, shard_index: 1 };
+        ShardStat { id, size_bytes: 1, written_at_ms, descriptor: None }
+    }
+
+    fn placed_on(disk: u8) -> Vec<ChunkRecord> {
+        let shards = vec![None, Some(meta::DiskId([disk; 16]))];
+        vec![ChunkRecord { size_bytes: 1, coding: Coding::Copies { count: 2 }, shards }]
+    }
+
+    fn decide(shard: &ShardStat, chunks: Option<&[ChunkRecord]>) -> bool {
+        is_orphan(shard, HERE, chunks, NOW_MS, 1000)
+    }
+
+    #[test]
+    fn an_old_shard_is_an_orphan_unless_it_is_placed_here() {
+        let old = shard(0, 0);
+        assert!(decide(&old, None));
+        assert!(decide(&old, Some(&placed_on(2))));
+        assert!(decide(&old, Some(&[])));
+        assert!(!decide(&old, Some(&placed_on(1))));
+    }
+
+    #[test]
+    fn one_young_clock_is_enough_to_leave_it_alone() {
+        assert!(!decide(&shard(0, NOW_MS - 999), None));
+        assert!(!decide(&shard(NOW_MS - 999, 0), None));
+        assert!(!decide(&shard(NOW_MS + 5000, 0), None));
+        assert!(decide(&shard(NOW_MS - 1000, NOW_MS - 1000), None));
+    }
+}
