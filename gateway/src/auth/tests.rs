@@ -1,0 +1,1 @@
+//! Signature verification against Amazon's published examples.

@@ -1,0 +1,306 @@
+//! Headers that must be honoured or refused, never ignored.
+//!
+//! A client that asks for encryption, a lock, an access rule, a condition or a checksum and gets a 200 relies
+//! on having got it. Each such header of Amazon's model stands here with the operations for which Cairn
+//! implements it and the values that ask for nothing beyond what Cairn does anyway; anything else is 501.
+
+use http::HeaderMap;
+
+use super::{Method, Operation};
+use crate::s3_error::S3Error;
+use Operation::{
+    CompleteMultipartUpload, CopyObject, CreateBucket, CreateMultipartUpload, DeleteObject,
+    DeleteObjects, GetObject, GetObjectAttributes, HeadObject, ListMultipartUploads, ListObjects,
+    ListObjectsV2, ListParts, PutObject, UploadPart, UploadPartCopy,
+};
+
+struct GuardedHeader {
+    /// The name; one that ends in `-` stands for all names that begin so.
+    name: &'static str,
+    /// Operations that implement it with any value (the operation judges the value).
+    implemented_by: &'static [Operation],
+    /// Values that ask for nothing: accepted everywhere, compared without case.
+    harmless: &'static [&'static str],
+}
+
+const fn refused(name: &'static str) -> GuardedHeader {
+    GuardedHeader {
+        name,
+        implemented_by: &[],
+        harmless: &[],
+    }
+}
+
+const fn refused_unless(name: &'static str, harmless: &'static [&'static str]) -> GuardedHeader {
+    GuardedHeader {
+        name,
+        implemented_by: &[],
+        harmless,
+    }
+}
+
+const fn implemented(name: &'static str, implemented_by: &'static [Operation]) -> GuardedHeader {
+    GuardedHeader {
+        name,
+        implemented_by,
+        harmless: &[],
+    }
+}
+
+const CREATES_OBJECT: &[Operation] = &[PutObject, CopyObject, CreateMultipartUpload];
+const COPIES: &[Operation] = &[CopyObject, UploadPartCopy];
+const HAS_BODY: &[Operation] = &[
+    PutObject,
+    UploadPart,
+    CompleteMultipartUpload,
+    DeleteObjects,
+    CreateBucket,
+];
+
+/// A name that ends in `-` stands for all names that begin so; the first entry that covers a header decides.
+static GUARDED: &[GuardedHeader] = &[
+    // Access control. Everything is private to the bucket's owner, so `private` asks for nothing.
+    refused_unless("x-amz-acl", &["private"]),
+    refused("x-amz-grant-"),
+    refused_unless("x-amz-object-ownership", &["ObjectWriter"]),
+    refused_unless("x-amz-bucket-namespace", &["global"]),
+    // Encryption.
+    refused_unless(
+        "x-amz-server-side-encryption-bucket-key-enabled",
+        &["false"],
+    ),
+    refused("x-amz-server-side-encryption"),
+    refused("x-amz-server-side-encryption-"),
+    refused("x-amz-copy-source-server-side-encryption-"),
+    // Locks and second factors. Without locks there is no retention to bypass.
+    refused_unless("x-amz-bucket-object-lock-enabled", &["false"]),
+    refused("x-amz-bucket-object-lock-token"),
+    refused_unless("x-amz-object-lock-legal-hold", &["OFF"]),
+    refused("x-amz-object-lock-"),
+    refused_unless("x-amz-bypass-governance-retention", &["true", "false"]),
+    refused("x-amz-mfa"),
+    // Storage.
+    refused_unless("x-amz-storage-class", &["STANDARD"]),
+    refused("x-amz-write-offset-bytes"),
+    refused("x-amz-object-annotation-directive"),
+    implemented("x-amz-tagging", CREATES_OBJECT),
+    implemented("x-amz-tagging-directive", &[CopyObject]),
+    implemented("x-amz-metadata-directive", &[CopyObject]),
+    implemented("x-amz-website-redirect-location", CREATES_OBJECT),
+    // Checksums.
+    implemented("x-amz-checksum-crc32", HAS_BODY),
+    implemented("x-amz-checksum-crc32c", HAS_BODY),
+    implemented("x-amz-checksum-crc64nvme", HAS_BODY),
+    implemented("x-amz-checksum-sha1", HAS_BODY),
+    implemented("x-amz-checksum-sha256", HAS_BODY),
+    implemented(
+        "x-amz-checksum-algorithm",
+        &[CopyObject, CreateMultipartUpload, PutObject, UploadPart],
+    ),
+    implemented(
+        "x-amz-checksum-type",
+        &[CreateMultipartUpload, CompleteMultipartUpload],
+    ),
+    implemented("x-amz-checksum-mode", &[GetObject, HeadObject]),
+    refused("x-amz-checksum-"),
+    implemented("x-amz-sdk-checksum-algorithm", HAS_BODY),
+    implemented("x-amz-mp-object-size", &[CompleteMultipartUpload]),
+    // Conditions.
+    implemented("x-amz-copy-source-if-", COPIES),
+    refused("x-amz-if-match-"),
+    refused("x-amz-object-if-match"),
+    refused("x-amz-rename-source"),
+    implemented(
+        "if-match",
+        &[
+            GetObject,
+            HeadObject,
+            PutObject,
+            CopyObject,
+            CompleteMultipartUpload,
+            DeleteObject,
+        ],
+    ),
+    implemented(
+        "if-none-match",
+        &[
+            GetObject,
+            HeadObject,
+            PutObject,
+            CopyObject,
+            CompleteMultipartUpload,
+        ],
+    ),
+    implemented("if-modified-since", &[GetObject, HeadObject]),
+    implemented("if-unmodified-since", &[GetObject, HeadObject]),
+];
+
+/// Requests for information in a listing: S3 defines these only for reads, where leaving them out of an
+/// answer misleads nobody (there is never anything to restore).
+const READS_WITHOUT_CONDITIONS: &[Operation] = &[
+    GetObjectAttributes,
+    ListObjects,
+    ListObjectsV2,
+    ListMultipartUploads,
+    ListParts,
+    Operation::ListBuckets,
+    Operation::HeadBucket,
+    Operation::GetBucketLocation,
+];
+
+impl GuardedHeader {
+    fn covers(&self, header: &str) -> bool {
+        if self.name.ends_with('-') {
+            header.starts_with(self.name)
+        } else {
+            header == self.name
+        }
+    }
+
+    fn is_harmless(&self, value: &[u8]) -> bool {
+        self.harmless
+            .iter()
+            .any(|harmless| harmless.as_bytes().eq_ignore_ascii_case(value))
+    }
+}
+
+/// Refuses what a request asks for by header and Cairn would not do.
+///
+/// # Errors
+/// `NotImplemented` naming the header.
+pub fn check_headers(operation: Operation, headers: &HeaderMap) -> Result<(), S3Error> {
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !name.starts_with("x-amz-") && !name.starts_with("if-") {
+            continue;
+        }
+        let Some(guarded) = GUARDED.iter().find(|guarded| guarded.covers(name)) else {
+            continue;
+        };
+        if guarded.implemented_by.contains(&operation) || guarded.is_harmless(value.as_bytes()) {
+            continue;
+        }
+        // Browsers and caches add HTTP's own conditions to any read; where S3 gives them no meaning the
+        // full answer is a right answer.
+        let is_read = matches!(operation.spec().method, Method::Get | Method::Head);
+        let asks_of_a_read = name.starts_with("if-") || name == "x-amz-checksum-mode";
+        if is_read && asks_of_a_read && READS_WITHOUT_CONDITIONS.contains(&operation) {
+            continue;
+        }
+        return Err(S3Error::header_not_implemented(name));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3_error::ErrorCode;
+
+    fn check(operation: Operation, name: &'static str, value: &'static str) -> Result<(), S3Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, http::HeaderValue::from_static(value));
+        check_headers(operation, &headers)
+    }
+
+    /// Every header of Amazon's model whose being ignored would deceive a client.
+    const NEVER_IGNORED: &[&str] = &[
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-write-acp",
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+        "x-amz-server-side-encryption-context",
+        "x-amz-server-side-encryption-bucket-key-enabled",
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-server-side-encryption-customer-key-md5",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+        "x-amz-object-lock-mode",
+        "x-amz-object-lock-retain-until-date",
+        "x-amz-object-lock-legal-hold",
+        "x-amz-object-lock-event-hold",
+        "x-amz-bucket-object-lock-enabled",
+        "x-amz-bucket-object-lock-token",
+        "x-amz-mfa",
+        "x-amz-write-offset-bytes",
+        "x-amz-storage-class",
+        "x-amz-object-ownership",
+        "x-amz-if-match-size",
+        "x-amz-if-match-last-modified-time",
+        "x-amz-if-match-initiated-time",
+        "x-amz-object-if-match",
+        "x-amz-checksum-sha512",
+        "x-amz-checksum-md5",
+        "x-amz-checksum-xxhash64",
+        "x-amz-checksum-xxhash3",
+        "x-amz-checksum-xxhash128",
+    ];
+
+    #[test]
+    fn what_is_not_implemented_is_refused_for_every_write() {
+        for name in NEVER_IGNORED {
+            for &operation in &[
+                PutObject,
+                CopyObject,
+                CreateMultipartUpload,
+                UploadPart,
+                DeleteObject,
+            ] {
+                let error = check(operation, name, "something").unwrap_err();
+                assert_eq!(error.code(), ErrorCode::NotImplemented, "{name}");
+                assert_eq!(error.extra("Header"), Some(*name));
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_ask_for_nothing_are_accepted() {
+        check(PutObject, "x-amz-acl", "private").unwrap();
+        check(CreateBucket, "x-amz-acl", "private").unwrap();
+        check(PutObject, "x-amz-storage-class", "STANDARD").unwrap();
+        check(CreateBucket, "x-amz-object-ownership", "ObjectWriter").unwrap();
+        check(CreateBucket, "x-amz-bucket-object-lock-enabled", "false").unwrap();
+        check(DeleteObject, "x-amz-bypass-governance-retention", "true").unwrap();
+        assert!(check(PutObject, "x-amz-acl", "public-read").is_err());
+        assert!(check(PutObject, "x-amz-storage-class", "GLACIER").is_err());
+    }
+
+    #[test]
+    fn conditions_are_taken_only_where_they_are_honoured() {
+        check(GetObject, "if-modified-since", "x").unwrap();
+        check(PutObject, "if-none-match", "*").unwrap();
+        check(DeleteObject, "if-match", "*").unwrap();
+        check(ListObjectsV2, "if-none-match", "x").unwrap();
+        assert!(check(PutObject, "if-modified-since", "x").is_err());
+        assert!(check(PutObject, "if-unmodified-since", "x").is_err());
+        assert!(check(DeleteObject, "if-none-match", "*").is_err());
+        assert!(check(UploadPart, "if-match", "x").is_err());
+        assert!(check(CreateMultipartUpload, "if-none-match", "*").is_err());
+    }
+
+    #[test]
+    fn a_repeated_header_is_judged_value_by_value() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-amz-acl", http::HeaderValue::from_static("private"));
+        headers.append("x-amz-acl", http::HeaderValue::from_static("public-read"));
+        assert!(check_headers(PutObject, &headers).is_err());
+    }
+
+    #[test]
+    fn ordinary_headers_pass() {
+        for name in [
+            "x-amz-date",
+            "x-amz-content-sha256",
+            "x-amz-meta-if-match",
+            "x-amz-expected-bucket-owner",
+            "x-amz-request-payer",
+            "x-amz-decoded-content-length",
+            "x-amz-trailer",
+            "x-amz-user-agent",
+            "content-type",
+        ] {
+            check(PutObject, name, "x").unwrap();
+        }
+    }
+}
