@@ -46,7 +46,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(2),
             call_timeout: Duration::from_secs(15),
             call_count_max: 256,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
         }
     }
 }

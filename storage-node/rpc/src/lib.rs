@@ -4,7 +4,7 @@
 //! HMAC-SHA256 under the cluster's secret over everything that decides what the call means, the BLAKE3 digest
 //! of the body included. So a receiver acts only on requests that somebody with the secret made, for this run
 //! of this process, once; and a caller believes only replies to its own request. `docs/formats/rpc.md` has the
-//! bytes, and what is *not* protected (nothing is secret on the wire: that is what TLS is for).
+//! bytes, and what is *not* protected (nothing is secret on the wire).
 //!
 //! [`Guard`] puts this in front of an axum router; [`RpcClient`] is the other end. The services of the storage
 //! node and of the metadata store are written above these two, and know nothing of seals.

@@ -48,7 +48,7 @@ impl Default for GuardOptions {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            skew_max: Duration::from_secs(300),
+            skew_max: Duration::from_mins(5),
             body_size_bytes_max: 5 << 20,
             buffered_bytes_max: 64 << 20,
             request_count_max: 1024,
