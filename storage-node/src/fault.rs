@@ -92,7 +92,7 @@ impl FaultSwitch {
                 call,
                 calls_before: nth,
                 fault,
-            })
+            });
         });
     }
 

@@ -193,7 +193,7 @@ pub enum KvError {
         /// What, where, and what to do.
         detail: String,
     },
-    /// Too many commits are waiting; answer 503 SlowDown.
+    /// Too many commits are waiting; answer 503 `SlowDown`.
     #[error("too many metadata commits are waiting")]
     Busy,
     /// A key, value or batch beyond the limits: the caller's bug.

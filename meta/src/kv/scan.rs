@@ -60,23 +60,20 @@ pub fn scan(cursor: &mut impl Cursor, scan: &Scan) -> Result<ScanPage, KvError> 
             page.is_truncated = true;
             break;
         }
-        match group_of(key, scan.group.as_ref()) {
-            Some(prefix) => {
-                let prefix = Bytes::copy_from_slice(prefix);
-                held_bytes += prefix.len();
-                skip_group(cursor, &prefix, scan.direction)?;
-                page.entries.push(ScanEntry::Group { prefix });
-            }
-            None => {
-                held_bytes += key.len() + value.len();
-                page.entries.push(ScanEntry::Record {
-                    key: Bytes::copy_from_slice(key),
-                    value: Bytes::copy_from_slice(value),
-                });
-                match scan.direction {
-                    Direction::Ascending => cursor.next()?,
-                    Direction::Descending => cursor.prev()?,
-                }
+        if let Some(prefix) = group_of(key, scan.group.as_ref()) {
+            let prefix = Bytes::copy_from_slice(prefix);
+            held_bytes += prefix.len();
+            skip_group(cursor, &prefix, scan.direction)?;
+            page.entries.push(ScanEntry::Group { prefix });
+        } else {
+            held_bytes += key.len() + value.len();
+            page.entries.push(ScanEntry::Record {
+                key: Bytes::copy_from_slice(key),
+                value: Bytes::copy_from_slice(value),
+            });
+            match scan.direction {
+                Direction::Ascending => cursor.next()?,
+                Direction::Descending => cursor.prev()?,
             }
         }
     }

@@ -18,7 +18,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::missing_panics_doc,
     reason = "a test-suite that implementations call: a failure is a panic"
 )]
 

@@ -12,7 +12,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
     reason = "a test-suite that backends of other crates call too: a failure is a panic"
 )]
 

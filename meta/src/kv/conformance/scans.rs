@@ -12,6 +12,7 @@ use crate::kv::{
 
 const SNAPSHOT_ROUNDS: usize = 200;
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field of a scan wants it")]
 fn slash_groups(prefix_len: usize) -> Option<Grouping> {
     Some(Grouping {
         prefix_len,
@@ -82,8 +83,8 @@ pub(super) async fn a_page_says_whether_there_is_more(store: Arc<dyn KvStore>) {
     put_all(&*store, &[("a", ""), ("b", ""), ("c", "")]).await;
     for direction in [Direction::Ascending, Direction::Descending] {
         let limited = |limit| Scan {
-            limit,
             direction,
+            limit,
             ..everything()
         };
         assert!(names(&*store, limited(2)).await.1);
