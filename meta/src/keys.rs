@@ -11,6 +11,7 @@ use crate::ids::{
     AccessKey, BucketId, BucketName, CanonicalId, DataId, DiskId, Email, ManifestId, ObjectKey,
     PartNumber, UploadId, UserName,
 };
+pub(crate) use crate::kv::scan::prefix_end as end_of_prefix;
 
 /// One byte per table.
 mod table {
@@ -38,16 +39,10 @@ mod table {
 fn key(table: u8, parts: &[&[u8]]) -> Bytes {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
     key.push(table);
-    parts.iter().for_each(|part| key.extend_from_slice(part));
+    for part in parts {
+        key.extend_from_slice(part);
+    }
     Bytes::from(key)
-}
-
-/// All keys that begin with `prefix`: from it to here, excluded. `None` is the end of all keys.
-pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
-    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    *end.last_mut()? += 1;
-    Some(Bytes::from(end))
 }
 
 /// The smallest key greater than `key`.

@@ -13,7 +13,7 @@ use crate::master_key::MasterKey;
 
 /// How long replaced and deleted data stay, so that readers in progress can finish. An S3 client that reads a
 /// chunk at a time is rarely slower than this; one that is gets a broken connection, never wrong bytes.
-pub const DELETE_DELAY_DEFAULT: Duration = Duration::from_secs(600);
+pub const DELETE_DELAY_DEFAULT: Duration = Duration::from_mins(10);
 
 /// Everything Cairn knows about buckets, objects, uploads, users, queues, leases and the cluster, over any
 /// [`KvStore`].

@@ -107,7 +107,7 @@ impl Meta {
                 start = keys::successor(key);
                 match keys::parse_deletion(key)? {
                     (due_ms, DeletionTarget::Data(data_id)) => {
-                        due.push(Deletion { data_id, due_ms })
+                        due.push(Deletion { data_id, due_ms });
                     }
                     (due_ms, target) if steps < STEPS_PER_CALL_MAX => {
                         steps += 1;

@@ -33,7 +33,7 @@ pub enum DeleteOutcome {
 /// One attempt, decided.
 enum Plan<'a> {
     Nothing,
-    Commit(KeyChange<'a>, DeleteOutcome),
+    Commit(Box<KeyChange<'a>>, DeleteOutcome),
 }
 
 impl Meta {
@@ -60,39 +60,29 @@ impl Meta {
             let mut change =
                 KeyChange::new(&bucket.record, key, &state, self.deletion_due_ms(now_ms));
             check_bucket(&mut change.batch, &bucket);
-            let plan = match version {
-                Some(version) => {
-                    let target = self
-                        .find_version(&bucket.record, key, version, &state)
-                        .await?;
-                    precondition(target.as_ref().map(VersionAt::record))
-                        .map_err(DeleteError::Precondition)?;
-                    match target {
-                        Some(target) => {
-                            self.plan_removal(&bucket.record, key, target, change)
-                                .await?
-                        }
-                        // It may have moved between two reads: only if nothing did is it not there.
-                        None if self
-                            .key_state(&bucket.record, key)
-                            .await?
-                            .is_same_as(&state) =>
-                        {
-                            Plan::Nothing
-                        }
-                        None => {
-                            attempts.after_conflict().await?;
-                            continue;
-                        }
-                    }
-                }
-                None => {
-                    precondition(state.current_object()).map_err(DeleteError::Precondition)?;
-                    plan_delete(&bucket.record, &state, change, now_ms)
-                }
+            let plan = if let Some(version) = version {
+                let target = self
+                    .find_version(&bucket.record, key, version, &state)
+                    .await?;
+                precondition(target.as_ref().map(VersionAt::record))
+                    .map_err(DeleteError::Precondition)?;
+                self.plan_removal(&bucket.record, key, target, change)
+                    .await?
+            } else {
+                precondition(state.current_object()).map_err(DeleteError::Precondition)?;
+                plan_delete(&bucket.record, &state, change, now_ms)
             };
-            let Plan::Commit(change, outcome) = plan else {
-                return Ok(DeleteOutcome::NothingThere);
+            let (change, outcome) = match plan {
+                Plan::Commit(change, outcome) => (*change, outcome),
+                // It may have moved between two reads: only if nothing did is it not there.
+                Plan::Nothing => {
+                    let again = self.key_state(&bucket.record, key).await?;
+                    if again.is_same_as(&state) {
+                        return Ok(DeleteOutcome::NothingThere);
+                    }
+                    attempts.after_conflict().await?;
+                    continue;
+                }
             };
             match self.try_commit(change.batch).await? {
                 Committed::Applied => return Ok(outcome),
@@ -133,7 +123,7 @@ impl Meta {
             self.read(&keys::version(bucket.id, key, sequence)).await?;
         Ok(found
             .filter(|found| found.record.version == version)
-            .map(VersionAt::Noncurrent))
+            .map(|found| VersionAt::Noncurrent(Box::new(found))))
     }
 
     /// The removal of one version for good.
@@ -141,9 +131,12 @@ impl Meta {
         &self,
         bucket: &BucketRecord,
         key: &ObjectKey,
-        target: VersionAt<'_>,
+        target: Option<VersionAt<'_>>,
         mut change: KeyChange<'a>,
     ) -> Result<Plan<'a>, MetaError> {
+        let Some(target) = target else {
+            return Ok(Plan::Nothing);
+        };
         let record = target.record();
         let outcome = DeleteOutcome::Removed {
             version: record.version,
@@ -162,7 +155,7 @@ impl Meta {
         }
         let is_below_current = has_current && matches!(target, VersionAt::Noncurrent(_));
         if is_below_current || bucket.versioning == Versioning::Never {
-            return Ok(Plan::Commit(change, outcome));
+            return Ok(Plan::Commit(Box::new(change), outcome));
         }
         // The newest two: the target may be the first of them.
         let newest = self.newest_noncurrent(bucket, key).await?;
@@ -178,7 +171,7 @@ impl Meta {
             // Below a delete marker, which must stay for this to be all there is to do.
             Some(marker) => change.check_version(marker),
         }
-        Ok(Plan::Commit(change, outcome))
+        Ok(Plan::Commit(Box::new(change), outcome))
     }
 
     async fn newest_noncurrent(
@@ -198,7 +191,7 @@ impl Meta {
 /// A version that was found.
 enum VersionAt<'a> {
     Current(&'a ObjectRecord),
-    Noncurrent(Stored<ObjectRecord>),
+    Noncurrent(Box<Stored<ObjectRecord>>),
 }
 
 impl VersionAt<'_> {
@@ -220,7 +213,7 @@ fn plan_delete<'a>(
     if bucket.versioning != Versioning::Never {
         let marker = change.put_marker(bucket, now_ms);
         return Plan::Commit(
-            change,
+            Box::new(change),
             DeleteOutcome::MarkerCreated {
                 version: marker.version,
             },
@@ -231,7 +224,7 @@ fn plan_delete<'a>(
     }
     change.remove_current();
     Plan::Commit(
-        change,
+        Box::new(change),
         DeleteOutcome::Removed {
             version: VersionId::Null,
             was_delete_marker: false,

@@ -100,12 +100,11 @@ impl Meta {
         key: &ObjectKey,
         version: VersionId,
     ) -> Result<Option<ObjectRecord>, MetaError> {
-        let sequence = match version.sequence() {
-            Some(sequence) => Some(sequence),
-            None => {
-                let head: Option<Stored<KeyHead>> = self.read(&keys::head(bucket, key)).await?;
-                head.and_then(|head| head.record.null_sequence)
-            }
+        let sequence = if let Some(sequence) = version.sequence() {
+            Some(sequence)
+        } else {
+            let head: Option<Stored<KeyHead>> = self.read(&keys::head(bucket, key)).await?;
+            head.and_then(|head| head.record.null_sequence)
         };
         let Some(sequence) = sequence else {
             return Ok(None);

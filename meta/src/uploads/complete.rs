@@ -74,13 +74,11 @@ impl Meta {
                         .ok_or(MetaError::NoSuchUpload.into());
                 }
             };
-            match outcome {
-                Some(record) => return Ok(record),
-                None => {
-                    attempts.after_conflict().await?;
-                    bucket = self.reread_bucket(&bucket.record).await?;
-                }
+            if let Some(record) = outcome {
+                return Ok(record);
             }
+            attempts.after_conflict().await?;
+            bucket = self.reread_bucket(&bucket.record).await?;
         }
     }
 

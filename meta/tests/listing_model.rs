@@ -1,0 +1,196 @@
+//! Listings of objects and uploads agree with a listing by definition, for all prefixes, delimiters, markers and
+//! page sizes.
+
+mod support;
+
+use cairn_meta::{
+    BucketRecord, ListRequest, Meta, NewUpload, SystemHeaders, UploadListEntry, UploadListRequest,
+};
+use proptest::prelude::*;
+use support::*;
+
+/// Few letters, so that prefixes, delimiters and markers hit; two- and four-byte characters; zero bytes.
+const TEXT: &str = "[ab/\\x00é😀]{0,4}";
+
+fn keys() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::btree_set("[ab/\\x00é😀]{1,5}", 0..25)
+        .prop_map(|keys| keys.into_iter().collect())
+}
+
+/// S3's rules, said as plainly as possible: keys become entries, entries behind the marker count.
+fn by_definition(
+    keys: &[String],
+    prefix: &str,
+    delimiter: Option<&str>,
+    marker: Option<&str>,
+) -> Vec<String> {
+    let entry_of = |key: &str| match delimiter.filter(|delimiter| !delimiter.is_empty()) {
+        Some(delimiter) => match key[prefix.len()..].find(delimiter) {
+            Some(at) => key[..prefix.len() + at + delimiter.len()].to_owned(),
+            None => key.to_owned(),
+        },
+        None => key.to_owned(),
+    };
+    let marked_group = marker
+        .filter(|marker| marker.starts_with(prefix))
+        .map(entry_of);
+    let mut entries: Vec<String> = keys
+        .iter()
+        .filter(|key| key.starts_with(prefix))
+        .map(|key| {
+            let entry = entry_of(key);
+            let is_behind = marker.is_none_or(|marker| key.as_str() > marker)
+                && marked_group.as_ref() != Some(&entry);
+            if is_behind { entry } else { String::new() }
+        })
+        .filter(|entry| !entry.is_empty())
+        .collect();
+    entries.dedup();
+    entries
+}
+
+async fn list_all(meta: &Meta, bucket: &BucketRecord, request: &ListRequest) -> Vec<String> {
+    let mut request = request.clone();
+    let mut all = Vec::new();
+    loop {
+        let page = meta.list_objects(bucket.id, &request).await.unwrap();
+        assert!(page.entries.len() <= request.limit);
+        assert_eq!(page.next.is_some(), page.is_truncated);
+        all.extend(page.entries.iter().map(|entry| entry.as_str().to_owned()));
+        match page.next {
+            None => return all,
+            Some(next) => {
+                assert_eq!(
+                    page.entries.len(),
+                    request.limit,
+                    "a page with more behind it is full"
+                );
+                request.start_after = Some(next);
+            }
+        }
+    }
+}
+
+async fn list_all_uploads(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    request: &UploadListRequest,
+) -> Vec<String> {
+    let mut request = request.clone();
+    let mut all = Vec::new();
+    loop {
+        let page = meta.list_uploads(bucket.id, &request).await.unwrap();
+        assert!(page.entries.len() <= request.limit);
+        all.extend(page.entries.iter().map(|entry| match entry {
+            UploadListEntry::Upload { key, .. } => key.to_string(),
+            UploadListEntry::Prefix(prefix) => prefix.clone(),
+        }));
+        match page.next {
+            None => return all,
+            Some((key, id)) => {
+                assert_eq!(page.entries.len(), request.limit);
+                (request.key_marker, request.upload_id_marker) = (Some(key), id);
+            }
+        }
+    }
+}
+
+fn new_upload() -> NewUpload {
+    NewUpload {
+        owner: OWNER,
+        initiator: OWNER,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn listings_agree_with_the_definition(
+        keys in keys(),
+        prefix in TEXT,
+        delimiter in prop::option::of(prop_oneof![3 => Just("/".to_owned()), 1 => TEXT]),
+        marker in prop::option::of(TEXT),
+        limit in 1usize..6,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let meta = meta();
+            let other = bucket(&meta, "other").await;
+            put(&meta, &other, &key("a"), "e", 1).await;
+            let bucket = bucket(&meta, "listed").await;
+            for name in &keys {
+                put(&meta, &bucket, &key(name), "e", 1).await;
+                meta.create_upload(&bucket, &key(name), new_upload(), 1).await.unwrap();
+            }
+            let expected = by_definition(&keys, &prefix, delimiter.as_deref(), marker.as_deref());
+            let request =
+                ListRequest { prefix: prefix.clone(), delimiter: delimiter.clone(), start_after: marker.clone(), limit };
+            assert_eq!(list_all(&meta, &bucket, &request).await, expected);
+            let request = UploadListRequest { prefix, delimiter, key_marker: marker, upload_id_marker: None, limit };
+            assert_eq!(list_all_uploads(&meta, &bucket, &request).await, expected);
+        });
+    }
+}
+
+#[tokio::test]
+async fn uploads_of_one_key_are_listed_by_time_and_paged_by_id() {
+    let meta = meta();
+    let bucket = bucket(&meta, "listed").await;
+    let mut expected = Vec::new();
+    for now_ms in [5, 3, 4] {
+        expected.push(
+            meta.create_upload(&bucket, &key("k"), new_upload(), now_ms)
+                .await
+                .unwrap()
+                .id,
+        );
+    }
+    expected.sort_by_key(|id| id.initiated_ms());
+    let mut found = Vec::new();
+    let mut request = UploadListRequest {
+        limit: 1,
+        ..UploadListRequest::default()
+    };
+    loop {
+        let page = meta.list_uploads(bucket.id, &request).await.unwrap();
+        found.extend(page.entries.iter().map(|entry| match entry {
+            UploadListEntry::Upload { record, .. } => record.id,
+            UploadListEntry::Prefix(_) => panic!("no delimiter, no group"),
+        }));
+        let Some((key, id)) = page.next else { break };
+        (request.key_marker, request.upload_id_marker) = (Some(key), id);
+    }
+    assert_eq!(found, expected);
+    // Without a key marker, the id marker means nothing.
+    let request = UploadListRequest {
+        upload_id_marker: expected.last().copied(),
+        limit: 10,
+        ..UploadListRequest::default()
+    };
+    assert_eq!(
+        meta.list_uploads(bucket.id, &request)
+            .await
+            .unwrap()
+            .entries
+            .len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_lists_nothing_and_is_not_truncated() {
+    let meta = meta();
+    let bucket = bucket(&meta, "listed").await;
+    put(&meta, &bucket, &key("a"), "e", 1).await;
+    let page = meta
+        .list_objects(bucket.id, &ListRequest::default())
+        .await
+        .unwrap();
+    assert!(page.entries.is_empty() && !page.is_truncated && page.next.is_none());
+}

@@ -1,0 +1,304 @@
+//! Races have one winner: many tasks on several handles of one store, as gateways would be, with skewed clocks.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use cairn_meta::kv::MemoryKv;
+use cairn_meta::{
+    BucketRecord, DataId, ManifestPart, Meta, MetaError, NewUpload, ObjectBody, ObjectKey,
+    PartNumber, PartRecord, PutError, SystemHeaders, UploadId,
+};
+use support::*;
+use tokio::task::JoinSet;
+
+/// Tasks per race.
+const RACERS: u64 = 16;
+
+fn new_upload() -> NewUpload {
+    NewUpload {
+        owner: OWNER,
+        initiator: OWNER,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    }
+}
+
+async fn put_part(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    key: &ObjectKey,
+    id: UploadId,
+    number: u16,
+    md5: u8,
+) -> Result<PartRecord, MetaError> {
+    let (data_id, record) = data(bucket, key, 10);
+    let part = PartRecord {
+        part_number: PartNumber::new(number).unwrap(),
+        size_bytes: 10,
+        etag_md5: [md5; 16],
+        checksum: None,
+        data_id: Some(data_id),
+        last_modified_ms: 1,
+    };
+    meta.put_part(bucket.id, key, id, &part, Some(&record), 1)
+        .await?;
+    Ok(part)
+}
+
+fn listed(part: &PartRecord) -> ManifestPart {
+    ManifestPart {
+        part_number: part.part_number,
+        size_bytes: part.size_bytes,
+        data_id: part.data_id,
+        etag_md5: part.etag_md5,
+        checksum: part.checksum.clone(),
+    }
+}
+
+async fn complete(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    key: &ObjectKey,
+    id: UploadId,
+    parts: &[PartRecord],
+) -> Result<String, MetaError> {
+    let parts: Vec<_> = parts.iter().map(listed).collect();
+    match meta
+        .complete_upload(bucket, key, id, &parts, &object("done-1", None), 2, &always)
+        .await
+    {
+        Ok(record) => Ok(record.write_id.to_string()),
+        Err(PutError::Meta(error)) => Err(error),
+        Err(PutError::Precondition(never)) => match never {},
+    }
+}
+
+/// All data that are due for deletion now.
+async fn due(meta: &Meta) -> BTreeSet<DataId> {
+    // Entries for manifests and uploads become entries for data on the way: twice, for what the first made.
+    drop(meta.due_deletions(u64::MAX - 1, 10_000).await.unwrap());
+    meta.due_deletions(u64::MAX - 1, 10_000)
+        .await
+        .unwrap()
+        .iter()
+        .map(|deletion| deletion.data_id)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_conditional_puts_exactly_one_wins() {
+    for round in 0..20 {
+        let kv = MemoryKv::new();
+        let bucket = bucket(&meta_over(&kv), "race").await;
+        let mut tasks = JoinSet::new();
+        for racer in 0..RACERS {
+            let (meta, bucket) = (meta_over(&kv), bucket.clone());
+            tasks.spawn(async move {
+                // Clocks an hour apart, and bodies that are all alike.
+                let now_ms = 10_000_000 + (racer % 2) * 3_600_000 + round;
+                lost(
+                    meta.put_object(
+                        &bucket,
+                        &key("k"),
+                        object("same", None),
+                        now_ms,
+                        &if_none_match,
+                    )
+                    .await,
+                )
+            });
+        }
+        let lost = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|lost| *lost)
+            .count();
+        assert_eq!(lost as u64, RACERS - 1, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_puts_all_succeed_and_all_but_the_last_are_deleted() {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let bucket = bucket(&meta, "race").await;
+    let mut tasks = JoinSet::new();
+    for racer in 0..RACERS {
+        let (meta, bucket) = (meta_over(&kv), bucket.clone());
+        tasks.spawn(async move {
+            let record = put(&meta, &bucket, &key("k"), "e", 1_000_000 - racer * 1_000).await;
+            let ObjectBody::Single(data) = record.body else {
+                panic!("it has data")
+            };
+            (record.sequence, data)
+        });
+    }
+    let mut written = tasks.join_all().await;
+    written.sort_by_key(|(sequence, _)| *sequence);
+    let (_, newest) = written.pop().unwrap();
+    let current = meta.object(bucket.id, &key("k")).await.unwrap().unwrap();
+    assert_eq!(
+        current.body,
+        ObjectBody::Single(newest),
+        "the greatest sequence is current"
+    );
+    assert_eq!(
+        due(&meta).await,
+        written.into_iter().map(|(_, data)| data).collect()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_and_the_deletion_of_its_bucket_never_both_succeed() {
+    for round in 0..100 {
+        let kv = MemoryKv::new();
+        let meta = meta_over(&kv);
+        let bucket = bucket(&meta, "race").await;
+        let putting = {
+            let (meta, bucket) = (meta_over(&kv), bucket.clone());
+            tokio::spawn(async move {
+                if round % 3 == 0 {
+                    tokio::task::yield_now().await;
+                }
+                meta.put_object(&bucket, &key("k"), object("e", None), 1, &always)
+                    .await
+            })
+        };
+        let deleting = {
+            let (meta, name) = (meta_over(&kv), bucket.name.clone());
+            tokio::spawn(async move { meta.delete_bucket(&name, 1).await })
+        };
+        let (put, deleted) = (putting.await.unwrap(), deleting.await.unwrap());
+        let exists = meta.bucket(&bucket.name).await.unwrap().is_some();
+        match (put, deleted) {
+            (Ok(_), Err(MetaError::BucketNotEmpty)) => assert!(exists),
+            (Err(PutError::Meta(MetaError::NoSuchBucket)), Ok(())) => assert!(!exists),
+            other => panic!("round {round}: {other:?}"),
+        }
+        let left = meta.object(bucket.id, &key("k")).await.unwrap().is_some();
+        assert_eq!(left, exists, "no object without its bucket");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn complete_abort_and_put_part_exclude_each_other_and_leak_nothing() {
+    for round in 0..100 {
+        let kv = MemoryKv::new();
+        let meta = meta_over(&kv);
+        let bucket = bucket(&meta, "race").await;
+        let object_key = key("k");
+        let id = meta
+            .create_upload(&bucket, &object_key, new_upload(), 1)
+            .await
+            .unwrap()
+            .id;
+        let first = put_part(&meta, &bucket, &object_key, id, 1, 1)
+            .await
+            .unwrap();
+        let handles = || (meta_over(&kv), bucket.clone(), object_key.clone());
+
+        let completing = {
+            let (m, b, k) = handles();
+            let parts = [first.clone()];
+            tokio::spawn(async move { complete(&m, &b, &k, id, &parts).await })
+        };
+        let aborting = {
+            let (m, b, k) = handles();
+            tokio::spawn(async move { m.abort_upload(b.id, &k, id, 1).await })
+        };
+        let replacing = {
+            let (m, b, k) = handles();
+            tokio::spawn(async move { put_part(&m, &b, &k, id, 1, 2).await })
+        };
+        let adding = {
+            let (m, b, k) = handles();
+            tokio::spawn(async move { put_part(&m, &b, &k, id, 2, 3).await })
+        };
+        let (completed, aborted) = (completing.await.unwrap(), aborting.await.unwrap());
+        let (replaced, added) = (replacing.await.unwrap(), adding.await.unwrap());
+
+        assert!(
+            completed.is_ok() != aborted.is_ok(),
+            "round {round}: {completed:?} {aborted:?}"
+        );
+        let mut garbage: BTreeSet<DataId> = [&replaced, &added]
+            .into_iter()
+            .flatten()
+            .filter_map(|part| part.data_id)
+            .collect();
+        if completed.is_ok() {
+            let current = meta.object(bucket.id, &object_key).await.unwrap().unwrap();
+            let ObjectBody::Parts {
+                manifest,
+                part_count: 1,
+            } = current.body
+            else {
+                panic!("{current:?}")
+            };
+            assert_eq!(
+                meta.manifest(manifest).await.unwrap().unwrap(),
+                [listed(&first)]
+            );
+            assert!(
+                replaced.is_err(),
+                "the part in the object is the one that was listed"
+            );
+        } else {
+            garbage.extend(first.data_id);
+        }
+        assert_eq!(due(&meta).await, garbage, "round {round}");
+        assert!(
+            meta.list_parts(id, None, 10)
+                .await
+                .unwrap()
+                .parts
+                .is_empty()
+        );
+        assert!(matches!(
+            meta.abort_upload(bucket.id, &object_key, id, 1).await,
+            Err(MetaError::NoSuchUpload)
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_completes_of_one_upload_all_get_the_same_object() {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let bucket = bucket(&meta, "race").await;
+    let id = meta
+        .create_upload(&bucket, &key("k"), new_upload(), 1)
+        .await
+        .unwrap()
+        .id;
+    let part = put_part(&meta, &bucket, &key("k"), id, 1, 1).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for _ in 0..RACERS {
+        let (meta, bucket, part) = (meta_over(&kv), bucket.clone(), part.clone());
+        tasks.spawn(async move {
+            complete(&meta, &bucket, &key("k"), id, &[part])
+                .await
+                .unwrap()
+        });
+    }
+    let answers: BTreeSet<_> = tasks.join_all().await.into_iter().collect();
+    assert_eq!(answers.len(), 1);
+    // Another list of parts is another request.
+    let other = PartRecord {
+        etag_md5: [9; 16],
+        ..part
+    };
+    assert!(matches!(
+        complete(&meta, &bucket, &key("k"), id, &[other]).await,
+        Err(MetaError::NoSuchUpload)
+    ));
+    // Kept for seven days, then forgotten.
+    let kept_ms = cairn_meta::COMPLETED_KEPT_MS;
+    assert_eq!(meta.purge_completed(2 + kept_ms).await.unwrap(), 0);
+    assert_eq!(meta.purge_completed(3 + kept_ms).await.unwrap(), 1);
+}
