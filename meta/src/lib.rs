@@ -11,6 +11,7 @@ mod buckets;
 mod cluster;
 mod codec;
 mod data;
+mod durable_file;
 mod error;
 mod iam;
 mod ids;

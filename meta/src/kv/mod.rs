@@ -9,6 +9,7 @@ pub mod conformance;
 mod limits;
 mod memory;
 pub mod remote;
+pub mod rocks;
 pub mod scan;
 
 pub use limits::{BATCH_BYTES_MAX, check_batch_limits};

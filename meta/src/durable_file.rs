@@ -1,0 +1,298 @@
+//! The one home of file changes in this crate: writing, syncing, renaming and deleting.
+//!
+//! Invariants: a name appears only when what it names is durable (write → sync → rename → sync of the
+//! directory, in one function); a removal is durable on return; nothing here retries a failed sync, because
+//! the kernel may have dropped the pages and a second sync would lie.
+//!
+//! It does not know what the bytes mean.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// How much is copied or zeroed between two syncs: short enough that a journal sync on the same disk does not
+/// wait long behind it, long enough to be sequential.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// What names things that are not complete yet; left over by a crash, they may be removed.
+pub(crate) const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// The identity of an inode, to notice that a path now leads elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inode {
+    device: u64,
+    number: u64,
+}
+
+/// The inode that `path` leads to.
+pub(crate) fn inode(path: &Path) -> io::Result<Inode> {
+    let metadata = fs::metadata(path)?;
+    Ok(Inode {
+        device: metadata.dev(),
+        number: metadata.ino(),
+    })
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Creates one directory (not its parents: a missing parent is an unmounted disk, not a wish) and makes its
+/// name durable. An existing directory is fine.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }?;
+    sync_parent(path)
+}
+
+/// Gives `path` the content `bytes`: a reader sees the old content or all of the new, also after a crash.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = unfinished_name(path);
+    let mut file = create_truncated(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    rename(&unfinished, path)
+}
+
+/// Renames (replacing what is there) and makes both names durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the home that the lint sends everybody to"
+    )]
+    fs::rename(from, to)?;
+    sync_parent(to)?;
+    if from.parent() != to.parent() {
+        sync_parent(from)?;
+    }
+    Ok(())
+}
+
+/// Removes a file if it is there, durably.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other,
+    }?;
+    sync_parent(path)
+}
+
+/// Removes a directory with all that is in it if it is there, durably.
+pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other,
+    }?;
+    sync_parent(path)
+}
+
+/// Gives a file a second name; the caller syncs the directory once for many.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)
+}
+
+/// Copies `from` to the new file `to`, synced; the caller syncs the directory once for many. `progress` is
+/// called with each piece's size, and may wait (a rate) or fail (a stop).
+///
+/// Returns the size and the BLAKE3 hash of what was written.
+pub(crate) fn copy_file(
+    from: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<(u64, blake3::Hash)> {
+    let mut target = create_truncated(to)?;
+    let read = read_pieces(from, |piece| {
+        target.write_all(piece)?;
+        target.sync_data()?;
+        progress(piece.len())
+    })?;
+    target.sync_all()?;
+    Ok(read)
+}
+
+/// The size and the BLAKE3 hash of a file.
+pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, blake3::Hash)> {
+    read_pieces(path, |_| Ok(()))
+}
+
+fn read_pieces(
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, blake3::Hash)> {
+    let mut source = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        piece.clear();
+        let len = (&mut source)
+            .take(PIECE_BYTES as u64)
+            .read_to_end(&mut piece)?;
+        if len == 0 {
+            return Ok((hasher.count(), hasher.finalize()));
+        }
+        hasher.update(&piece);
+        each(&piece)?;
+    }
+}
+
+/// Creates a file of `size_bytes` zeros that are really written, so that later syncs of data written into it
+/// have no block allocation to commit. (Measured on ext4: 0.12 ms against 0.17 ms with `fallocate` and 0.24 ms
+/// when appending.)
+pub(crate) fn create_zeroed(path: &Path, size_bytes: u64) -> io::Result<()> {
+    let unfinished = unfinished_name(path);
+    let mut file = create_truncated(&unfinished)?;
+    let zeros = vec![0; PIECE_BYTES.min(usize::try_from(size_bytes).unwrap_or(PIECE_BYTES))];
+    let mut left = size_bytes;
+    while left > 0 {
+        let piece = zeros
+            .get(..usize::try_from(left).unwrap_or(usize::MAX))
+            .unwrap_or(&zeros);
+        file.write_all(piece)?;
+        file.sync_data()?;
+        left -= piece.len() as u64;
+    }
+    file.sync_all()?;
+    rename(&unfinished, path)
+}
+
+/// A file opened for writes at offsets. Once a write or sync failed, every further one fails: what the kernel
+/// did with the pages is unknown.
+#[derive(Debug)]
+pub(crate) struct SyncedFile {
+    file: File,
+    path: PathBuf,
+    poisoned: bool,
+}
+
+impl SyncedFile {
+    /// Opens an existing file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            poisoned: false,
+        })
+    }
+
+    /// Writes `bytes` at `offset` and returns when they are on the disk, and the file still has a name there.
+    pub(crate) fn write_synced(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.poisoned {
+            return Err(io::Error::other(format!(
+                "{} failed before and is not written any more",
+                self.path.display()
+            )));
+        }
+        let written = self
+            .file
+            .write_all_at(bytes, offset)
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.check_linked());
+        self.poisoned = written.is_err();
+        written
+    }
+
+    /// Fails when the file was deleted: syncing it succeeds then, and means nothing.
+    pub(crate) fn check_linked(&self) -> io::Result<()> {
+        if rustix::fs::fstat(&self.file)?.st_nlink == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} was deleted", self.path.display()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An exclusive lock on a file, held until dropped (or until the process dies).
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    _file: File,
+}
+
+impl LockFile {
+    /// Takes the lock at once, or `None` if another process (or another handle in this one) holds it.
+    pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn create_truncated(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+}
+
+fn unfinished_name(path: &Path) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(UNFINISHED_SUFFIX);
+    name.into()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_file_refuses_writes_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        create_zeroed(&path, 10_000).unwrap();
+        let mut file = SyncedFile::open(&path).unwrap();
+        file.write_synced(0, b"kept").unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            file.write_synced(4, b"lost").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(
+            file.write_synced(4, b"lost")
+                .unwrap_err()
+                .to_string()
+                .contains("failed before")
+        );
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let held = LockFile::try_lock(&path).unwrap();
+        assert!(held.is_some());
+        assert!(LockFile::try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(LockFile::try_lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_missing_parent_is_not_created() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(create_dir(&dir.path().join("unmounted/meta")).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! Checkpoints: RocksDB's files on another disk, from which, with the journal behind them, it can be made anew.
+//!
+//! A checkpoint is the directory `checkpoint-<sequence>`: RocksDB's files and `cairn-checkpoint.json`, which is two
+//! lines, the JSON of [`Manifest`] and the BLAKE3 of that line in hexadecimal. It appears under its name only when
+//! all of it is durable. SST files that the previous checkpoint already has are linked, not copied: their names are
+//! unique within one RocksDB, which [`Manifest::database`] identifies.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::place::Place;
+use super::roster::DatabaseId;
+use crate::durable_file::{self, UNFINISHED_SUFFIX};
+
+const MANIFEST_NAME: &str = "cairn-checkpoint.json";
+const FORMAT_VERSION: u32 = 1;
+
+/// What a checkpoint consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format_version: u32,
+    /// Whose metadata.
+    pub(crate) cluster_id: String,
+    /// The journal is needed from the next record on (RocksDB may hold some of them already).
+    pub(crate) sequence: u64,
+    /// Of which RocksDB the files are.
+    pub(crate) database: DatabaseId,
+    files: Vec<ManifestFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ManifestFile {
+    name: String,
+    size_bytes: u64,
+    blake3: String,
+}
+
+impl ManifestFile {
+    /// SST files are never changed in place, so a second name is as good as a copy.
+    fn is_immutable(&self) -> bool {
+        is_sst(&self.name)
+    }
+}
+
+fn is_sst(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "sst")
+}
+
+/// How much a publication moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Copied from the primary.
+    pub(crate) copied_bytes: u64,
+    /// Already there.
+    pub(crate) reused_bytes: u64,
+}
+
+/// Copies the files in `build_dir` (made by `Database::checkpoint`) to `target` as its newest checkpoint, and removes
+/// the older ones. `progress` is called for each piece copied, and may wait or fail.
+pub(crate) fn publish(
+    build_dir: &Path,
+    target: &Place,
+    (cluster_id, database, sequence): ([u8; 16], DatabaseId, u64),
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<Published> {
+    let previous = target.checkpoints()?.into_iter().find_map(|(_, dir)| {
+        let manifest = read_manifest(&dir, cluster_id).ok()?;
+        (manifest.database == database).then_some((dir, manifest))
+    });
+    let finished = target.checkpoint_dir(sequence);
+    if read_manifest(&finished, cluster_id).is_ok() {
+        // Nothing was committed since: one sequence is one state, whichever RocksDB it comes from.
+        return Ok(Published::default());
+    }
+    durable_file::remove_dir_all(&finished)?;
+    let unfinished = target
+        .path
+        .join(format!("checkpoint-{sequence:020}{UNFINISHED_SUFFIX}"));
+    durable_file::remove_dir_all(&unfinished)?;
+    durable_file::create_dir(&unfinished)?;
+
+    let mut published = Published::default();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(build_dir)? {
+        let entry = entry?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|_| io::Error::other("odd file name"))?;
+        let size_bytes = entry.metadata()?.len();
+        let reusable = previous.as_ref().and_then(|(dir, manifest)| {
+            let file = manifest.files.iter().find(|file| file.name == name)?;
+            (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
+        });
+        files.push(if let Some((dir, file)) = reusable {
+            durable_file::link(&dir.join(&name), &unfinished.join(&name))?;
+            published.reused_bytes += size_bytes;
+            file.clone()
+        } else {
+            let (size_bytes, hash) =
+                durable_file::copy_file(&entry.path(), &unfinished.join(&name), progress)?;
+            published.copied_bytes += size_bytes;
+            ManifestFile {
+                name,
+                size_bytes,
+                blake3: hash.to_hex().to_string(),
+            }
+        });
+    }
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        cluster_id: hex::encode(cluster_id),
+        sequence,
+        database,
+        files,
+    };
+    durable_file::replace_file(&unfinished.join(MANIFEST_NAME), &encode(&manifest)?)?;
+    durable_file::sync_dir(&unfinished)?;
+    durable_file::rename(&unfinished, &finished)?;
+    for (_, older) in target.checkpoints()?.into_iter().skip(1) {
+        durable_file::remove_dir_all(&older)?;
+    }
+    Ok(published)
+}
+
+/// Makes the new RocksDB directory `target_dir` from the checkpoint in `dir`, verifying every byte. Files are linked
+/// where the checkpoint is on the same disk, copied otherwise.
+pub(crate) fn restore(dir: &Path, cluster_id: [u8; 16], target_dir: &Path) -> io::Result<()> {
+    let manifest = read_manifest(dir, cluster_id).map_err(io::Error::other)?;
+    let unfinished: PathBuf = {
+        let mut name = target_dir.as_os_str().to_owned();
+        name.push(UNFINISHED_SUFFIX);
+        name.into()
+    };
+    durable_file::remove_dir_all(&unfinished)?;
+    durable_file::create_dir(&unfinished)?;
+    for file in &manifest.files {
+        let (from, to) = (dir.join(&file.name), unfinished.join(&file.name));
+        let is_linked = file.is_immutable() && durable_file::link(&from, &to).is_ok();
+        let (size_bytes, hash) = if is_linked {
+            durable_file::hash_file(&to)?
+        } else {
+            durable_file::copy_file(&from, &to, &mut |_| Ok(()))?
+        };
+        if size_bytes != file.size_bytes || hash.to_hex().as_str() != file.blake3 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} does not have the checksum that its checkpoint lists",
+                    from.display()
+                ),
+            ));
+        }
+    }
+    durable_file::sync_dir(&unfinished)?;
+    durable_file::rename(&unfinished, target_dir)
+}
+
+/// Reads a checkpoint's manifest; the error names the file.
+pub(crate) fn read_manifest(dir: &Path, cluster_id: [u8; 16]) -> Result<Manifest, String> {
+    let path = dir.join(MANIFEST_NAME);
+    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    parse(&bytes)
+        .filter(|manifest| manifest.cluster_id == hex::encode(cluster_id))
+        .ok_or_else(|| format!("{} is damaged", path.display()))
+}
+
+fn encode(manifest: &Manifest) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(manifest)?;
+    let hash = blake3::hash(&bytes).to_hex();
+    bytes.push(b'\n');
+    bytes.extend_from_slice(hash.as_bytes());
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Option<Manifest> {
+    let lines = bytes.strip_suffix(b"\n")?;
+    let at = lines.iter().position(|&byte| byte == b'\n')?;
+    let (json, hash) = (lines.get(..at)?, lines.get(at + 1..)?);
+    (blake3::hash(json).to_hex().as_bytes() == hash).then_some(())?;
+    let manifest: Manifest = serde_json::from_slice(json).ok()?;
+    // A name with a slash would lead out of the directory.
+    let names_are_plain = manifest.files.iter().all(|file| !file.name.contains('/'));
+    (manifest.format_version == FORMAT_VERSION && names_are_plain).then_some(manifest)
+}

@@ -1,0 +1,312 @@
+//! Changes of the roster while running: copies lost, copies added, RocksDB moved to another disk.
+//!
+//! Invariant: when a place was given up, the roster without it is durable on every place that can be reached before
+//! anything is acknowledged that the place does not have.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use super::holder::{Command, Failure};
+use super::journal_copy;
+use super::journal_file::file_name;
+use super::place::Place;
+use super::restore::{Restored, restore};
+use super::roster::{DatabaseId, PlaceId, Primary};
+use super::shared::{Live, PlaceFailure};
+use super::status::add;
+use super::writer::Writer;
+use crate::durable_file;
+
+/// A checkpoint may be replaced by a newer one while it is being read.
+const RESTORE_ATTEMPTS_MAX: usize = 3;
+
+impl Writer {
+    /// Goes on without the holders that failed.
+    pub(crate) fn settle(&mut self, failures: Vec<Failure>) -> Result<(), String> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        for failure in failures {
+            self.note_failure(&failure.place, &failure.error.to_string(), failure.is_hung);
+        }
+        self.reorganize()
+    }
+
+    /// As [`Writer::settle`], where nobody waits for the outcome.
+    pub(crate) fn settle_or_log(&mut self, failures: Vec<Failure>) {
+        if let Err(reason) = self.settle(failures) {
+            tracing::error!(reason, "metadata cannot be committed");
+        }
+    }
+
+    /// Gives one holder up.
+    pub(crate) fn give_up(&mut self, id: PlaceId, error: &str) {
+        if let Some(place) = self.holders.remove(id) {
+            self.note_failure(&place, error, false);
+            if let Err(reason) = self.reorganize() {
+                tracing::error!(reason, "metadata cannot be committed");
+            }
+        }
+    }
+
+    /// A read or check of the live RocksDB failed. With another copy at hand it is given up; without one it is kept,
+    /// because most of it may still be readable.
+    pub(crate) fn suspect(&mut self, generation: u64, detail: &str) {
+        let is_current = self.shared.live().generation == generation;
+        if is_current
+            && self.holders.len() > 1
+            && let Err(reason) = self.fail_over(detail)
+        {
+            tracing::error!(reason, "metadata cannot be committed");
+        }
+    }
+
+    /// Gives the primary up and moves RocksDB to another holder.
+    pub(crate) fn fail_over(&mut self, detail: &str) -> Result<(), String> {
+        let live = self.shared.live();
+        self.holders.remove(live.place.id);
+        self.note_failure(&live.place, detail, false);
+        drop(live);
+        self.reorganize()
+    }
+
+    /// Tries again what failed when the store broke.
+    pub(crate) fn revive(&mut self) {
+        if self.holders.len() > 0 && self.reorganize().is_ok() {
+            tracing::info!("metadata can be committed again");
+        }
+    }
+
+    fn note_failure(&self, place: &Place, error: &str, is_hung: bool) {
+        tracing::warn!(path = %place.path.display(), error, "a metadata copy was lost; redundancy is reduced");
+        add(&self.shared.counters.copies_lost, 1);
+        let failure = PlaceFailure {
+            error: error.to_owned(),
+            is_hung,
+            at: Instant::now(),
+        };
+        self.shared.view().failures.insert(place.id, failure);
+    }
+
+    /// Makes the roster say what is, and moves RocksDB if its place is gone. On failure the store is broken, which
+    /// [`Writer::revive`] tries to mend.
+    pub(crate) fn reorganize(&mut self) -> Result<(), String> {
+        let result = self.try_reorganize();
+        self.broken.clone_from(&result.as_ref().err().cloned());
+        let mut view = self.shared.view();
+        view.epoch = self.roster.epoch;
+        view.holders = self.holders.places();
+        view.broken.clone_from(&self.broken);
+        drop(view);
+        self.wake_maintenance();
+        result
+    }
+
+    fn try_reorganize(&mut self) -> Result<(), String> {
+        let mut moved: Option<(Arc<Place>, Restored)> = None;
+        loop {
+            let holders = self.holders.ids();
+            if holders.is_empty() {
+                return Err("all places of the metadata journal failed".to_owned());
+            }
+            let primary = self.roster.primary.map(|primary| primary.place);
+            if primary.is_none_or(|place| !holders.contains(&place)) {
+                let (place, restored) = self.restore_on_a_holder()?;
+                self.roster.primary = Some(Primary {
+                    place: place.id,
+                    database: restored.id,
+                });
+                moved = Some((place, restored));
+            }
+            let lost = self.publish_roster();
+            if lost.is_empty() {
+                break;
+            }
+            for id in lost {
+                self.holders.remove(id);
+            }
+        }
+        if let Some((place, restored)) = moved {
+            let generation = self.shared.live().generation + 1;
+            self.sequence = restored.applied.sequence;
+            self.applied = restored.applied.sequence;
+            tracing::warn!(
+                path = %place.path.display(), sequence = self.sequence,
+                "the metadata database moved to another disk"
+            );
+            self.shared.view().sequence = self.sequence;
+            add(&self.shared.counters.failovers, 1);
+            self.shared.replace_live(Live {
+                database: restored.database,
+                id: restored.id,
+                place,
+                generation,
+            });
+        }
+        Ok(())
+    }
+
+    /// All holders have the same journal; the first that yields a database is taken.
+    fn restore_on_a_holder(&self) -> Result<(Arc<Place>, Restored), String> {
+        let mut reasons = Vec::new();
+        let holders = self.holders.ids();
+        // In the configured order.
+        for place in self
+            .shared
+            .places
+            .iter()
+            .filter(|place| holders.contains(&place.id))
+        {
+            for attempt in 1..=RESTORE_ATTEMPTS_MAX {
+                match restore(place, place, self.settings.cluster_id, &self.settings.cache) {
+                    Ok(restored) if restored.applied.sequence >= self.sequence => {
+                        return Ok((Arc::clone(place), restored));
+                    }
+                    Ok(restored) => reasons.push(format!(
+                        "{} ends with record {} of {}",
+                        place.path.display(),
+                        restored.applied.sequence,
+                        self.sequence
+                    )),
+                    Err(error) if attempt == RESTORE_ATTEMPTS_MAX => {
+                        reasons.push(format!("{}: {error}", place.path.display()));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        Err(format!("no copy could be restored: {}", reasons.join("; ")))
+    }
+
+    /// Writes the roster of the next epoch to all places at the same time; returns the holders that did not take it.
+    fn publish_roster(&mut self) -> Vec<PlaceId> {
+        let holders = self.holders.ids();
+        self.roster.epoch += 1;
+        self.roster.nonce = DatabaseId::random();
+        self.roster.holders.clone_from(&holders);
+        let failures = self.shared.view().failures.clone();
+        // A place that failed before cannot have anything newer: when it is missing at the next start, that is no
+        // reason for caution.
+        self.roster.places = self
+            .shared
+            .places
+            .iter()
+            .filter(|place| !failures.contains_key(&place.id))
+            .map(|place| (place.id, place.path.clone()))
+            .collect();
+
+        let (done, results) = mpsc::channel();
+        let mut waiting: Vec<Arc<Place>> = self.shared.places.clone();
+        // A call into a hung disk is not repeated: each would cost the whole time-out.
+        waiting.retain(|place| {
+            failures
+                .get(&place.id)
+                .is_none_or(|failure| !failure.is_hung)
+        });
+        for place in &waiting {
+            let (place, roster, done) = (Arc::clone(place), self.roster.clone(), done.clone());
+            let spawned = std::thread::Builder::new()
+                .name("meta-roster".to_owned())
+                .spawn(move || {
+                    // Nobody listens any more after the deadline.
+                    done.send((place.id, place.write_roster(&roster)))
+                        .unwrap_or_default();
+                });
+            if let Err(error) = spawned {
+                tracing::error!(%error, "no thread to write the metadata roster on");
+            }
+        }
+        drop(done);
+        let deadline = Instant::now() + self.settings.timeout;
+        let mut failed = Vec::new();
+        while !waiting.is_empty() {
+            let Ok((id, result)) =
+                results.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            else {
+                break;
+            };
+            if let Err(error) = result {
+                failed.push((id, error.to_string(), false));
+            }
+            waiting.retain(|place| place.id != id);
+        }
+        failed.extend(
+            waiting
+                .iter()
+                .map(|place| (place.id, "it did not answer in time".to_owned(), true)),
+        );
+        for (id, error, is_hung) in &failed {
+            let failure = PlaceFailure {
+                error: error.clone(),
+                is_hung: *is_hung,
+                at: Instant::now(),
+            };
+            self.shared.view().failures.insert(*id, failure);
+        }
+        failed.retain(|(id, ..)| holders.contains(id));
+        failed.into_iter().map(|(id, ..)| id).collect()
+    }
+
+    /// Makes a place a holder that has everything through `copied_through`: closes the files of all, copies what came
+    /// since, and begins the next file on it too.
+    pub(crate) fn add_copy(
+        &mut self,
+        place: &Arc<Place>,
+        copied_through: u64,
+        generation: u64,
+    ) -> Result<(), String> {
+        let live = self.shared.live();
+        if live.generation != generation {
+            return Err("the metadata database moved meanwhile".to_owned());
+        }
+        self.rotate()?;
+        copy_closed_files(&live.place, place, copied_through, self.sequence)?;
+        self.holders
+            .add(Arc::clone(place))
+            .map_err(|error| error.to_string())?;
+        let mut failures = self
+            .holders
+            .round_of(&[place.id], &Command::Rotate(Arc::clone(&self.head)));
+        if let Some(failure) = failures.pop() {
+            return Err(failure.error.to_string());
+        }
+        self.shared.view().failures.remove(&place.id);
+        self.reorganize()?;
+        let is_holder = self.holders.ids().contains(&place.id);
+        is_holder
+            .then_some(())
+            .ok_or_else(|| "it did not take the roster".to_owned())
+    }
+}
+
+/// Copies the closed journal files that hold records in `after + 1 ..= through`; nothing cuts them meanwhile.
+pub(crate) fn copy_closed_files(
+    source: &Place,
+    target: &Place,
+    after: u64,
+    through: u64,
+) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", target.path.display());
+    let firsts = journal_copy::list(&source.journal_dir()).map_err(failed)?;
+    if firsts.first().is_none_or(|&first| first > after + 1) {
+        return Err(format!(
+            "the journal in {} begins too late",
+            source.path.display()
+        ));
+    }
+    // A file ends where the next begins; the last one is being written, and is not copied.
+    for pair in firsts.windows(2) {
+        let [first, next] = *pair else { continue };
+        if next > after + 1 && first <= through {
+            let name = file_name(first);
+            durable_file::copy_file(
+                &source.journal_dir().join(&name),
+                &target.journal_dir().join(&name),
+                &mut |_| Ok(()),
+            )
+            .map_err(failed)?;
+        }
+    }
+    durable_file::sync_dir(&target.journal_dir()).map_err(failed)
+}

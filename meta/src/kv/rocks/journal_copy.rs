@@ -1,0 +1,269 @@
+//! One copy of the journal: the trait, and the directory of preallocated, recycled files behind it.
+//!
+//! Invariants: `append` returns after the bytes are on the disk and the file still has its name; after a
+//! failure the copy is given up by its owner and never appended to again; a file is recycled or deleted only by
+//! `cut`, which its owner calls after what it holds is durable elsewhere.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::journal_file::{FILE_HEAD_BYTES, FileHead, file_name, sequence_of_name};
+use crate::durable_file::{self, Inode, SyncedFile};
+
+/// Spare files kept for reuse. One is enough to rotate into; the second serves while the first is being used.
+const SPARE_COUNT_MAX: usize = 2;
+const SPARE_PREFIX: &str = "spare-";
+
+/// A place that takes journal records. All calls block and come from one thread.
+pub(crate) trait JournalCopy: Send {
+    /// Begins a new file; the records before it stay. Durable on return.
+    fn rotate(&mut self, head: &FileHead) -> io::Result<()>;
+
+    /// Appends one framed record. Durable on return.
+    fn append(&mut self, frame: &[u8]) -> io::Result<()>;
+
+    /// Gives up the files all of whose records are at or below `sequence`.
+    fn cut(&mut self, sequence: u64) -> io::Result<()>;
+
+    /// Fails if the place can no longer be what it was: deleted, replaced, unmounted.
+    fn check(&mut self) -> io::Result<()>;
+}
+
+/// A [`JournalCopy`] in a directory.
+#[derive(Debug)]
+pub(crate) struct DirectoryJournal {
+    dir: PathBuf,
+    dir_inode: Inode,
+    file_size_bytes: u64,
+    /// First sequences of the files here, ascending; the last is the one written.
+    files: VecDeque<u64>,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    file: SyncedFile,
+    offset: u64,
+}
+
+impl DirectoryJournal {
+    /// Takes over a directory with what is in it; nothing can be appended before the first `rotate`.
+    pub(crate) fn open(dir: &Path, file_size_bytes: u64) -> io::Result<Self> {
+        Ok(Self {
+            dir: dir.to_owned(),
+            dir_inode: durable_file::inode(dir)?,
+            file_size_bytes,
+            files: list(dir)?.into(),
+            current: None,
+        })
+    }
+
+    fn take_spare(&self) -> io::Result<PathBuf> {
+        if let Some(spare) = spares(&self.dir)?.into_iter().next() {
+            return Ok(spare);
+        }
+        let spare = self.dir.join(format!("{SPARE_PREFIX}new"));
+        durable_file::create_zeroed(&spare, self.file_size_bytes)?;
+        Ok(spare)
+    }
+
+    fn give_up(&self, first_sequence: u64) -> io::Result<()> {
+        let path = self.dir.join(file_name(first_sequence));
+        // A file that grew beyond the usual size for one huge record is not worth keeping.
+        let is_usual = fs::metadata(&path)?.len() == self.file_size_bytes;
+        if is_usual && spares(&self.dir)?.len() < SPARE_COUNT_MAX {
+            durable_file::rename(
+                &path,
+                &self.dir.join(format!("{SPARE_PREFIX}{first_sequence:020}")),
+            )
+        } else {
+            durable_file::remove_file(&path)
+        }
+    }
+}
+
+impl JournalCopy for DirectoryJournal {
+    fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
+        self.current = None;
+        let spare = self.take_spare()?;
+        let mut file = SyncedFile::open(&spare)?;
+        // The new header makes whatever stands behind it unreadable before the name promises anything.
+        file.write_synced(0, &head.encode())?;
+        durable_file::rename(&spare, &self.dir.join(file_name(head.first_sequence)))?;
+        if self.files.back() != Some(&head.first_sequence) {
+            self.files.push_back(head.first_sequence);
+        }
+        self.current = Some(Current {
+            file,
+            offset: FILE_HEAD_BYTES as u64,
+        });
+        Ok(())
+    }
+
+    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        let current = self
+            .current
+            .as_mut()
+            .ok_or_else(|| io::Error::other("the journal has no open file"))?;
+        current.file.write_synced(current.offset, frame)?;
+        current.offset += frame.len() as u64;
+        Ok(())
+    }
+
+    fn cut(&mut self, sequence: u64) -> io::Result<()> {
+        // A file ends where the next begins.
+        while self.files.get(1).is_some_and(|&next| next <= sequence + 1) {
+            if let Some(first) = self.files.pop_front() {
+                self.give_up(first)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        if durable_file::inode(&self.dir)? != self.dir_inode {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} is another directory now", self.dir.display()),
+            ));
+        }
+        self.current
+            .as_ref()
+            .map_or(Ok(()), |current| current.file.check_linked())
+    }
+}
+
+/// Makes sure that the next rotation in `dir` finds a file. Called from a background thread; a rotation that
+/// comes first makes its own.
+pub(crate) fn prepare_spare(dir: &Path, file_size_bytes: u64) -> io::Result<()> {
+    if spares(dir)?.is_empty() {
+        durable_file::create_zeroed(
+            &dir.join(format!("{SPARE_PREFIX}prepared")),
+            file_size_bytes,
+        )?;
+    }
+    Ok(())
+}
+
+/// First sequences of the journal files in `dir`, ascending.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut sequences = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        sequences.extend(entry?.file_name().to_str().and_then(sequence_of_name));
+    }
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
+fn spares(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut spares = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.starts_with(SPARE_PREFIX) && !name.ends_with(durable_file::UNFINISHED_SUFFIX) {
+            spares.push(path);
+        }
+    }
+    Ok(spares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal_file::JournalFile;
+    use super::super::record::RecordBuilder;
+    use super::*;
+    use crate::kv::Write;
+
+    const FILE_SIZE_BYTES: u64 = 16 << 10;
+
+    fn head(salt: u8, first_sequence: u64) -> FileHead {
+        FileHead {
+            cluster_id: [0; 16],
+            salt: [salt; 16],
+            epoch: 1,
+            first_sequence,
+        }
+    }
+
+    fn frame(salt: u8, sequence: u64) -> Vec<u8> {
+        let mut builder = RecordBuilder::new();
+        builder.push(&Write::Delete { key: "key".into() });
+        builder.finish(&[salt; 16], 1, sequence).bytes
+    }
+
+    fn next_sequence(dir: &Path, first: u64) -> u64 {
+        JournalFile::read(&dir.join(file_name(first)))
+            .unwrap()
+            .unwrap()
+            .extent()
+            .next_sequence
+    }
+
+    #[test]
+    fn a_recycled_file_begins_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
+        journal.rotate(&head(1, 1)).unwrap();
+        journal.append(&frame(1, 1)).unwrap();
+        journal.append(&frame(1, 2)).unwrap();
+        let used = durable_file::inode(&dir.path().join(file_name(1))).unwrap();
+        journal.rotate(&head(2, 3)).unwrap();
+        journal.cut(2).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [3]);
+        journal.append(&frame(2, 3)).unwrap();
+        journal.rotate(&head(3, 4)).unwrap();
+        assert_eq!(
+            durable_file::inode(&dir.path().join(file_name(4))).unwrap(),
+            used
+        );
+        assert_eq!(next_sequence(dir.path(), 4), 4);
+        assert_eq!(next_sequence(dir.path(), 3), 4);
+    }
+
+    #[test]
+    fn a_cut_keeps_files_with_later_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
+        for first in [1, 5, 9] {
+            journal.rotate(&head(1, first)).unwrap();
+        }
+        journal.cut(7).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [5, 9]);
+        journal.cut(100).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [9]);
+    }
+
+    #[test]
+    fn a_record_larger_than_the_file_extends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
+        journal.rotate(&head(1, 1)).unwrap();
+        let mut builder = RecordBuilder::new();
+        builder.push(&Write::Put {
+            key: "k".into(),
+            value: vec![1; 50_000].into(),
+        });
+        journal
+            .append(&builder.finish(&[1; 16], 1, 1).bytes)
+            .unwrap();
+        assert_eq!(next_sequence(dir.path(), 1), 2);
+    }
+
+    #[test]
+    fn a_deleted_directory_fails_the_check_and_the_append() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("journal");
+        fs::create_dir(&dir).unwrap();
+        let mut journal = DirectoryJournal::open(&dir, FILE_SIZE_BYTES).unwrap();
+        journal.rotate(&head(1, 1)).unwrap();
+        journal.check().unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(journal.check().is_err());
+        assert!(journal.append(&frame(1, 1)).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! The log of one place: its journal files as one run of records.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::database::{Applied, Database, DatabaseError};
+use super::journal_copy;
+use super::journal_file::{JournalFile, file_name};
+use super::record::Salt;
+
+/// A whole log: from `first` on, each record follows the one before.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalLog {
+    /// Its files, ascending.
+    pub(crate) files: Vec<LogFile>,
+}
+
+/// One file of a log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogFile {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// Its first record, if it has one.
+    pub(crate) first_sequence: u64,
+    /// One above its last record.
+    pub(crate) next_sequence: u64,
+    salt: Salt,
+    last_hash: Option<[u8; 32]>,
+}
+
+/// Why a place's journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// Bytes are missing or changed in the middle.
+    #[error("{path} is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// It cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// RocksDB holds a record that the log has differently: they are of two histories.
+    #[error("RocksDB and the journal in {path} disagree about record {sequence}")]
+    Diverged {
+        /// The file.
+        path: PathBuf,
+        /// The record.
+        sequence: u64,
+    },
+    /// RocksDB failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl JournalLog {
+    /// Reads and verifies all journal files in `dir`.
+    pub(crate) fn read(dir: &Path, cluster_id: [u8; 16]) -> Result<Self, LogError> {
+        let failed = |source| LogError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        let mut files: Vec<LogFile> = Vec::new();
+        for first_sequence in journal_copy::list(dir).map_err(failed)? {
+            let path = dir.join(file_name(first_sequence));
+            let damaged = |detail: String| LogError::Damaged {
+                path: path.clone(),
+                detail,
+            };
+            let file = JournalFile::read(&path)
+                .map_err(failed)?
+                .filter(|file| {
+                    file.head.first_sequence == first_sequence && file.head.cluster_id == cluster_id
+                })
+                .ok_or_else(|| damaged("its header is not valid".to_owned()))?;
+            let extent = file.extent();
+            if extent.is_damaged {
+                return Err(damaged(format!(
+                    "record {} is not valid, later ones are",
+                    extent.next_sequence
+                )));
+            }
+            if let Some(before) = files
+                .last()
+                .filter(|before| before.next_sequence != first_sequence)
+            {
+                return Err(LogError::Damaged {
+                    path: before.path.clone(),
+                    detail: format!("it ends before record {}", before.next_sequence),
+                });
+            }
+            files.push(LogFile {
+                path,
+                first_sequence,
+                next_sequence: extent.next_sequence,
+                salt: file.head.salt,
+                last_hash: file.records().last().map(|record| record.hash),
+            });
+        }
+        if files.is_empty() {
+            return Err(LogError::Damaged {
+                path: dir.to_owned(),
+                detail: "it has no journal files".to_owned(),
+            });
+        }
+        Ok(Self { files })
+    }
+
+    /// Sequence of the oldest record it may hold.
+    pub(crate) fn first(&self) -> u64 {
+        self.files.first().map_or(0, |file| file.first_sequence)
+    }
+
+    /// One above its last record.
+    pub(crate) fn next(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.next_sequence)
+    }
+
+    /// Whether it holds all that follows `sequence`.
+    pub(crate) fn continues(&self, sequence: u64) -> bool {
+        self.first() <= sequence + 1
+    }
+
+    /// Whether no file that both have shows another history.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self.files.iter().all(|file| {
+            other
+                .files
+                .iter()
+                .filter(|twin| twin.first_sequence == file.first_sequence)
+                .all(|twin| {
+                    let is_same_length = twin.next_sequence == file.next_sequence;
+                    twin.salt == file.salt && (!is_same_length || twin.last_hash == file.last_hash)
+                })
+        })
+    }
+
+    /// Applies all records that `database` lacks; returns how many.
+    pub(crate) fn replay_into(&self, database: &Database) -> Result<u64, LogError> {
+        let mut applied = database.applied()?;
+        let mut record_count = 0;
+        let start = applied.sequence;
+        for file in self.files.iter().filter(|file| file.next_sequence > start) {
+            let read = JournalFile::read(&file.path).map_err(|source| LogError::Io {
+                path: file.path.clone(),
+                source,
+            })?;
+            for record in read.iter().flat_map(JournalFile::records) {
+                if record.sequence == applied.sequence && record.hash != applied.hash {
+                    return Err(LogError::Diverged {
+                        path: file.path.clone(),
+                        sequence: record.sequence,
+                    });
+                }
+                if record.sequence == applied.sequence + 1 {
+                    applied = Applied {
+                        sequence: record.sequence,
+                        hash: record.hash,
+                    };
+                    database.apply(record.payload, applied)?;
+                    record_count += 1;
+                }
+            }
+        }
+        Ok(record_count)
+    }
+}

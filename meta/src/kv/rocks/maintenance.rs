@@ -1,0 +1,238 @@
+//! The background thread: spare journal files, checkpoints, and new copies in place of lost ones.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use super::checkpoint;
+use super::failover::copy_closed_files;
+use super::journal_copy::prepare_spare;
+use super::place::Place;
+use super::shared::{Live, Shared};
+use super::status::add;
+use super::writer::{Control, Request};
+use crate::durable_file;
+
+/// How long a place that failed is left alone.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+/// How often the thread looks when nobody wakes it.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The maintenance thread's state.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: SyncSender<Request>,
+    pub(crate) wake: Receiver<()>,
+    pub(crate) cluster_id: [u8; 16],
+    pub(crate) file_size_bytes: u64,
+    pub(crate) checkpoint_after_bytes: u64,
+    pub(crate) bytes_per_second_max: u64,
+}
+
+impl Maintenance {
+    /// Works until the store stops.
+    pub(crate) fn run(self) {
+        loop {
+            match self.wake.recv_timeout(INTERVAL) {
+                Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            if self.shared.pause(Duration::ZERO) {
+                return;
+            }
+            self.prepare_spares();
+            self.replace_lost_copy();
+            if self.shared.view().journal_bytes >= self.checkpoint_after_bytes {
+                self.checkpoint();
+            }
+        }
+    }
+
+    fn prepare_spares(&self) {
+        let holders = self.shared.view().holders.clone();
+        for place in holders {
+            if let Err(error) = prepare_spare(&place.journal_dir(), self.file_size_bytes) {
+                self.give_up(&place, &error);
+            }
+        }
+    }
+
+    fn checkpoint(&self) {
+        let live = self.shared.live();
+        let begun = Instant::now();
+        let journal_bytes = self.shared.view().journal_bytes;
+        let built = self
+            .rotate()
+            .and_then(|sequence| build(&live).map(|()| sequence));
+        let sequence = match built {
+            Ok(sequence) => sequence,
+            Err(detail) => {
+                tracing::warn!(detail, "no metadata checkpoint could be made");
+                self.send(Control::Suspect {
+                    generation: live.generation,
+                    detail,
+                });
+                return;
+            }
+        };
+        let holders = self.shared.view().holders.clone();
+        let mut cut = vec![live.place.id];
+        for place in holders.iter().filter(|place| place.id != live.place.id) {
+            match self.publish(&live, place, sequence) {
+                Ok(()) => cut.push(place.id),
+                Err(_) if self.shared.pause(Duration::ZERO) => return,
+                Err(error) => self.give_up(place, &error),
+            }
+        }
+        // The primary's own files are its checkpoint; an older one is from the time when it was a copy.
+        if let Err(error) = remove_checkpoints(&live.place) {
+            tracing::warn!(%error, "old metadata checkpoints were not removed");
+        }
+        self.send(Control::Cut {
+            sequence,
+            places: cut,
+            generation: live.generation,
+        });
+        add(&self.shared.counters.checkpoints, 1);
+        let mut view = self.shared.view();
+        view.journal_bytes = view.journal_bytes.saturating_sub(journal_bytes);
+        view.checkpointed_at = Some(Instant::now());
+        drop(view);
+        tracing::info!(
+            sequence,
+            duration_ms = begun.elapsed().as_millis(),
+            "made a metadata checkpoint"
+        );
+    }
+
+    /// Makes one candidate a holder, if holders are missing.
+    fn replace_lost_copy(&self) {
+        let Some(candidate) = self.candidate() else {
+            return;
+        };
+        let live = self.shared.live();
+        tracing::info!(path = %candidate.path.display(), "making a new metadata copy");
+        match self.establish(&live, &candidate) {
+            Ok(()) => {
+                add(&self.shared.counters.copies_established, 1);
+                tracing::info!(path = %candidate.path.display(), "a new metadata copy is complete");
+            }
+            Err(_) if self.shared.pause(Duration::ZERO) => {}
+            Err(detail) => {
+                tracing::warn!(path = %candidate.path.display(), detail, "no metadata copy could be made here");
+                let failure = super::shared::PlaceFailure {
+                    error: detail,
+                    is_hung: false,
+                    at: Instant::now(),
+                };
+                self.shared.view().failures.insert(candidate.id, failure);
+            }
+        }
+    }
+
+    fn candidate(&self) -> Option<Arc<Place>> {
+        let view = self.shared.view();
+        if view.broken.is_some() || view.holders.len() >= self.shared.holder_count_wanted {
+            return None;
+        }
+        let may_serve = |place: &&Arc<Place>| {
+            view.holders.iter().all(|holder| holder.id != place.id)
+                && view
+                    .failures
+                    .get(&place.id)
+                    .is_none_or(|failure| !failure.is_hung && failure.at.elapsed() >= RETRY_AFTER)
+        };
+        self.shared.places.iter().find(may_serve).map(Arc::clone)
+    }
+
+    fn establish(&self, live: &Live, place: &Arc<Place>) -> Result<(), String> {
+        let failed = |error: io::Error| format!("{}: {error}", place.path.display());
+        place.check_identity().map_err(failed)?;
+        place.wipe_copy().map_err(failed)?;
+        let sequence = self.rotate()?;
+        build(live)?;
+        self.publish(live, place, sequence).map_err(failed)?;
+        // What was committed during the copying, so that little is left for when commits wait.
+        let through = self.rotate()?;
+        copy_closed_files(&live.place, place, sequence, through)?;
+        let (answer, result) = mpsc::sync_channel(1);
+        self.send(Control::AddCopy {
+            place: Arc::clone(place),
+            copied_through: through,
+            generation: live.generation,
+            answer,
+        });
+        result.recv().map_err(|_| "the store stops".to_owned())?
+    }
+
+    /// Begins new journal files; returns the last sequence before them, which RocksDB has applied.
+    fn rotate(&self) -> Result<u64, String> {
+        let (answer, result) = mpsc::sync_channel(1);
+        self.send(Control::Rotate { answer });
+        result.recv().map_err(|_| "the store stops".to_owned())?
+    }
+
+    fn publish(&self, live: &Live, place: &Place, sequence: u64) -> io::Result<()> {
+        let mut copied_bytes = 0;
+        let begun = Instant::now();
+        let published = checkpoint::publish(
+            &live.place.checkpoint_build_dir(),
+            place,
+            (self.cluster_id, live.id, sequence),
+            &mut |size_bytes| {
+                copied_bytes += size_bytes as u64;
+                let due = Duration::from_millis(
+                    copied_bytes.saturating_mul(1000) / self.bytes_per_second_max.max(1),
+                );
+                if self.shared.pause(due.saturating_sub(begun.elapsed())) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Interrupted,
+                        "the store stops",
+                    ));
+                }
+                Ok(())
+            },
+        )?;
+        add(
+            &self.shared.counters.checkpoint_bytes,
+            published.copied_bytes,
+        );
+        tracing::debug!(
+            path = %place.path.display(), copied_bytes = published.copied_bytes,
+            reused_bytes = published.reused_bytes, "copied a metadata checkpoint"
+        );
+        Ok(())
+    }
+
+    fn give_up(&self, place: &Place, error: &io::Error) {
+        self.send(Control::GiveUp {
+            place: place.id,
+            error: error.to_string(),
+        });
+    }
+
+    fn send(&self, control: Control) {
+        // The writer thread ends first only when the store stops; whoever waits for an answer notices then.
+        self.writer
+            .send(Request::Control(control))
+            .unwrap_or_default();
+    }
+}
+
+fn remove_checkpoints(place: &Place) -> io::Result<()> {
+    for (_, dir) in place.checkpoints()? {
+        durable_file::remove_dir_all(&dir)?;
+    }
+    durable_file::remove_dir_all(&place.checkpoint_build_dir())
+}
+
+/// Links RocksDB's files, as they are now, into the build directory.
+fn build(live: &Live) -> Result<(), String> {
+    let build_dir = live.place.checkpoint_build_dir();
+    durable_file::remove_dir_all(&build_dir).map_err(|error| error.to_string())?;
+    live.database
+        .checkpoint(&build_dir)
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,210 @@
+//! What a [`RocksKv`](super::RocksKv) is opened with, and what opening reports.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the store lives and how large its parts may grow.
+#[derive(Debug, Clone)]
+pub struct RocksKvOptions {
+    /// The metadata directory: where RocksDB lives unless its disk was lost.
+    pub dir: PathBuf,
+    /// Directories on other disks that may hold journal copies, in order of preference.
+    pub copies: Vec<PathBuf>,
+    /// How many of them hold one (`m`): so many disks may vanish.
+    pub copy_count: usize,
+    /// Whose metadata this is; a directory of another cluster is refused.
+    pub cluster_id: [u8; 16],
+    /// Size of a journal file. Small in tests; each place keeps a few.
+    pub journal_file_size_bytes: u64,
+    /// A checkpoint is made after so many bytes of journal. Bounds the replay at start.
+    pub checkpoint_after_bytes: u64,
+    /// How fast a checkpoint is copied to other disks, at most.
+    pub checkpoint_bytes_per_second_max: u64,
+    /// RocksDB's block cache, which also holds index and filter blocks.
+    pub block_cache_bytes: usize,
+    /// A journal copy that has not answered for so long is given up.
+    pub copy_timeout: Duration,
+}
+
+impl RocksKvOptions {
+    /// A store in `dir` alone, with default sizes.
+    pub fn new(dir: impl Into<PathBuf>, cluster_id: [u8; 16]) -> Self {
+        Self {
+            dir: dir.into(),
+            copies: Vec::new(),
+            copy_count: 0,
+            cluster_id,
+            // Seconds of full load, so that rotation (about 1 ms) does not show; written at first start.
+            journal_file_size_bytes: 16 << 20,
+            // Replayed in about a second.
+            checkpoint_after_bytes: 128 << 20,
+            checkpoint_bytes_per_second_max: 64 << 20,
+            block_cache_bytes: 32 << 20,
+            copy_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What opening found and did; to be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenReport {
+    /// How the store came up.
+    pub start: Start,
+    /// The last journal record; everything up to it is served.
+    pub sequence: u64,
+    /// The epoch that begins with this start.
+    pub epoch: u64,
+    /// The place whose RocksDB serves.
+    pub primary: PathBuf,
+    /// The places with a complete journal copy, beside the primary.
+    pub copies: Vec<PathBuf>,
+    /// Places that were known and are not there.
+    pub missing: Vec<PathBuf>,
+    /// What was found damaged, stale or out of date, and was dealt with.
+    pub notes: Vec<String>,
+}
+
+/// How the store came up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// There was nothing anywhere: an empty store was created.
+    Fresh,
+    /// RocksDB held everything.
+    Clean,
+    /// RocksDB lacked the end of the journal.
+    Replayed {
+        /// So many records.
+        record_count: u64,
+    },
+    /// RocksDB was missing, stale or damaged, and was made anew from a copy.
+    Restored {
+        /// The place it was restored from.
+        from: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let primary = self.primary.display();
+        match &self.start {
+            Start::Fresh => write!(f, "created an empty metadata store in {primary}")?,
+            Start::Clean => write!(f, "opened the metadata store in {primary}")?,
+            Start::Replayed { record_count } => {
+                write!(
+                    f,
+                    "opened the metadata store in {primary}, replayed {record_count} journal records"
+                )?;
+            }
+            Start::Restored { from, reason } => write!(
+                f,
+                "restored the metadata store into {primary} from the copy in {} ({reason})",
+                from.display()
+            )?,
+        }
+        write!(
+            f,
+            "; sequence {}, epoch {}, {} copies",
+            self.sequence,
+            self.epoch,
+            self.copies.len()
+        )
+    }
+}
+
+/// Why the store could not be opened; nothing was overwritten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process uses the directory.
+    #[error("{path} is in use by another process; stop it, or choose another directory")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds something that Cairn did not write.
+    #[error(
+        "{path} is not a metadata file of Cairn; nothing was changed. Choose an empty directory, or move the file away"
+    )]
+    Unrecognized {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory belongs to another cluster.
+    #[error(
+        "{path} holds metadata of cluster {found}, this is cluster {expected}; check the configured directories"
+    )]
+    ForeignCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster it belongs to.
+        found: String,
+        /// The cluster being started.
+        expected: String,
+    },
+    /// Two directories carry one identity: one is a copy of the other.
+    #[error(
+        "{first} and {second} carry the same identity: one is a copy of the other; move the older one away"
+    )]
+    Duplicate {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// So many places are missing that the newest metadata may be on them.
+    #[error(
+        "metadata directories are missing: {}; at most {allowed} may be, or the newest metadata might not be among the others. Bring the disks back and start again",
+        display_paths(.missing)
+    )]
+    TooManyMissing {
+        /// Where they were.
+        missing: Vec<PathBuf>,
+        /// How many may be.
+        allowed: usize,
+    },
+    /// None of the places that hold the newest journal is there.
+    #[error(
+        "the newest metadata is in {}, and none of them is there; bring one of these disks back and start again",
+        display_paths(.holders)
+    )]
+    HoldersMissing {
+        /// Where the copies were.
+        holders: Vec<PathBuf>,
+    },
+    /// Two groups of disks went on without each other.
+    #[error(
+        "metadata went two ways (epoch {epoch}): {} were used without each other. Move the directories of one side away and start again",
+        display_paths(.places)
+    )]
+    Split {
+        /// The epoch both claim.
+        epoch: u64,
+        /// The places of both sides.
+        places: Vec<PathBuf>,
+    },
+    /// No complete copy is left.
+    #[error("no complete copy of the metadata was found: {}", .details.join("; "))]
+    Damaged {
+        /// What is wrong with each place.
+        details: Vec<String>,
+    },
+    /// No directory could be used.
+    #[error("{path} cannot be used: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+fn display_paths(paths: &[PathBuf]) -> String {
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

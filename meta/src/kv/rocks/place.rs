@@ -1,0 +1,242 @@
+//! A place: one directory on one disk that may hold a journal copy, checkpoints, and the live RocksDB.
+//!
+//! ```text
+//! cairn-meta.json             identity and roster, see `roster`
+//! LOCK                        flock, held while open
+//! journal/                    see `journal_copy` and `journal_file`
+//! checkpoint-<sequence>/      see `checkpoint`
+//! db-<id>/                    the live RocksDB, in the primary only
+//! ```
+//! Invariant: nothing is created in a directory that holds files but no `cairn-meta.json`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::options::OpenError;
+use super::roster::{DatabaseId, PLACE_FILE_NAME, PlaceFile, PlaceId, Roster};
+use crate::durable_file::{self, LockFile, UNFINISHED_SUFFIX};
+
+const LOCK_NAME: &str = "LOCK";
+const DATABASE_PREFIX: &str = "db-";
+const CHECKPOINT_PREFIX: &str = "checkpoint-";
+
+/// A directory that is ours, locked.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Stays with the directory.
+    pub(crate) id: PlaceId,
+    /// Where it is now.
+    pub(crate) path: PathBuf,
+    cluster_id: [u8; 16],
+    _lock: LockFile,
+}
+
+/// What was found at a configured path.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// A place of this cluster.
+    Known(Place, PlaceFile),
+    /// Nothing, or an empty directory: may be claimed.
+    Vacant(PathBuf),
+    /// Not there or not readable: the disk may come back.
+    Missing { path: PathBuf, reason: String },
+}
+
+/// Looks at `path` without changing anything but the lock file of a known place.
+pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> {
+    let missing = |reason: String| {
+        Ok(Sight::Missing {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let has_parent = path.parent().is_some_and(Path::is_dir);
+            return if has_parent {
+                Ok(Sight::Vacant(path.to_owned()))
+            } else {
+                missing(error.to_string())
+            };
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(OpenError::Unrecognized {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) => return missing(error.to_string()),
+    };
+    if !entries
+        .iter()
+        .any(|entry| entry.file_name() == PLACE_FILE_NAME)
+    {
+        return match entries
+            .iter()
+            .find(|entry| !may_stand_in_vacant(&entry.file_name()))
+        {
+            Some(stranger) => Err(OpenError::Unrecognized {
+                path: stranger.path(),
+            }),
+            None => Ok(Sight::Vacant(path.to_owned())),
+        };
+    }
+    let lock = match LockFile::try_lock(&path.join(LOCK_NAME)) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            return Err(OpenError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) => return missing(error.to_string()),
+    };
+    let file_path = path.join(PLACE_FILE_NAME);
+    let file = match fs::read(&file_path)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| PlaceFile::parse(&bytes))
+    {
+        Ok(file) => file,
+        Err(reason) => return missing(format!("{}: {reason}", file_path.display())),
+    };
+    if file.cluster_id != cluster_id {
+        return Err(OpenError::ForeignCluster {
+            path: path.to_owned(),
+            found: hex::encode(file.cluster_id),
+            expected: hex::encode(cluster_id),
+        });
+    }
+    Ok(Sight::Known(
+        Place {
+            id: file.place,
+            path: path.to_owned(),
+            cluster_id,
+            _lock: lock,
+        },
+        file,
+    ))
+}
+
+/// Names that a claim interrupted by a crash, or a fresh file system, leaves behind.
+fn may_stand_in_vacant(name: &std::ffi::OsStr) -> bool {
+    name == LOCK_NAME
+        || name == "lost+found"
+        || name == format!("{PLACE_FILE_NAME}{UNFINISHED_SUFFIX}").as_str()
+}
+
+impl Place {
+    /// Makes a vacant directory a place, with an identity of its own.
+    pub(crate) fn claim(path: &Path, cluster_id: [u8; 16]) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        durable_file::create_dir(path).map_err(failed)?;
+        let lock = LockFile::try_lock(&path.join(LOCK_NAME))
+            .map_err(failed)?
+            .ok_or_else(|| OpenError::InUse {
+                path: path.to_owned(),
+            })?;
+        let place = Self {
+            id: PlaceId::random(),
+            path: path.to_owned(),
+            cluster_id,
+            _lock: lock,
+        };
+        place.write_roster(&Roster::initial()).map_err(failed)?;
+        Ok(place)
+    }
+
+    /// Makes `roster` the newest that this place has seen.
+    pub(crate) fn write_roster(&self, roster: &Roster) -> io::Result<()> {
+        self.check_identity_or_new()?;
+        let file = PlaceFile::new(self.cluster_id, self.id, roster.clone());
+        durable_file::replace_file(&self.path.join(PLACE_FILE_NAME), &file.encode()?)
+    }
+
+    /// Fails unless the directory at the path is still this place: a disk may have been replaced by another.
+    pub(crate) fn check_identity(&self) -> io::Result<()> {
+        let bytes = fs::read(self.path.join(PLACE_FILE_NAME))?;
+        let file = PlaceFile::parse(&bytes).map_err(io::Error::other)?;
+        if file.place != self.id {
+            return Err(io::Error::other(format!(
+                "{} is another place now",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_identity_or_new(&self) -> io::Result<()> {
+        match self.check_identity() {
+            // Only a directory that was just claimed has no file; a vanished one fails on the write.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Where the journal files are.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Where a RocksDB is or will be.
+    pub(crate) fn database_dir(&self, id: DatabaseId) -> PathBuf {
+        self.path.join(format!("{DATABASE_PREFIX}{id}"))
+    }
+
+    /// Where a checkpoint is or will be.
+    pub(crate) fn checkpoint_dir(&self, sequence: u64) -> PathBuf {
+        self.path.join(format!("{CHECKPOINT_PREFIX}{sequence:020}"))
+    }
+
+    /// Where RocksDB links its files before they are copied to other disks.
+    pub(crate) fn checkpoint_build_dir(&self) -> PathBuf {
+        self.path
+            .join(format!("checkpoint-build{UNFINISHED_SUFFIX}"))
+    }
+
+    /// The checkpoints here by sequence, newest first.
+    pub(crate) fn checkpoints(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut checkpoints = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let sequence = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok());
+            checkpoints.extend(sequence.map(|sequence| (sequence, path)));
+        }
+        checkpoints.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(checkpoints)
+    }
+
+    /// Removes what a crash left unfinished, and every RocksDB but `live`.
+    pub(crate) fn remove_leftovers(&self, live: Option<DatabaseId>) -> io::Result<()> {
+        let live = live.map(|id| self.database_dir(id));
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let is_database = name.starts_with(DATABASE_PREFIX) && live.as_ref() != Some(&path);
+            let is_unfinished =
+                name.starts_with(CHECKPOINT_PREFIX) && name.ends_with(UNFINISHED_SUFFIX);
+            if is_database || is_unfinished {
+                durable_file::remove_dir_all(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes journal, checkpoints and databases: before this place becomes a copy from scratch. Only called for
+    /// places that the newest roster does not list as holders.
+    pub(crate) fn wipe_copy(&self) -> io::Result<()> {
+        self.remove_leftovers(None)?;
+        for (_, checkpoint) in self.checkpoints()? {
+            durable_file::remove_dir_all(&checkpoint)?;
+        }
+        durable_file::remove_dir_all(&self.journal_dir())?;
+        durable_file::create_dir(&self.journal_dir())
+    }
+}

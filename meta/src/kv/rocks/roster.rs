@@ -1,0 +1,294 @@
+//! The roster: who holds the journal, written to every reachable place whenever that changes.
+//!
+//! A place is a directory on one disk. Some places hold a journal copy (holders), one of them also the live
+//! RocksDB (the primary); the others are candidates, and witnesses of the roster. A copy that was dropped while
+//! its disk was away carries an older roster; because the newer one was written to all places that could be
+//! reached *before* anything was acknowledged without that copy, it shows itself as stale as long as one place
+//! with the newer roster is seen.
+//!
+//! On disk: `cairn-meta.json` in each place, two lines: the JSON of [`PlaceFile`], and the BLAKE3 of that line in
+//! hexadecimal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the file in each place.
+pub(crate) const PLACE_FILE_NAME: &str = "cairn-meta.json";
+
+const FORMAT_VERSION: u32 = 1;
+
+/// Identity of a place; stays with the directory wherever it is mounted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PlaceId(pub(crate) [u8; 16]);
+
+/// Identity of one RocksDB directory: a restored one has a new one, and its name on disk carries it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DatabaseId(pub(crate) [u8; 8]);
+
+macro_rules! hex_id {
+    ($name:ident) => {
+        impl $name {
+            /// A new one.
+            pub(crate) fn random() -> Self {
+                Self(rand::random())
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let mut id = Self(Default::default());
+                hex::decode_to_slice(text, &mut id.0).map_err(serde::de::Error::custom)?;
+                Ok(id)
+            }
+        }
+    };
+}
+hex_id!(PlaceId);
+hex_id!(DatabaseId);
+
+/// Who holds what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Roster {
+    /// Rises with every change.
+    pub(crate) epoch: u64,
+    /// Random: two rosters of one epoch that differ here were written by two histories.
+    pub(crate) nonce: DatabaseId,
+    /// Where the live RocksDB is; absent before the first start was completed.
+    pub(crate) primary: Option<Primary>,
+    /// Places with a complete journal copy.
+    pub(crate) holders: Vec<PlaceId>,
+    /// All places known, with the path they had.
+    pub(crate) places: BTreeMap<PlaceId, PathBuf>,
+}
+
+/// Where the live RocksDB is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Primary {
+    /// On which disk.
+    pub(crate) place: PlaceId,
+    /// In which directory there.
+    pub(crate) database: DatabaseId,
+}
+
+impl Roster {
+    /// The roster before the first.
+    pub(crate) fn initial() -> Self {
+        Self {
+            epoch: 0,
+            nonce: DatabaseId([0; 8]),
+            primary: None,
+            holders: Vec::new(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// Places named here that `seen` lacks.
+    pub(crate) fn missing(&self, seen: &[PlaceId]) -> Vec<PathBuf> {
+        self.places
+            .iter()
+            .filter(|(id, _)| !seen.contains(id))
+            .map(|(_, path)| path.clone())
+            .collect()
+    }
+}
+
+/// The content of a place's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlaceFile {
+    /// Of this file and all beside it.
+    pub(crate) format_version: u32,
+    /// Whose metadata.
+    #[serde(with = "cluster_id_hex")]
+    pub(crate) cluster_id: [u8; 16],
+    /// Which place this is.
+    pub(crate) place: PlaceId,
+    /// The newest roster this place has seen.
+    pub(crate) roster: Roster,
+}
+
+mod cluster_id_hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        id: &[u8; 16],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(id))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; 16], D::Error> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(String::deserialize(deserializer)?, &mut id)
+            .map_err(serde::de::Error::custom)?;
+        Ok(id)
+    }
+}
+
+impl PlaceFile {
+    /// With the current format version.
+    pub(crate) fn new(cluster_id: [u8; 16], place: PlaceId, roster: Roster) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            cluster_id,
+            place,
+            roster,
+        }
+    }
+
+    /// The file's bytes.
+    pub(crate) fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)?;
+        let hash = blake3::hash(&bytes).to_hex();
+        bytes.push(b'\n');
+        bytes.extend_from_slice(hash.as_bytes());
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a file's bytes; the error says what is wrong with them.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (json, hash) = bytes
+            .strip_suffix(b"\n")
+            .and_then(|lines| {
+                let at = lines.iter().position(|&byte| byte == b'\n')?;
+                Some((lines.get(..at)?, lines.get(at + 1..)?))
+            })
+            .ok_or("it is not two lines long")?;
+        if blake3::hash(json).to_hex().as_bytes() != hash {
+            return Err("its checksum does not match".to_owned());
+        }
+        let file: Self =
+            serde_json::from_slice(json).map_err(|error| format!("it cannot be read: {error}"))?;
+        if file.format_version != FORMAT_VERSION {
+            return Err(format!(
+                "its format version is {}, this program knows {FORMAT_VERSION}",
+                file.format_version
+            ));
+        }
+        Ok(file)
+    }
+}
+
+/// The roster to go by, of those seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Newest {
+    /// No place was ever part of a completed start.
+    None,
+    /// This one.
+    Roster(Roster),
+    /// Two histories went on without each other, and neither is in the majority.
+    Split { epoch: u64, places: Vec<PlaceId> },
+}
+
+/// Chooses the newest roster. On equal epochs with different content the one that more than half of the places
+/// seen at that epoch carry: the other was written by a start that did not complete.
+pub(crate) fn newest(seen: &[PlaceFile]) -> Newest {
+    let Some(epoch) = seen
+        .iter()
+        .map(|file| file.roster.epoch)
+        .max()
+        .filter(|&epoch| epoch > 0)
+    else {
+        return Newest::None;
+    };
+    let at_epoch: Vec<&PlaceFile> = seen
+        .iter()
+        .filter(|file| file.roster.epoch == epoch)
+        .collect();
+    for file in &at_epoch {
+        let same = at_epoch
+            .iter()
+            .filter(|other| other.roster == file.roster)
+            .count();
+        if 2 * same > at_epoch.len() {
+            return Newest::Roster(file.roster.clone());
+        }
+    }
+    Newest::Split {
+        epoch,
+        places: at_epoch.iter().map(|file| file.place).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(place: u8, epoch: u64, nonce: u8) -> PlaceFile {
+        let roster = Roster {
+            epoch,
+            nonce: DatabaseId([nonce; 8]),
+            primary: Some(Primary {
+                place: PlaceId([1; 16]),
+                database: DatabaseId([4; 8]),
+            }),
+            holders: vec![PlaceId([1; 16]), PlaceId([2; 16])],
+            places: BTreeMap::from([
+                (PlaceId([1; 16]), "/a".into()),
+                (PlaceId([2; 16]), "/b".into()),
+            ]),
+        };
+        PlaceFile::new([9; 16], PlaceId([place; 16]), roster)
+    }
+
+    #[test]
+    fn golden_file() {
+        let bytes = file(1, 7, 3).encode().unwrap();
+        insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = file(1, 7, 3).encode().unwrap();
+        assert_eq!(PlaceFile::parse(&bytes).unwrap(), file(1, 7, 3));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(PlaceFile::parse(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn the_highest_epoch_wins() {
+        let seen = [file(1, 7, 3), file(2, 8, 4), file(3, 7, 3)];
+        assert_eq!(newest(&seen), Newest::Roster(seen[1].roster.clone()));
+        assert_eq!(newest(&[file(1, 0, 0)]), Newest::None);
+        assert_eq!(newest(&[]), Newest::None);
+    }
+
+    #[test]
+    fn two_histories_of_one_epoch_need_a_majority() {
+        let seen = [file(1, 8, 3), file(2, 8, 4), file(3, 8, 4)];
+        assert_eq!(newest(&seen), Newest::Roster(seen[1].roster.clone()));
+        assert!(matches!(newest(&seen[..2]), Newest::Split { epoch: 8, .. }));
+    }
+
+    #[test]
+    fn missing_places_are_named() {
+        let roster = file(1, 7, 3).roster;
+        assert_eq!(roster.missing(&[PlaceId([1; 16])]), [PathBuf::from("/b")]);
+    }
+}

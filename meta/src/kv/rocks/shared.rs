@@ -1,0 +1,156 @@
+//! What the callers, the writer thread and the maintenance thread share. Every lock is held for a few instructions.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::database::Database;
+use super::place::Place;
+use super::roster::{DatabaseId, PlaceId};
+use super::status::Counters;
+
+/// The RocksDB that serves.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) database: Database,
+    pub(crate) id: DatabaseId,
+    pub(crate) place: Arc<Place>,
+    /// Rises with every failover.
+    pub(crate) generation: u64,
+}
+
+/// Shared state.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    live: RwLock<Arc<Live>>,
+    generation: watch::Sender<u64>,
+    view: Mutex<View>,
+    is_stopping: Mutex<bool>,
+    stop: Condvar,
+    /// All places seen at start.
+    pub(crate) places: Vec<Arc<Place>>,
+    pub(crate) holder_count_wanted: usize,
+    pub(crate) counters: Counters,
+    pub(crate) queue_depth: AtomicUsize,
+    pub(crate) queued_bytes: AtomicUsize,
+}
+
+/// What the writer thread tells the others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub(crate) sequence: u64,
+    pub(crate) epoch: u64,
+    pub(crate) holders: Vec<Arc<Place>>,
+    pub(crate) failures: BTreeMap<PlaceId, PlaceFailure>,
+    pub(crate) broken: Option<String>,
+    /// Since the last checkpoint.
+    pub(crate) journal_bytes: u64,
+    pub(crate) checkpointed_at: Option<Instant>,
+}
+
+/// Why a place was given up.
+#[derive(Debug, Clone)]
+pub(crate) struct PlaceFailure {
+    pub(crate) error: String,
+    pub(crate) is_hung: bool,
+    pub(crate) at: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(live: Live, places: Vec<Arc<Place>>, holder_count_wanted: usize) -> Self {
+        Self {
+            live: RwLock::new(Arc::new(live)),
+            generation: watch::Sender::new(0),
+            view: Mutex::default(),
+            is_stopping: Mutex::new(false),
+            stop: Condvar::new(),
+            places,
+            holder_count_wanted,
+            counters: Counters::default(),
+            queue_depth: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The RocksDB to read from. A reader keeps the one it began with.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Readers from now on use `live`. The old one is closed on a thread of its own: its disk may hang.
+    pub(crate) fn replace_live(&self, live: Live) {
+        let generation = live.generation;
+        let old = {
+            let mut current = self.live.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::new(live))
+        };
+        let closing = std::thread::Builder::new()
+            .name("meta-close".to_owned())
+            .spawn(move || drop(old));
+        if let Err(error) = closing {
+            tracing::warn!(%error, "no thread to close the old metadata database on; it was closed at once");
+        }
+        self.generation.send_replace(generation);
+    }
+
+    /// Tells when [`Live::generation`] changes.
+    pub(crate) fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// The writer's view.
+    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Background work ends as soon as it looks.
+    pub(crate) fn begin_stop(&self) {
+        *self
+            .is_stopping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.notify_all();
+    }
+
+    /// Waits, or less if the store stops; returns whether it does.
+    pub(crate) fn pause(&self, duration: Duration) -> bool {
+        let stopping = self
+            .is_stopping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (stopping, _) = self
+            .stop
+            .wait_timeout_while(stopping, duration, |is_stopping| !*is_stopping)
+            .unwrap_or_else(PoisonError::into_inner);
+        *stopping
+    }
+
+    /// Takes room in the queue.
+    pub(crate) fn enqueue(self: &Arc<Self>, size_bytes: usize) -> QueueSlot {
+        self.queue_depth.fetch_add(1, Ordering::Relaxed);
+        self.queued_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+        QueueSlot {
+            shared: Arc::clone(self),
+            size_bytes,
+        }
+    }
+}
+
+/// Room in the queue, until dropped.
+#[derive(Debug)]
+pub(crate) struct QueueSlot {
+    shared: Arc<Shared>,
+    size_bytes: usize,
+}
+
+impl Drop for QueueSlot {
+    fn drop(&mut self) {
+        self.shared.queue_depth.fetch_sub(1, Ordering::Relaxed);
+        self.shared
+            .queued_bytes
+            .fetch_sub(self.size_bytes, Ordering::Relaxed);
+    }
+}

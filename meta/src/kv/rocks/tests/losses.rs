@@ -1,0 +1,236 @@
+//! Disks that vanish or fail while the store runs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::super::holder::{OpenJournal, directory_journal};
+use super::super::journal_copy::JournalCopy;
+use super::super::journal_file::FileHead;
+use super::super::{RocksKv, Start};
+use super::harness::{Disks, put, until, value};
+use crate::kv::{Batch, KvError, KvStore};
+
+#[tokio::test]
+async fn a_lost_copy_is_made_anew_elsewhere() {
+    let disks = Disks::new(4, 1);
+    let (store, report) = disks.open();
+    assert_eq!(report.copies, [disks.place(1)]);
+    put(&store, "before", "1").await;
+    disks.lose(1);
+    put(&store, "after", "2").await;
+    until(|| store.status().counters.copies_established == 1).await;
+    let holders: Vec<PathBuf> = store
+        .status()
+        .places
+        .into_iter()
+        .filter(|place| place.is_holder)
+        .map(|place| place.path)
+        .collect();
+    assert_eq!(holders, [disks.place(0), disks.place(2)]);
+    put(&store, "later", "3").await;
+    drop(store);
+
+    disks.lose(0);
+    let (store, report) = disks.open();
+    assert_eq!(
+        report.start,
+        Start::Restored {
+            from: disks.place(2),
+            reason: format!("{} is missing", disks.place(0).display())
+        }
+    );
+    for (key, expected) in [("before", "1"), ("after", "2"), ("later", "3")] {
+        assert_eq!(value(&store, key).await.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn the_metadata_directory_may_vanish_while_running() {
+    let disks = Disks::new(4, 2);
+    let (store, _) = disks.open();
+    for index in 0..100 {
+        put(&store, &format!("key {index}"), &"x".repeat(1000)).await;
+    }
+    disks.lose(0);
+    put(&store, "after", "2").await;
+    assert_eq!(store.status().primary, disks.place(1));
+    assert_eq!(store.status().counters.failovers, 1);
+    assert!(value(&store, "key 99").await.is_some());
+    until(|| !store.status().is_reduced()).await;
+    put(&store, "later", "3").await;
+    drop(store);
+
+    // The directory is empty now, and the newest RocksDB elsewhere.
+    let (store, report) = disks.open();
+    assert_eq!(
+        (report.start, report.primary),
+        (Start::Clean, disks.place(1))
+    );
+    assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
+    assert_eq!(value(&store, "later").await.as_deref(), Some("3"));
+}
+
+#[tokio::test]
+async fn a_vanished_metadata_directory_is_noticed_without_a_commit() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    disks.lose(0);
+    until(|| store.status().counters.failovers == 1).await;
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+    assert!(store.status().is_reduced());
+}
+
+#[tokio::test]
+async fn two_of_three_holders_may_vanish_at_once() {
+    let disks = Disks::new(3, 2);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    disks.lose(0);
+    disks.lose(2);
+    put(&store, "after", "2").await;
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+    assert_eq!(store.status().holder_count(), 1);
+    assert!(store.status().counters.reduced_groups >= 1);
+}
+
+#[tokio::test]
+async fn without_a_copy_the_loss_is_told_and_nothing_is_acknowledged() {
+    let disks = Disks::new(1, 0);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    disks.lose(0);
+    let mut batch = Batch::default();
+    batch.put("after", "2");
+    // Unavailable, if the loss was noticed before the commit began.
+    let outcome = store.commit(batch.clone()).await;
+    assert!(
+        matches!(
+            outcome,
+            Err(KvError::UnknownOutcome { .. } | KvError::Unavailable { .. })
+        ),
+        "{outcome:?}"
+    );
+    assert!(matches!(
+        store.commit(batch).await,
+        Err(KvError::Unavailable { .. })
+    ));
+    assert!(store.status().broken.is_some());
+}
+
+/// Makes the journals at some paths fail or wait.
+#[derive(Debug, Default)]
+struct Faults {
+    fails: AtomicBool,
+    waits: Mutex<bool>,
+    resumed: Condvar,
+}
+
+struct FaultyJournal {
+    inner: Box<dyn JournalCopy>,
+    faults: Arc<Faults>,
+}
+
+impl JournalCopy for FaultyJournal {
+    fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
+        self.inner.rotate(head)
+    }
+
+    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        drop(
+            self.faults
+                .resumed
+                .wait_while(self.faults.waits.lock().unwrap(), |waits| *waits)
+                .unwrap(),
+        );
+        if self.faults.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected"));
+        }
+        self.inner.append(frame)
+    }
+
+    fn cut(&mut self, sequence: u64) -> io::Result<()> {
+        self.inner.cut(sequence)
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        self.inner.check()
+    }
+}
+
+fn faulty(path: PathBuf, faults: &Arc<Faults>) -> OpenJournal {
+    let (real, faults) = (directory_journal(), Arc::clone(faults));
+    Arc::new(move |dir, file_size_bytes| {
+        let inner = real(dir, file_size_bytes)?;
+        if dir.starts_with(&path) {
+            return Ok(Box::new(FaultyJournal {
+                inner,
+                faults: Arc::clone(&faults),
+            }));
+        }
+        Ok(inner)
+    })
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_the_metadata_disk_moves_rocksdb() {
+    let disks = Disks::new(3, 1);
+    let faults = Arc::new(Faults::default());
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(0), &faults)).unwrap();
+    put(&store, "before", "1").await;
+    faults.fails.store(true, Ordering::SeqCst);
+    put(&store, "during", "2").await;
+    assert_eq!(store.status().primary, disks.place(1));
+    until(|| !store.status().is_reduced()).await;
+    drop(store);
+    // The old RocksDB and journal still stand in the metadata directory, and are stale.
+    let (store, report) = disks.open();
+    assert_eq!(report.primary, disks.place(1));
+    assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_busy() {
+    let disks = Disks::new(1, 0);
+    let faults = Arc::new(Faults::default());
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(0), &faults)).unwrap();
+    let store = Arc::new(store);
+    *faults.waits.lock().unwrap() = true;
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..super::super::QUEUE_LEN * 2 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let mut batch = Batch::default();
+            batch.put(format!("key {index}"), "value");
+            store.commit(batch).await
+        });
+    }
+    until(|| store.status().counters.busy > 0).await;
+    *faults.waits.lock().unwrap() = false;
+    faults.resumed.notify_all();
+    let results = tasks.join_all().await;
+    let busy = results
+        .iter()
+        .filter(|result| matches!(result, Err(KvError::Busy)))
+        .count();
+    let done = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(busy + done, results.len());
+    assert!(done >= super::super::QUEUE_LEN);
+    assert_eq!(store.status().queue_depth, 0);
+}
+
+#[tokio::test]
+async fn a_copy_that_hangs_is_given_up() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.copy_timeout = std::time::Duration::from_millis(300);
+    let faults = Arc::new(Faults::default());
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(1), &faults)).unwrap();
+    *faults.waits.lock().unwrap() = true;
+    put(&store, "during", "1").await;
+    assert_eq!(store.status().holder_count(), 1);
+    assert_eq!(value(&store, "during").await.as_deref(), Some("1"));
+    *faults.waits.lock().unwrap() = false;
+    faults.resumed.notify_all();
+}

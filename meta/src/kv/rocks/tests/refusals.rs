@@ -1,0 +1,205 @@
+//! Starts that are refused, and damage that is noticed.
+
+use std::fs;
+
+use super::super::{OpenError, Start};
+use super::harness::{Disks, copy_tree, entries, flip_bit, overwrite, put, until, value};
+
+#[tokio::test]
+async fn a_directory_with_other_files_is_left_alone() {
+    let disks = Disks::new(2, 1);
+    fs::create_dir(disks.place(1)).unwrap();
+    overwrite(&disks.place(1).join("thesis.tex"), b"precious");
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Unrecognized { path } if path.ends_with("thesis.tex")),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(disks.place(1)).unwrap().count(), 1);
+    assert!(!disks.place(0).exists());
+}
+
+#[tokio::test]
+async fn a_store_is_opened_once() {
+    let disks = Disks::new(2, 1);
+    let (_store, _) = disks.open();
+    assert!(matches!(
+        disks.try_open().unwrap_err(),
+        OpenError::InUse { .. }
+    ));
+}
+
+#[tokio::test]
+async fn the_directory_of_another_cluster_is_refused() {
+    let mut disks = Disks::new(2, 1);
+    drop(disks.open());
+    disks.options.cluster_id = [8; 16];
+    assert!(matches!(
+        disks.try_open().unwrap_err(),
+        OpenError::ForeignCluster { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_copied_directory_is_refused() {
+    let disks = Disks::new(3, 1);
+    drop(disks.open());
+    disks.lose(2);
+    copy_tree(&disks.place(1), &disks.place(2)).unwrap();
+    assert!(matches!(
+        disks.try_open().unwrap_err(),
+        OpenError::Duplicate { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_first_start_needs_all_disks() {
+    let disks = Disks::new(3, 1);
+    disks.take_away(1);
+    assert!(matches!(
+        disks.try_open().unwrap_err(),
+        OpenError::Io { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_stale_copy_never_wins() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    // The copy goes away with what it has; the third disk takes over, and gets one more commit.
+    disks.take_away(1);
+    put(&store, "new", "2").await;
+    until(|| store.status().counters.copies_established == 1).await;
+    drop(store);
+    disks.bring_back(1);
+
+    // Alone it is refused.
+    disks.take_away(0);
+    disks.take_away(2);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::TooManyMissing { missing, allowed: 1 } if missing.len() == 2),
+        "{error}"
+    );
+
+    // Beside the newer copy it counts for nothing.
+    disks.bring_back(2);
+    let (store, report) = disks.open();
+    assert!(
+        matches!(&report.start, Start::Restored { from, .. } if *from == disks.place(2)),
+        "{report}"
+    );
+    assert_eq!(value(&store, "new").await.as_deref(), Some("2"));
+    assert_eq!(value(&store, "old").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn copies_that_missed_the_last_commits_learn_them_when_they_come_back() {
+    let disks = Disks::new(5, 2);
+    let (store, _) = disks.open();
+    for disk in 1..5 {
+        disks.take_away(disk);
+    }
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "1").await;
+    drop(store);
+    for disk in 1..5 {
+        disks.bring_back(disk);
+    }
+    let (store, report) = disks.open();
+    assert_eq!((report.primary, report.copies.len()), (disks.place(0), 0));
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
+    until(|| !store.status().is_reduced()).await;
+    drop(store);
+    disks.lose(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_hole_in_the_only_journal_is_refused_and_not_cut_off() {
+    let disks = Disks::new(1, 0);
+    let (store, _) = disks.open();
+    for index in 0..5 {
+        put(&store, &format!("key {index}"), "value").await;
+    }
+    let crashed = disks.image();
+    let journal = entries(&crashed.place(0).join("journal"), "0")
+        .into_iter()
+        .next_back()
+        .unwrap();
+    flip_bit(&journal, 4096 + 60);
+    let error = crashed.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("journal"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_replaced_by_a_good_one() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    for index in 0..5 {
+        put(&store, &format!("key {index}"), "value").await;
+    }
+    let crashed = disks.image();
+    let journal = entries(&crashed.place(0).join("journal"), "0")
+        .into_iter()
+        .next_back()
+        .unwrap();
+    flip_bit(&journal, 4096 + 60);
+    let (store, report) = crashed.open();
+    assert_eq!(
+        (report.sequence, report.notes.len()),
+        (5, 1),
+        "{:?}",
+        report.notes
+    );
+    assert_eq!(value(&store, "key 4").await.as_deref(), Some("value"));
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_never_used() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.checkpoint_after_bytes = 1000;
+    let (store, _) = disks.open();
+    put(&store, "key", &"value".repeat(1000)).await;
+    until(|| store.status().counters.checkpoints >= 1 && store.status().journal_bytes == 0).await;
+    drop(store);
+    disks.lose(0);
+    for file in entries(&disks.entry(1, "checkpoint-"), "") {
+        let image = disks.image();
+        let path = image
+            .entry(1, "checkpoint-")
+            .join(file.file_name().unwrap());
+        let size_bytes = usize::try_from(fs::metadata(&path).unwrap().len()).unwrap();
+        for offset in [0, size_bytes / 2, size_bytes.saturating_sub(1)]
+            .into_iter()
+            .filter(|&offset| offset < size_bytes)
+        {
+            flip_bit(&path, offset);
+            let error = image.try_open().unwrap_err();
+            assert!(
+                matches!(error, OpenError::Damaged { .. }),
+                "{} {error}",
+                path.display()
+            );
+            flip_bit(&path, offset);
+        }
+    }
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "key").await.unwrap().len(), 5000);
+}
+
+#[tokio::test]
+async fn a_damaged_rocksdb_is_restored_from_the_copy() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    put(&store, "key", "value").await;
+    drop(store);
+    overwrite(&disks.entry(0, "db-").join("CURRENT"), b"nonsense");
+    let (store, report) = disks.open();
+    assert!(matches!(report.start, Start::Restored { .. }), "{report}");
+    assert_eq!(report.primary, disks.place(0));
+    assert_eq!(value(&store, "key").await.as_deref(), Some("value"));
+}

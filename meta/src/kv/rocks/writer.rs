@@ -1,0 +1,369 @@
+//! The one thread that commits: group after group, validated, journalled, applied, acknowledged.
+//!
+//! Invariants:
+//! - checks of a batch are evaluated against RocksDB and the writes of earlier batches of its group, so that all
+//!   commits are in one order, which is the journal's;
+//! - a commit is acknowledged only when its record is durable on every place that the newest roster lists, and
+//!   applied, so that a read that starts afterwards sees it;
+//! - one record is in flight at a time: a valid record behind an invalid one is damage and not a torn tail.
+//!
+//! Journalling the next group while this one is applied was left out: applying 64 batches costs about as much as one
+//! sync, both together allow far more commits per second than one machine serves requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::database::{Applied, DatabaseError};
+use super::holder::{Command, Holders};
+use super::journal_file::{FILE_HEAD_BYTES, FileHead};
+use super::place::Place;
+use super::record::RecordBuilder;
+use super::roster::{PlaceId, Roster};
+use super::shared::{QueueSlot, Shared};
+use super::status::add;
+use crate::kv::{Batch, Check, KvError, Write};
+
+/// Most commits in one group: bounds the time the first of them waits for the last to be validated.
+const GROUP_COUNT_MAX: usize = 512;
+/// No batch is added to a group of this size; a record is at most this and one batch.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How often places are looked at when nothing is written.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A commit that waits.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) batch: Batch,
+    pub(crate) answer: oneshot::Sender<Result<(), KvError>>,
+    pub(crate) slot: QueueSlot,
+}
+
+/// What the writer thread is asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Commit(Pending),
+    Control(Control),
+}
+
+/// What others than committers ask.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Begin new files; answers the last sequence in the closed ones, all applied.
+    Rotate {
+        answer: SyncSender<Result<u64, String>>,
+    },
+    /// Give up journal files up to `sequence`, unless there was a failover since.
+    Cut {
+        sequence: u64,
+        places: Vec<PlaceId>,
+        generation: u64,
+    },
+    /// `place` has a checkpoint and all closed files through `copied_through`: make it a holder.
+    AddCopy {
+        place: Arc<Place>,
+        copied_through: u64,
+        generation: u64,
+        answer: SyncSender<Result<(), String>>,
+    },
+    /// A place cannot take a checkpoint any more.
+    GiveUp { place: PlaceId, error: String },
+    /// A read of this generation's RocksDB failed.
+    Suspect { generation: u64, detail: String },
+    /// Finish.
+    Stop,
+}
+
+/// The writer thread's state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) requests: Receiver<Request>,
+    pub(crate) maintenance: SyncSender<()>,
+    pub(crate) holders: Holders,
+    pub(crate) roster: Roster,
+    pub(crate) settings: WriterSettings,
+    /// Of the file being written.
+    pub(crate) head: Arc<FileHead>,
+    pub(crate) offset: u64,
+    /// Last record in the journal.
+    pub(crate) sequence: u64,
+    /// Last record in RocksDB; less than `sequence` only inside `persist` and while broken.
+    pub(crate) applied: u64,
+    /// Why nothing can be committed.
+    pub(crate) broken: Option<String>,
+}
+
+/// What does not change.
+#[derive(Clone)]
+pub(crate) struct WriterSettings {
+    pub(crate) cluster_id: [u8; 16],
+    pub(crate) file_size_bytes: u64,
+    pub(crate) timeout: Duration,
+    pub(crate) cache: rocksdb::Cache,
+}
+
+impl std::fmt::Debug for WriterSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriterSettings")
+            .field("file_size_bytes", &self.file_size_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Serves until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut checked_at = Instant::now();
+        let mut control = None;
+        loop {
+            match control.take().map_or_else(
+                || self.requests.recv_timeout(CHECK_INTERVAL),
+                |control| Ok(Request::Control(control)),
+            ) {
+                Ok(Request::Commit(first)) => control = self.commit_group(first),
+                Ok(Request::Control(Control::Stop)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Request::Control(other)) => self.control(other),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if checked_at.elapsed() >= CHECK_INTERVAL {
+                self.check_places();
+                checked_at = Instant::now();
+            }
+        }
+        // RocksDB then holds everything, and the next start has nothing to replay.
+        if let Err(error) = self.shared.live().database.flush() {
+            tracing::warn!(%error, "the metadata database was not flushed; the journal holds the rest");
+        }
+        self.holders.close();
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Rotate { answer } => {
+                let result = self.rotate().map(|()| self.sequence);
+                answer.try_send(result).unwrap_or_default();
+            }
+            Control::Cut {
+                sequence,
+                places,
+                generation,
+            } => self.cut(sequence, &places, generation),
+            Control::AddCopy {
+                place,
+                copied_through,
+                generation,
+                answer,
+            } => {
+                let result = self.add_copy(&place, copied_through, generation);
+                answer.try_send(result).unwrap_or_default();
+            }
+            Control::GiveUp { place, error } => self.give_up(place, &error),
+            Control::Suspect { generation, detail } => self.suspect(generation, &detail),
+            Control::Stop => {}
+        }
+    }
+
+    /// Commits `first` and all that wait behind it; returns the control request that ended the group, if one did.
+    fn commit_group(&mut self, first: Pending) -> Option<Control> {
+        let mut group = Group::default();
+        let mut control = None;
+        let mut next = Some(first);
+        while let Some(pending) = next.take() {
+            group.add(pending, &self.shared);
+            if group.verdicts.len() >= GROUP_COUNT_MAX || group.record.len() >= GROUP_BYTES_MAX {
+                break;
+            }
+            match self.requests.try_recv() {
+                Ok(Request::Commit(pending)) => next = Some(pending),
+                Ok(Request::Control(other)) => control = Some(other),
+                Err(_) => {}
+            }
+        }
+        let Group {
+            record,
+            verdicts,
+            read_failure,
+            ..
+        } = group;
+        let outcome = match &self.broken {
+            Some(reason) => Err(KvError::Unavailable {
+                detail: reason.clone(),
+            }),
+            None if record.is_empty() => Ok(()),
+            None => self.persist(record),
+        };
+        self.answer(verdicts, &outcome);
+        if let Some(detail) = read_failure {
+            self.suspect(self.shared.live().generation, &detail);
+        }
+        control
+    }
+
+    fn answer(&self, verdicts: Vec<(Pending, Result<(), KvError>)>, outcome: &Result<(), KvError>) {
+        let counters = &self.shared.counters;
+        for (Pending { answer, slot, .. }, verdict) in verdicts {
+            let result = verdict.and_then(|()| outcome.clone());
+            match &result {
+                Ok(()) => add(&counters.commits, 1),
+                Err(KvError::Conflict) => add(&counters.conflicts, 1),
+                Err(_) => {}
+            }
+            drop(slot);
+            // A caller that went away does not change what was committed.
+            answer.send(result).unwrap_or_default();
+        }
+    }
+
+    /// Makes a record durable and applies it.
+    fn persist(&mut self, record: RecordBuilder) -> Result<(), KvError> {
+        let len = record.len() as u64;
+        if self.offset + len > self.settings.file_size_bytes && self.offset > FILE_HEAD_BYTES as u64
+        {
+            self.rotate()
+                .map_err(|detail| KvError::Unavailable { detail })?;
+        }
+        let frame = Arc::new(record.finish(&self.head.salt, self.roster.epoch, self.sequence + 1));
+        let failures = self.holders.round(&Command::Append(Arc::clone(&frame)));
+        let unknown = |detail| KvError::UnknownOutcome { detail };
+        if self.holders.len() > 0 {
+            self.sequence = frame.sequence;
+            self.offset += len;
+        }
+        self.settle(failures).map_err(unknown)?;
+
+        // A failover replays the journal, with this record.
+        if self.applied < frame.sequence {
+            let applied = Applied {
+                sequence: frame.sequence,
+                hash: frame.hash,
+            };
+            match self.shared.live().database.apply(frame.payload(), applied) {
+                Ok(()) => self.applied = frame.sequence,
+                Err(error) => self.fail_over(&error.to_string()).map_err(unknown)?,
+            }
+        }
+        let counters = &self.shared.counters;
+        add(&counters.groups, 1);
+        add(&counters.journal_bytes, len);
+        if self.holders.len() < self.shared.holder_count_wanted {
+            add(&counters.reduced_groups, 1);
+        }
+        let mut view = self.shared.view();
+        view.sequence = self.sequence;
+        view.journal_bytes += len;
+        Ok(())
+    }
+
+    /// Begins new files on all holders.
+    pub(crate) fn rotate(&mut self) -> Result<(), String> {
+        if let Some(reason) = &self.broken {
+            return Err(reason.clone());
+        }
+        self.head = Arc::new(FileHead {
+            cluster_id: self.settings.cluster_id,
+            salt: rand::random(),
+            epoch: self.roster.epoch,
+            first_sequence: self.sequence + 1,
+        });
+        self.offset = FILE_HEAD_BYTES as u64;
+        let failures = self.holders.round(&Command::Rotate(Arc::clone(&self.head)));
+        self.settle(failures)?;
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    fn cut(&mut self, sequence: u64, places: &[PlaceId], generation: u64) {
+        if self.shared.live().generation == generation {
+            let failures = self.holders.round_of(places, &Command::Cut(sequence));
+            self.settle_or_log(failures);
+        }
+    }
+
+    /// Looks whether the places are still what they were.
+    fn check_places(&mut self) {
+        let failures = self.holders.round(&Command::Check);
+        self.settle_or_log(failures);
+        if self.broken.is_some() {
+            self.revive();
+        } else if let Err(error) = self.check_database() {
+            self.suspect(self.shared.live().generation, &error.to_string());
+        }
+    }
+
+    fn check_database(&self) -> std::io::Result<()> {
+        let live = self.shared.live();
+        std::fs::metadata(live.database.path().join("CURRENT"))?;
+        live.database.check()
+    }
+
+    /// Tells the maintenance thread to look; it looks once, however often it is told.
+    pub(crate) fn wake_maintenance(&self) {
+        self.maintenance.try_send(()).unwrap_or_default();
+    }
+}
+
+/// The commits of one group while it is put together.
+struct Group {
+    record: RecordBuilder,
+    /// Writes of this group, which RocksDB does not have yet.
+    overlay: HashMap<Bytes, Option<Bytes>>,
+    verdicts: Vec<(Pending, Result<(), KvError>)>,
+    read_failure: Option<String>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            record: RecordBuilder::new(),
+            overlay: HashMap::new(),
+            verdicts: Vec::new(),
+            read_failure: None,
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, pending: Pending, shared: &Shared) {
+        let verdict = match self.all_hold(&pending.batch.checks, shared) {
+            Ok(true) => {
+                for write in &pending.batch.writes {
+                    self.record.push(write);
+                    let (key, value) = match write {
+                        Write::Put { key, value } => (key, Some(value.clone())),
+                        Write::Delete { key } => (key, None),
+                    };
+                    self.overlay.insert(key.clone(), value);
+                }
+                Ok(())
+            }
+            Ok(false) => Err(KvError::Conflict),
+            Err(error) => {
+                self.read_failure = Some(error.to_string());
+                Err(error.into())
+            }
+        };
+        self.verdicts.push((pending, verdict));
+    }
+
+    fn all_hold(&self, checks: &[Check], shared: &Shared) -> Result<bool, DatabaseError> {
+        if checks.is_empty() {
+            return Ok(true);
+        }
+        let live = shared.live();
+        for Check { key, expected } in checks {
+            let holds = match self.overlay.get(key) {
+                Some(value) => value == expected,
+                None => live.database.holds(key, expected.as_deref())?,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
