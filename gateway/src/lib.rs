@@ -6,6 +6,8 @@
 pub mod addressing;
 pub mod admin;
 pub mod auth;
+pub mod authorize;
+pub mod body;
 pub mod checksum;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,12 @@
-//! XML in and out: bounded parsers for request documents, typed structs for response documents.
+//! XML in and out: bounded parsers for the documents clients send, and a writer for those they get.
 
+mod element;
+mod requests;
 mod writer;
 
-pub use writer::XmlWriter;
+pub use element::DOCUMENT_SIZE_BYTES_MAX;
+pub use requests::{
+    CompletedPart, CreateBucketConfiguration, DELETE_OBJECTS_MAX, ObjectToDelete, ObjectsToDelete,
+    parse_complete_multipart_upload, parse_create_bucket, parse_delete_objects,
+};
+pub use writer::{XmlWriter, location_constraint};

@@ -65,6 +65,15 @@ impl XmlWriter {
     }
 }
 
+/// The document of GetBucketLocation; `None` is us-east-1, which has no location constraint.
+pub fn location_constraint(region: Option<&str>) -> String {
+    let mut xml = XmlWriter::document();
+    xml.open_root("LocationConstraint");
+    escape_into(&mut xml.out, region.unwrap_or_default());
+    xml.close("LocationConstraint");
+    xml.finish()
+}
+
 /// Appends text with XML's special characters escaped.
 ///
 /// Characters that XML 1.0 cannot carry (most below U+0020, U+FFFE, U+FFFF) become numeric references: most

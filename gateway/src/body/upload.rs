@@ -1,0 +1,275 @@
+//! The stream of a body's content, and the verdict on it.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http_body::Body;
+use tokio::time::{Instant, Sleep};
+
+use super::BodyPlan;
+use super::chunked::incomplete;
+use super::decoder::Decoder;
+use super::digests::{DigestSet, Digests};
+use super::trailer;
+use crate::auth::PayloadMode;
+use crate::checksum::{Checksum, ChecksumAlgorithm, DeclaredChecksum, invalid_value};
+use crate::s3_error::{ErrorCode, S3Error};
+
+/// How bodies are read.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyOptions {
+    /// A client that sends nothing for so long is given up.
+    pub idle_timeout: Duration,
+}
+
+impl Default for BodyOptions {
+    /// Twenty seconds, as S3.
+    fn default() -> BodyOptions {
+        BodyOptions {
+            idle_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The content of a request's body: a stream, and after its end the digests.
+///
+/// An error ends the stream. Dropping it at any time is safe; nothing was promised before
+/// [`UploadBody::finish`].
+#[derive(Debug)]
+pub struct UploadBody<B> {
+    /// `None` once it has ended.
+    body: Option<B>,
+    /// What has arrived and is not decoded yet.
+    input: Bytes,
+    decoder: Decoder,
+    digests: Digests,
+    idle: IdleTimer,
+    expected: Expected,
+    trailer: Vec<(String, String)>,
+    /// Set by the first error, which is all that is said afterwards.
+    failure: Option<S3Error>,
+}
+
+/// What the digests must turn out to be.
+#[derive(Debug)]
+struct Expected {
+    sha256: Option<[u8; 32]>,
+    md5: Option<[u8; 16]>,
+    checksum: Option<DeclaredChecksum>,
+}
+
+impl BodyPlan {
+    /// Reads a body according to this plan. Nothing is polled (and no `100 Continue` sent) before the stream is.
+    pub fn open<B>(self, body: B, options: BodyOptions) -> UploadBody<B> {
+        let sha256 = match self.payload {
+            PayloadMode::Signed(sha256) => Some(sha256),
+            PayloadMode::Unsigned
+            | PayloadMode::Streaming { .. }
+            | PayloadMode::StreamingUnsignedTrailer => None,
+        };
+        let algorithm = self
+            .checksum
+            .map_or(self.default_algorithm, |declared| declared.algorithm());
+        UploadBody {
+            body: Some(body),
+            input: Bytes::new(),
+            decoder: Decoder::new(self.payload, self.length),
+            digests: Digests::new(algorithm, sha256.is_some(), self.length),
+            idle: IdleTimer {
+                timeout: options.idle_timeout,
+                sleep: None,
+                is_armed: false,
+            },
+            expected: Expected {
+                sha256,
+                md5: self.content_md5,
+                checksum: self.checksum,
+            },
+            trailer: Vec::new(),
+            failure: None,
+        }
+    }
+}
+
+impl<B> UploadBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
+{
+    /// Reads what is left, then verifies everything that was declared of the content.
+    ///
+    /// # Errors
+    /// Whatever the stream failed with; `XAmzContentSHA256Mismatch`, `BadDigest`, `MalformedTrailerError`,
+    /// `InvalidRequest` for content that is not what was declared. Nothing may become visible then.
+    pub async fn finish(mut self) -> Result<DigestSet, S3Error> {
+        while let Some(content) = self.next().await {
+            content?;
+        }
+        poll_fn(|cx| self.digests.poll_finish(cx)).await?;
+        let mut digests = self.digests.take()?;
+        digests.checksum_was_declared = self.expected.checksum.is_some();
+        self.expected.check(&digests, &self.trailer)?;
+        Ok(digests)
+    }
+
+    /// Reads a whole document, whose size the plan has bounded.
+    ///
+    /// # Errors
+    /// As [`UploadBody::finish`].
+    pub async fn collect(mut self) -> Result<(Bytes, DigestSet), S3Error> {
+        let mut document = BytesMut::new();
+        while let Some(content) = self.next().await {
+            document.extend_from_slice(&content?);
+        }
+        let digests = self.finish().await?;
+        Ok((document.freeze(), digests))
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, S3Error>> {
+        loop {
+            if let Some(content) = self.decoder.push(&mut self.input)? {
+                self.digests.push(&content);
+                return Poll::Ready(Ok(Some(content)));
+            }
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(None));
+            };
+            match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => {
+                    return self
+                        .idle
+                        .poll_expired(cx)
+                        .map(|()| Err(ErrorCode::RequestTimeout.into()));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.idle.disarm();
+                    // HTTP's own trailers are not S3's.
+                    self.input = frame.into_data().unwrap_or_default();
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "a client went away while sending its body");
+                    return Poll::Ready(Err(incomplete()));
+                }
+                Poll::Ready(None) => {
+                    self.body = None;
+                    self.trailer = self.decoder.finish()?;
+                    return Poll::Ready(Ok(None));
+                }
+            }
+        }
+    }
+}
+
+impl<B> Stream for UploadBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: fmt::Display,
+{
+    type Item = Result<Bytes, S3Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Some(failure) = &this.failure {
+            return Poll::Ready(Some(Err(failure.clone())));
+        }
+        let result = match ready!(this.digests.poll_ready(cx)) {
+            Ok(()) => ready!(this.poll_content(cx)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            this.failure = Some(error.clone());
+        }
+        Poll::Ready(result.transpose())
+    }
+}
+
+impl Expected {
+    fn check(&self, digests: &DigestSet, trailer: &[(String, String)]) -> Result<(), S3Error> {
+        if let (Some(expected), Some(computed)) = (self.sha256, digests.sha256)
+            && expected != computed
+        {
+            return Err(S3Error::of(ErrorCode::XAmzContentSHA256Mismatch)
+                .with("ClientComputedContentSHA256", hex::encode(expected))
+                .with("S3ComputedContentSHA256", hex::encode(computed)));
+        }
+        if let Some(expected) = self.md5
+            && expected != digests.md5
+        {
+            return Err(S3Error::new(
+                ErrorCode::BadDigest,
+                "The Content-MD5 you specified did not match what we received.",
+            )
+            .with("ExpectedDigest", STANDARD.encode(expected))
+            .with("CalculatedDigest", STANDARD.encode(digests.md5)));
+        }
+        let announced = match self.checksum {
+            Some(DeclaredChecksum::Trailer(algorithm)) => Some(algorithm),
+            Some(DeclaredChecksum::Header(_) | DeclaredChecksum::AlgorithmOnly(_)) | None => None,
+        };
+        let in_trailer = checksum_in_trailer(announced, trailer)?;
+        let expected = match self.checksum {
+            Some(DeclaredChecksum::Header(checksum)) => Some(checksum),
+            _ => in_trailer,
+        };
+        match expected {
+            Some(expected) if expected != digests.checksum => Err(S3Error::new(
+                ErrorCode::BadDigest,
+                format!(
+                    "The {} you specified did not match the calculated checksum.",
+                    expected.algorithm().name()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The trailer holds exactly what was announced.
+fn checksum_in_trailer(
+    announced: Option<ChecksumAlgorithm>,
+    trailer: &[(String, String)],
+) -> Result<Option<Checksum>, S3Error> {
+    match (announced, trailer) {
+        (None, []) => Ok(None),
+        (Some(algorithm), [(name, value)]) if name == algorithm.header() => {
+            let checksum = Checksum::from_base64(algorithm, value);
+            checksum
+                .map(Some)
+                .ok_or_else(|| invalid_value(name, "trailing header"))
+        }
+        _ => Err(trailer::malformed()),
+    }
+}
+
+/// Counts the time a client keeps us waiting; not the time we keep it waiting.
+#[derive(Debug)]
+struct IdleTimer {
+    timeout: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_armed: bool,
+}
+
+impl IdleTimer {
+    fn disarm(&mut self) {
+        self.is_armed = false;
+    }
+
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if !self.is_armed {
+            sleep.as_mut().reset(Instant::now() + timeout);
+            self.is_armed = true;
+        }
+        sleep.as_mut().poll(cx)
+    }
+}

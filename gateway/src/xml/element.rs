@@ -1,0 +1,197 @@
+//! A bounded XML parser: a request document as a tree of elements with text.
+//!
+//! Bounds: [`DOCUMENT_SIZE_BYTES_MAX`] and [`DEPTH_MAX`]. Document types are refused, so there are no
+//! entities beyond XML's own five and nothing can expand. Namespaces and attributes are ignored: S3 accepts
+//! documents with and without its namespace. Text is kept exactly, for keys may begin with spaces.
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesRef, Event};
+
+use crate::s3_error::{ErrorCode, S3Error};
+
+/// The largest document S3 takes is a list of 10,000 parts with checksums, about 2 MB.
+pub const DOCUMENT_SIZE_BYTES_MAX: usize = 4 << 20;
+
+/// The deepest document of the implemented operations nests three elements.
+const DEPTH_MAX: usize = 8;
+
+/// An element: its name without prefix, its own text, its children in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Element {
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) children: Vec<Element>,
+}
+
+impl Element {
+    /// Parses a document whose root element is `root`.
+    pub(super) fn parse(document: &[u8], root: &str) -> Result<Element, S3Error> {
+        if document.len() > DOCUMENT_SIZE_BYTES_MAX {
+            return Err(ErrorCode::MaxMessageLengthExceeded.into());
+        }
+        let document = std::str::from_utf8(document).map_err(|_| malformed())?;
+        let parsed = read(document.trim_start_matches('\u{feff}')).ok_or_else(malformed)?;
+        if parsed.name == root {
+            Ok(parsed)
+        } else {
+            Err(malformed())
+        }
+    }
+
+    /// The text of the only child of a name, trimmed; `None` if there is no such child.
+    pub(super) fn child_text(&self, name: &str) -> Result<Option<&str>, S3Error> {
+        let mut found = self.children.iter().filter(|child| child.name == name);
+        match (found.next(), found.next()) {
+            (None, _) => Ok(None),
+            (Some(child), None) => Ok(Some(child.text.trim())),
+            (Some(_), Some(_)) => Err(malformed()),
+        }
+    }
+}
+
+/// 400 `MalformedXML`.
+pub(super) fn malformed() -> S3Error {
+    ErrorCode::MalformedXML.into()
+}
+
+/// Builds the tree; `None` for anything that is not one well-formed element of allowed depth.
+fn read(document: &str) -> Option<Element> {
+    let mut reader = Reader::from_str(document);
+    let mut open: Vec<Element> = Vec::new();
+    let mut root: Option<Element> = None;
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(start) => {
+                if root.is_some() || open.len() >= DEPTH_MAX {
+                    return None;
+                }
+                open.push(Element::named(start.local_name().as_ref()));
+            }
+            Event::Empty(start) => {
+                if root.is_some() || open.len() >= DEPTH_MAX {
+                    return None;
+                }
+                close(
+                    Element::named(start.local_name().as_ref()),
+                    &mut open,
+                    &mut root,
+                );
+            }
+            Event::End(_) => close(open.pop()?, &mut open, &mut root),
+            Event::Text(text) => push_text(&mut open, &text)?,
+            Event::CData(text) => push_text(&mut open, &text)?,
+            Event::GeneralRef(reference) => push_text(&mut open, &resolve(&reference)?)?,
+            Event::DocType(_) => return None,
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
+            Event::Eof => return root.filter(|_| open.is_empty()),
+        }
+    }
+}
+
+impl Element {
+    fn named(name: &str) -> Element {
+        Element {
+            name: name.to_owned(),
+            ..Element::default()
+        }
+    }
+}
+
+fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) {
+    match open.last_mut() {
+        Some(parent) => parent.children.push(element),
+        None => *root = Some(element),
+    }
+}
+
+/// Text outside the root element may only be white space.
+fn push_text(open: &mut [Element], text: &str) -> Option<()> {
+    match open.last_mut() {
+        Some(element) => element.text.push_str(text),
+        None => return text.trim().is_empty().then_some(()),
+    }
+    Some(())
+}
+
+/// `&amp;` and its like, and numeric references.
+fn resolve(reference: &BytesRef<'_>) -> Option<String> {
+    if let Some(character) = reference.resolve_char_ref().ok()? {
+        return Some(character.to_string());
+    }
+    quick_xml::escape::resolve_xml_entity(reference).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(document: &str) -> Result<Element, S3Error> {
+        Element::parse(document.as_bytes(), "A")
+    }
+
+    #[test]
+    fn namespaces_prefixes_comments_and_declarations_do_not_matter() {
+        let plain = parse("<A><B>x</B></A>").unwrap();
+        for same in [
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<A xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><B>x</B></A>\n",
+            "<s:A xmlns:s=\"urn:x\"><s:B y='1'>x</s:B></s:A>",
+            "\u{feff}<A><!-- c --><B><![CDATA[x]]></B></A>",
+        ] {
+            assert_eq!(parse(same).unwrap(), plain, "{same}");
+        }
+    }
+
+    #[test]
+    fn text_is_kept_exactly_and_references_are_resolved() {
+        let document = parse("<A> a&amp;b &lt;&#x41;&#1;&quot; </A>").unwrap();
+        assert_eq!(document.text, " a&b <A\u{1}\" ");
+    }
+
+    #[test]
+    fn what_is_not_one_small_element_is_refused() {
+        let deep = format!("{}{}", "<A>".repeat(9), "</A>".repeat(9));
+        for bad in [
+            "",
+            "text",
+            "<B/>",
+            "<A>",
+            "<A></B>",
+            "<A/><A/>",
+            "<A/>text",
+            "<!DOCTYPE A [<!ENTITY e \"x\">]><A>&e;</A>",
+            "<A>&e;</A>",
+            "<A>&#xD800;</A>",
+            &deep,
+        ] {
+            assert_eq!(
+                parse(bad).unwrap_err().code(),
+                ErrorCode::MalformedXML,
+                "{bad}"
+            );
+        }
+        let huge = vec![b' '; DOCUMENT_SIZE_BYTES_MAX + 1];
+        assert_eq!(
+            Element::parse(&huge, "A").unwrap_err().code(),
+            ErrorCode::MaxMessageLengthExceeded
+        );
+        assert_eq!(
+            Element::parse(b"<A>\xff</A>", "A").unwrap_err().code(),
+            ErrorCode::MalformedXML
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_documents_never_panic(document in "(<A>|</A>|<A/>|&amp;|&#x1;|<!DOCTYPE|<!--|-->|<\\?|[<>&;a ]){0,40}") {
+            drop(parse(&document));
+        }
+
+        #[test]
+        fn whatever_the_writer_writes_is_read_back(text in ".{0,40}") {
+            proptest::prop_assume!(!text.contains('\0'));
+            let mut xml = crate::xml::XmlWriter::document();
+            xml.text("A", &text);
+            proptest::prop_assert_eq!(parse(&xml.finish()).unwrap().text, text);
+        }
+    }
+}
