@@ -6,6 +6,10 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DiskId(pub [u8; 16]);
 
+/// Names one cluster: a disk that belongs to another one is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct ClusterId(pub [u8; 16]);
+
 /// Names the bytes of one upload (one PUT or one part): all its chunks carry it. Random, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DataId(pub [u8; 16]);
@@ -74,6 +78,7 @@ macro_rules! hex_identity {
     };
 }
 hex_identity!(DiskId);
+hex_identity!(ClusterId);
 hex_identity!(DataId);
 
 impl fmt::Display for ShardId {

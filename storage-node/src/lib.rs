@@ -8,14 +8,21 @@
 //! It must not know: S3, buckets, object keys, erasure coding, metadata. A shard's descriptor is opaque here.
 
 pub mod conformance;
+mod disk_identity;
+mod durable_file;
 pub mod fault;
 pub mod http;
 mod ids;
+mod index;
+mod local_disk;
 mod memory;
+mod segment;
 mod shard_store;
 mod verified_bytes;
 
-pub use ids::{DataId, DiskId, ShardId};
+pub use disk_identity::{DiskIdentity, IDENTITY_FILE_NAME, IdentityError};
+pub use ids::{ClusterId, DataId, DiskId, ShardId};
+pub use local_disk::{Clock, LocalDisk, LocalDiskOptions, OpenError};
 pub use memory::MemoryShardStore;
 pub use shard_store::{
     DESCRIPTOR_SIZE_BYTES_MAX, DiskHealth, DiskStatus, Durability, LIST_LIMIT_MAX, SHARD_SIZE_BYTES_MAX, ShardError,

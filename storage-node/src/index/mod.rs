@@ -1,0 +1,414 @@
+//! Which shard is where: RocksDB in `<disk>/index/`, and in front of it the entries that are not yet durable.
+//!
+//! Invariants:
+//! - RocksDB holds nothing of a record that is not synced in its segment: entries wait in `pending` until then.
+//!   So a crash can make the index older than the segments, never newer.
+//! - Entries, and the tails up to which segments are indexed, are saved in one write batch; the write-ahead log
+//!   is off, and RocksDB loses a suffix of batches at most. Recovery replays segments from those tails.
+//! - The directory is a cache: it can be deleted at any time when the disk is closed.
+//!
+//! Keys: `s` + shard id → entry; `g` + segment number (big-endian) → statistics; `m` → the index's own header.
+
+mod entry;
+mod stats;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, IteratorMode, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions,
+};
+
+pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
+pub(crate) use stats::{SegmentStats, SegmentStatsMap, account};
+
+use crate::segment::SegmentNumber;
+use crate::{DiskId, ShardId, durable_file};
+
+/// Why the index could not answer. All of these are cured by a rebuild.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// RocksDB refused.
+    #[error("index: {0}")]
+    Database(#[from] rocksdb::Error),
+    /// A value is not one of ours.
+    #[error("index: a value of {0} cannot be read")]
+    Value(&'static str),
+}
+
+/// What the index was left with when the disk was last used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SavedState {
+    pub(crate) stats: SegmentStatsMap,
+    pub(crate) next_lsn: u64,
+    pub(crate) next_segment: u64,
+}
+
+/// The index of one disk.
+pub(crate) struct Index {
+    db: DB,
+    writes: WriteOptions,
+    pending: RwLock<BTreeMap<ShardId, Option<IndexEntry>>>,
+}
+
+/// The index's own header: another version, or another disk's index, means a rebuild.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+struct IndexHeader {
+    format_version: u32,
+    disk_id: DiskId,
+    next_lsn: u64,
+    next_segment: u64,
+}
+
+const FORMAT_VERSION: u32 = 1;
+const HEADER_KEY: &[u8] = b"m";
+const SHARD_PREFIX: u8 = b's';
+const SEGMENT_PREFIX: u8 = b'g';
+
+/// Its presence beside the index directory says that the index was found damaged while in use.
+const REBUILD_MARKER: &str = "index-rebuild";
+
+impl Index {
+    /// Opens the index in `<disk>/index`, empty if it is missing, damaged, of another version or another disk.
+    /// Then the returned state is empty too, and all segments must be replayed.
+    pub(crate) fn open(
+        disk: &Path,
+        disk_id: DiskId,
+        cache_bytes: usize,
+    ) -> Result<(Self, SavedState), IndexError> {
+        let marker = disk.join(REBUILD_MARKER);
+        let opened = if marker.exists() {
+            Ok(None)
+        } else {
+            Self::try_open(disk, disk_id, cache_bytes)
+        };
+        match opened {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(err) => {
+                tracing::warn!(disk = %disk.display(), error = %err, "index is damaged and will be rebuilt")
+            }
+        }
+        let directory = Self::directory(disk);
+        durable_file::remove_dir_all(&directory)
+            .map_err(|_| IndexError::Value("the damaged index directory"))?;
+        let index = Self::new(&directory, cache_bytes)?;
+        let state = SavedState {
+            next_lsn: 1,
+            next_segment: 1,
+            ..SavedState::default()
+        };
+        index.save_header(disk_id, &state)?;
+        if marker.exists() {
+            durable_file::remove_file(&marker)
+                .map_err(|_| IndexError::Value("the rebuild marker"))?;
+        }
+        Ok((index, state))
+    }
+
+    /// Where the index of a disk is.
+    pub(crate) fn directory(disk: &Path) -> PathBuf {
+        disk.join("index")
+    }
+
+    /// Makes the next open start from an empty index.
+    pub(crate) fn request_rebuild(disk: &Path) -> std::io::Result<()> {
+        durable_file::touch(&disk.join(REBUILD_MARKER))
+    }
+
+    fn try_open(
+        disk: &Path,
+        disk_id: DiskId,
+        cache_bytes: usize,
+    ) -> Result<Option<(Self, SavedState)>, IndexError> {
+        let directory = Self::directory(disk);
+        if !directory.join("CURRENT").exists() {
+            return Ok(None);
+        }
+        let index = Self::new(&directory, cache_bytes)?;
+        let Some(bytes) = index.db.get_pinned(HEADER_KEY)? else {
+            return Ok(None);
+        };
+        let header: IndexHeader =
+            postcard::from_bytes(&bytes).map_err(|_| IndexError::Value("the header"))?;
+        drop(bytes);
+        if header.format_version != FORMAT_VERSION || header.disk_id != disk_id {
+            return Ok(None);
+        }
+        let stats = index.saved_stats()?;
+        Ok(Some((
+            index,
+            SavedState {
+                stats,
+                next_lsn: header.next_lsn,
+                next_segment: header.next_segment,
+            },
+        )))
+    }
+
+    fn new(directory: &Path, cache_bytes: usize) -> Result<Self, IndexError> {
+        let mut writes = WriteOptions::default();
+        writes.disable_wal(true);
+        Ok(Self {
+            db: DB::open(&options(cache_bytes), directory)?,
+            writes,
+            pending: RwLock::default(),
+        })
+    }
+
+    fn saved_stats(&self) -> Result<SegmentStatsMap, IndexError> {
+        let mut stats = SegmentStatsMap::new();
+        for row in self
+            .db
+            .iterator(IteratorMode::From(&[SEGMENT_PREFIX], Direction::Forward))
+        {
+            let (key, value) = row?;
+            let Some((&SEGMENT_PREFIX, number)) = key.split_first() else {
+                break;
+            };
+            let number = number
+                .try_into()
+                .map_err(|_| IndexError::Value("a segment key"))?;
+            let value = postcard::from_bytes(&value).map_err(|_| IndexError::Value("a segment"))?;
+            stats.insert(SegmentNumber(u64::from_be_bytes(number)), value);
+        }
+        Ok(stats)
+    }
+
+    /// The newest entry, durable or not.
+    pub(crate) fn entry(&self, id: ShardId) -> Result<Option<IndexEntry>, IndexError> {
+        // First the pending ones: `save` writes to RocksDB before it removes from there, so an entry on its way
+        // is seen in at least one of the two.
+        if let Some(entry) = self
+            .pending
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+        {
+            return Ok(entry.clone());
+        }
+        self.saved_entry(id)
+    }
+
+    fn saved_entry(&self, id: ShardId) -> Result<Option<IndexEntry>, IndexError> {
+        let Some(bytes) = self.db.get_pinned(shard_key(id))? else {
+            return Ok(None);
+        };
+        postcard::from_bytes(&bytes)
+            .map(Some)
+            .map_err(|_| IndexError::Value("a shard"))
+    }
+
+    /// The live shard, if there is one.
+    pub(crate) fn live(&self, id: ShardId) -> Result<Option<LiveShard>, IndexError> {
+        Ok(self.entry(id)?.and_then(IndexEntry::live))
+    }
+
+    /// Up to `limit` live shards after `after`, in id order.
+    pub(crate) fn live_after(
+        &self,
+        after: Option<ShardId>,
+        limit: usize,
+    ) -> Result<Vec<(ShardId, LiveShard)>, IndexError> {
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        // Same order as in `entry`, for the same reason.
+        let pending: Vec<(ShardId, Option<IndexEntry>)> = {
+            let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+            pending
+                .range((lower, Bound::Unbounded))
+                .map(|(id, entry)| (*id, entry.clone()))
+                .collect()
+        };
+        let mut pending = pending.into_iter().peekable();
+        let mut saved = self.saved_after(after).peekable();
+        let mut page = Vec::new();
+        while page.len() < limit {
+            let saved_id = match saved.peek() {
+                Some(Ok((id, _))) => Some(*id),
+                Some(Err(err)) => return Err(err.clone()),
+                None => None,
+            };
+            let pending_id = pending.peek().map(|(id, _)| *id);
+            let (id, entry) = match (saved_id, pending_id) {
+                (None, None) => break,
+                (Some(saved_id), Some(pending_id)) if saved_id < pending_id => match saved.next() {
+                    Some(row) => row.map(|(id, entry)| (id, Some(entry)))?,
+                    None => break,
+                },
+                (Some(_), None) => match saved.next() {
+                    Some(row) => row.map(|(id, entry)| (id, Some(entry)))?,
+                    None => break,
+                },
+                (_, Some(pending_id)) => {
+                    if saved_id == Some(pending_id) {
+                        saved.next();
+                    }
+                    match pending.next() {
+                        Some(row) => row,
+                        None => break,
+                    }
+                }
+            };
+            if let Some(live) = entry.and_then(IndexEntry::live) {
+                page.push((id, live));
+            }
+        }
+        Ok(page)
+    }
+
+    fn saved_after(
+        &self,
+        after: Option<ShardId>,
+    ) -> impl Iterator<Item = Result<(ShardId, IndexEntry), IndexError>> {
+        let mut start = vec![SHARD_PREFIX];
+        if let Some(after) = after {
+            start.extend_from_slice(&after.to_bytes());
+            // The next possible key: the same one with a zero byte behind it.
+            start.push(0);
+        }
+        let mut reads = ReadOptions::default();
+        reads.set_iterate_upper_bound(vec![SHARD_PREFIX + 1]);
+        self.db
+            .iterator_opt(IteratorMode::From(&start, Direction::Forward), reads)
+            .map(|row| {
+                let (key, value) = row?;
+                let id = key
+                    .get(1..)
+                    .and_then(ShardId::from_bytes)
+                    .ok_or(IndexError::Value("a shard key"))?;
+                Ok((
+                    id,
+                    postcard::from_bytes(&value).map_err(|_| IndexError::Value("a shard"))?,
+                ))
+            })
+    }
+
+    /// Makes entries visible that are not durable yet; `None` forgets the id.
+    pub(crate) fn set_pending(
+        &self,
+        entries: impl IntoIterator<Item = (ShardId, Option<IndexEntry>)>,
+    ) {
+        self.pending
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(entries);
+    }
+
+    pub(crate) fn pending_count(&self) -> usize {
+        self.pending
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Moves all pending entries to RocksDB, with the statistics that belong to them.
+    ///
+    /// Only the one who calls `set_pending` may call this, and only when all records behind the entries are
+    /// synced: it relies on nothing being added meanwhile.
+    pub(crate) fn save_pending(
+        &self,
+        disk_id: DiskId,
+        state: &SavedState,
+        touched: &[SegmentNumber],
+    ) -> Result<(), IndexError> {
+        let mut batch = WriteBatch::default();
+        {
+            let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+            for (id, entry) in pending.iter() {
+                match entry {
+                    Some(entry) => batch.put(shard_key(*id), encode(entry)?),
+                    None => batch.delete(shard_key(*id)),
+                }
+            }
+        }
+        for number in touched {
+            match state.stats.get(number) {
+                Some(stats) => batch.put(segment_key(*number), encode(stats)?),
+                None => batch.delete(segment_key(*number)),
+            }
+        }
+        batch.put(HEADER_KEY, encode(&IndexHeader::new(disk_id, state))?);
+        self.db.write_opt(batch, &self.writes)?;
+        self.pending
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        Ok(())
+    }
+
+    fn save_header(&self, disk_id: DiskId, state: &SavedState) -> Result<(), IndexError> {
+        let mut batch = WriteBatch::default();
+        batch.put(HEADER_KEY, encode(&IndexHeader::new(disk_id, state))?);
+        Ok(self.db.write_opt(batch, &self.writes)?)
+    }
+
+    /// Writes everything to RocksDB's files, so that the next open has nothing to replay.
+    pub(crate) fn flush(&self) -> Result<(), IndexError> {
+        Ok(self.db.flush()?)
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index")
+            .field("path", &self.db.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl IndexHeader {
+    fn new(disk_id: DiskId, state: &SavedState) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            disk_id,
+            next_lsn: state.next_lsn,
+            next_segment: state.next_segment,
+        }
+    }
+}
+
+fn encode(value: &impl serde::Serialize) -> Result<Vec<u8>, IndexError> {
+    postcard::to_allocvec(value).map_err(|_| IndexError::Value("a new entry"))
+}
+
+fn shard_key(id: ShardId) -> [u8; 1 + ShardId::ENCODED_LEN] {
+    let mut key = [SHARD_PREFIX; 1 + ShardId::ENCODED_LEN];
+    let (_, tail) = key.split_at_mut(1);
+    tail.copy_from_slice(&id.to_bytes());
+    key
+}
+
+fn segment_key(number: SegmentNumber) -> [u8; 9] {
+    let mut key = [SEGMENT_PREFIX; 9];
+    let (_, tail) = key.split_at_mut(1);
+    tail.copy_from_slice(&number.0.to_be_bytes());
+    key
+}
+
+/// Lean on purpose: six disks in one process share the memory of one. An entry takes about 60 bytes, so the
+/// bloom filters of a million shards take 1.2 MiB and the index 60 MiB of page cache.
+fn options(cache_bytes: usize) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(8 << 20);
+    options.set_max_write_buffer_number(2);
+    options.set_max_open_files(64);
+    options.set_max_background_jobs(2);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_keep_log_file_num(1);
+    options.set_log_level(LogLevel::Fatal);
+    options.set_stats_dump_period_sec(0);
+    options.set_bytes_per_sync(1 << 20);
+    options
+}

@@ -1,0 +1,155 @@
+//! A segment that is being appended to. Belongs to the writer thread alone.
+//!
+//! Space is taken ahead of the tail so that a sync has little file metadata to write: for both classes by
+//! preallocation, and for small records also by writing zeros, because a block's first write into preallocated
+//! space still costs a journal commit (measured on ext4: sync after appending 0.24 ms, into preallocated space
+//! 0.17 ms, into zeroed space 0.12 ms).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::durable_file;
+use crate::segment::{Place, PreparedRecord, RecordStamp, SegmentClass, SegmentFile};
+
+/// Preallocated at a time.
+fn allocation_step(class: SegmentClass) -> u64 {
+    match class {
+        SegmentClass::Small => 2 << 20,
+        SegmentClass::Large => 8 << 20,
+    }
+}
+
+/// With less zeroed space than this ahead of the tail, more is zeroed when there is time.
+const ZEROED_BYTES_MIN: u64 = 256 << 10;
+
+/// Zeroed at a time: some 60 records of a 4 KiB object.
+const ZEROED_BYTES_STEP: u64 = 256 << 10;
+
+/// One open end of the log.
+#[derive(Debug)]
+pub(super) struct ActiveSegment {
+    pub(super) segment: Arc<SegmentFile>,
+    pub(super) class: SegmentClass,
+    size_max: u64,
+    /// End of what was written.
+    tail: u64,
+    staged: Vec<Bytes>,
+    staged_len: u64,
+    allocated_end: u64,
+    zeroed_end: u64,
+    is_dirty: bool,
+}
+
+impl ActiveSegment {
+    /// Goes on at `tail`, which is also the file's end.
+    pub(super) fn new(
+        segment: Arc<SegmentFile>,
+        class: SegmentClass,
+        tail: u64,
+        size_max: u64,
+    ) -> Self {
+        Self {
+            segment,
+            class,
+            size_max,
+            tail,
+            staged: Vec::new(),
+            staged_len: 0,
+            allocated_end: tail,
+            zeroed_end: tail,
+            is_dirty: false,
+        }
+    }
+
+    /// End of what was written.
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
+    /// Whether a record of this length belongs here. A record larger than a segment gets one of its own.
+    pub(super) fn has_room_for(&self, record_len: u64) -> bool {
+        let end = self.tail + self.staged_len;
+        end + record_len <= self.size_max || end == crate::segment::FIRST_RECORD_OFFSET
+    }
+
+    /// Preallocates for a record, so that a full disk shows here and not in the middle of a write.
+    pub(super) fn allocate_for(&mut self, record_len: u64) -> io::Result<()> {
+        let needed = self.tail + self.staged_len + record_len;
+        if needed <= self.allocated_end {
+            return Ok(());
+        }
+        let generous = (self.allocated_end + allocation_step(self.class))
+            .min(self.size_max)
+            .max(needed);
+        let allocated = durable_file::allocate(&self.segment.file, self.allocated_end..generous)
+            .map(|()| generous);
+        self.allocated_end = match allocated {
+            Ok(end) => end,
+            Err(_) => durable_file::allocate(&self.segment.file, self.allocated_end..needed)
+                .map(|()| needed)?,
+        };
+        Ok(())
+    }
+
+    /// Takes a record to be written with the next [`Self::write_staged`], and says where it will be.
+    pub(super) fn stage(&mut self, record: PreparedRecord, stamp: RecordStamp) -> Place {
+        let offset = self.tail + self.staged_len;
+        self.staged_len += record.shape().record_len();
+        record.write_parts(stamp, &self.segment.key, offset, &mut self.staged);
+        Place {
+            segment: self.segment.number,
+            offset,
+        }
+    }
+
+    /// Writes what was staged. After an error nothing of it counts: the tail stays, and what reached the file is
+    /// overwritten by the next write.
+    pub(super) fn write_staged(&mut self) -> io::Result<u64> {
+        let parts = std::mem::take(&mut self.staged);
+        let len = std::mem::take(&mut self.staged_len);
+        if len == 0 {
+            return Ok(0);
+        }
+        self.is_dirty = true;
+        durable_file::write_parts_at(&self.segment.file, &parts, self.tail)?;
+        self.tail += len;
+        self.zeroed_end = self.zeroed_end.max(self.tail);
+        Ok(len)
+    }
+
+    /// Makes everything written durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        durable_file::sync_data(&self.segment.file)?;
+        self.is_dirty = false;
+        Ok(())
+    }
+
+    /// Makes everything durable and gives the space ahead back: nothing is appended here any more.
+    pub(super) fn seal(mut self) -> io::Result<()> {
+        durable_file::truncate(&self.segment.file, self.tail)?;
+        self.is_dirty = false;
+        Ok(())
+    }
+
+    /// Whether [`Self::zero_ahead`] has something to do.
+    pub(super) fn wants_zeros(&self) -> bool {
+        self.class == SegmentClass::Small
+            && self.zeroed_end - self.tail < ZEROED_BYTES_MIN
+            && self.zeroed_end + ZEROED_BYTES_STEP <= self.size_max
+    }
+
+    /// Zeros more of the space ahead of the tail. The next sync carries it.
+    pub(super) fn zero_ahead(&mut self) -> io::Result<()> {
+        let end = self.zeroed_end + ZEROED_BYTES_STEP;
+        self.allocate_for(end - self.tail)?;
+        durable_file::write_zeros(&self.segment.file, self.zeroed_end..end)?;
+        self.zeroed_end = end;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! How a disk is opened, and why that may be refused.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::disk_identity::IdentityError;
+use crate::{ClusterId, DiskId};
+
+/// Settings of one disk. `LocalDiskOptions::new` gives the defaults.
+#[derive(Debug, Clone)]
+pub struct LocalDiskOptions {
+    /// The disk's directory.
+    pub path: PathBuf,
+    /// The cluster that the disk must belong to.
+    pub cluster_id: ClusterId,
+    /// Refuse any other disk; `None` accepts each disk of the cluster.
+    pub expected_disk_id: Option<DiskId>,
+    /// Space that puts leave free, so that deletes, compaction and the index can go on when the disk is full.
+    pub reserve_bytes: u64,
+    /// Use no more of the file system than this.
+    pub capacity_bytes_max: Option<u64>,
+    /// A segment is closed when the next record does not fit.
+    pub segment_size_bytes: u64,
+    /// Memory for index blocks and bloom filters.
+    pub index_cache_bytes: usize,
+    /// Requests that may wait for the writer.
+    pub queue_count_max: usize,
+    /// Bytes of shards that may wait for the writer.
+    pub queue_bytes_max: usize,
+    /// What compaction may read per second.
+    pub compaction_bytes_per_second_max: u64,
+    /// Gives the time that is written into records.
+    pub clock: Clock,
+}
+
+impl LocalDiskOptions {
+    /// The defaults for the disk in `path`.
+    pub fn new(path: impl Into<PathBuf>, cluster_id: ClusterId) -> Self {
+        Self {
+            path: path.into(),
+            cluster_id,
+            expected_disk_id: None,
+            // An index memtable, its compaction, and some segments to compact into.
+            reserve_bytes: 128 << 20,
+            capacity_bytes_max: None,
+            segment_size_bytes: 256 << 20,
+            index_cache_bytes: 16 << 20,
+            queue_count_max: 1024,
+            queue_bytes_max: 64 << 20,
+            compaction_bytes_per_second_max: 64 << 20,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Gives the time of day, in milliseconds since the Unix epoch.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where this crate reads the wall clock"
+    )]
+    pub fn system() -> Self {
+        Self::new(|| {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
+    /// Any other source.
+    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Why a disk could not be opened. Nothing was changed that a later open would miss.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The identity is missing, damaged, of another cluster, or in use.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A segment was written by a newer program, or belongs to another disk.
+    #[error("{path}: {detail}")]
+    Segment {
+        /// The segment's file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// The index can be neither opened nor rebuilt.
+    #[error(
+        "the index in {path} cannot be used ({detail}); check free space and permissions, or delete that directory: it is rebuilt from the segments"
+    )]
+    Index {
+        /// The index's directory.
+        path: PathBuf,
+        /// The cause.
+        detail: String,
+    },
+    /// The file system refused.
+    #[error("{path} cannot be accessed: {source}; check the disk and the permissions")]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}

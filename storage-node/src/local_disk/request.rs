@@ -1,0 +1,70 @@
+//! What the writer thread is asked to do.
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::segment::{Place, PreparedRecord, RecordStamp, SegmentNumber};
+use crate::{Durability, ShardError, ShardId, WriteTicket};
+
+/// How an answer goes back. Whoever asked may be gone: then nobody needs it.
+pub(super) type Reply = oneshot::Sender<Result<WriteTicket, ShardError>>;
+
+/// One request, its answer's way back, and its share of the queue's bounds.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) task: Task,
+    pub(super) reply: Reply,
+    /// Released when the request was answered. Background work has a bound of its own: one at a time.
+    #[expect(dead_code, reason = "held until the request is dropped, never read")]
+    pub(super) permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Store a shard.
+    Put(PreparedRecord, Durability),
+    /// Write tombstones for those of the ids that are live; durable when answered.
+    Delete(Vec<ShardId>),
+    /// As `Delete` for one shard, but only if its record is still at this place: it turned out to be rotten.
+    Bury(ShardId, Place),
+    /// Make everything durable that was accepted before.
+    Sync,
+    /// Copy records to the end of the log, those that are still needed where they came from.
+    Relocate(Vec<Relocation>),
+    /// Append to this segment no more.
+    Seal(SegmentNumber),
+    /// Remove a segment in which nothing is live.
+    Retire(SegmentNumber),
+    /// The segment is gone: these ids may not need their tombstones any more.
+    Forget(Vec<ShardId>),
+    /// Finish, and stop.
+    Close,
+}
+
+impl Task {
+    /// How much a task adds to a group.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        match self {
+            Self::Put(record, _) => record.shape().record_len(),
+            Self::Relocate(relocations) => relocations
+                .iter()
+                .map(|relocation| relocation.record.shape().record_len())
+                .sum(),
+            Self::Delete(_)
+            | Self::Bury(..)
+            | Self::Sync
+            | Self::Seal(_)
+            | Self::Retire(_)
+            | Self::Forget(_)
+            | Self::Close => 0,
+        }
+    }
+}
+
+/// A record on its way out of a segment that is being compacted.
+#[derive(Debug)]
+pub(super) struct Relocation {
+    pub(super) record: PreparedRecord,
+    pub(super) stamp: RecordStamp,
+    pub(super) from: Place,
+}

@@ -1,0 +1,78 @@
+//! How much may still be written.
+
+use std::io;
+
+use super::LocalDiskOptions;
+
+/// Below this a disk counts as full: room for one large shard with its header.
+pub(super) const FREE_BYTES_MIN: u64 = 5 << 20;
+
+/// Space of a disk at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) capacity_bytes: u64,
+    /// Reserve already taken off.
+    pub(super) free_bytes: u64,
+    /// Without regard to the reserve: what deletes and compaction may use.
+    pub(super) available_bytes: u64,
+}
+
+impl Space {
+    pub(super) fn measure(options: &LocalDiskOptions, used_bytes: u64) -> io::Result<Self> {
+        let found = rustix::fs::statvfs(&options.path)?;
+        let total = found.f_blocks.saturating_mul(found.f_frsize);
+        let available = found.f_bavail.saturating_mul(found.f_frsize);
+        Ok(Self::decide(
+            options,
+            FileSystemSpace { total, available },
+            used_bytes,
+        ))
+    }
+
+    fn decide(options: &LocalDiskOptions, found: FileSystemSpace, used_bytes: u64) -> Self {
+        let limit = options.capacity_bytes_max.unwrap_or(u64::MAX);
+        let available_bytes = found.available.min(limit.saturating_sub(used_bytes));
+        Self {
+            capacity_bytes: found.total.min(limit),
+            free_bytes: available_bytes.saturating_sub(options.reserve_bytes),
+            available_bytes,
+        }
+    }
+}
+
+/// What `statvfs` says.
+#[derive(Debug, Clone, Copy)]
+struct FileSystemSpace {
+    total: u64,
+    available: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClusterId;
+
+    #[test]
+    fn the_smaller_of_disk_and_limit_counts_and_the_reserve_is_taken_off() {
+        let mut options = LocalDiskOptions::new("/nowhere", ClusterId([0; 16]));
+        options.reserve_bytes = 100;
+        let found = FileSystemSpace {
+            total: 10_000,
+            available: 1_000,
+        };
+        let expected = Space {
+            capacity_bytes: 10_000,
+            free_bytes: 900,
+            available_bytes: 1_000,
+        };
+        assert_eq!(Space::decide(&options, found, 5_000), expected);
+        options.capacity_bytes_max = Some(5_500);
+        let expected = Space {
+            capacity_bytes: 5_500,
+            free_bytes: 400,
+            available_bytes: 500,
+        };
+        assert_eq!(Space::decide(&options, found, 5_000), expected);
+        assert_eq!(Space::decide(&options, found, 9_000).free_bytes, 0);
+    }
+}

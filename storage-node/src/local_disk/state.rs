@@ -1,0 +1,229 @@
+//! What all threads of one open disk share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::disk_identity::LockedIdentity;
+use crate::index::{Index, IndexError, SavedState};
+use crate::segment::{Place, RecordShape, SegmentNumber, SegmentTable};
+use crate::{DiskHealth, DiskId, ShardError};
+
+use super::{LocalDiskOptions, space};
+
+/// One open disk. The identity's lock is held as long as anybody uses this.
+#[derive(Debug)]
+pub(super) struct DiskState {
+    pub(super) options: LocalDiskOptions,
+    pub(super) identity: LockedIdentity,
+    /// Fresh at each open, so that tickets of an earlier run are recognized.
+    pub(super) run: u64,
+    pub(super) index: Index,
+    pub(super) segments: SegmentTable,
+    pub(super) counters: Counters,
+    /// All writes up to this position are synced.
+    pub(super) synced_position: AtomicU64,
+    /// One permit per request that may wait for the writer.
+    pub(super) queue_slots: Arc<Semaphore>,
+    /// One permit per byte that may wait for the writer.
+    pub(super) queue_bytes: Arc<Semaphore>,
+    pub(super) is_full: AtomicBool,
+    saved: Mutex<Bookkeeping>,
+    failure: OnceLock<String>,
+}
+
+/// Statistics of segments, and what is to be done about them. Locked for moments only.
+#[derive(Debug, Default)]
+pub(super) struct Bookkeeping {
+    pub(super) saved: SavedState,
+    /// Segments whose statistics changed since they were last written to the index.
+    pub(super) touched: BTreeSet<SegmentNumber>,
+    /// Payloads that nobody needs any more, and whose successor is durable.
+    pub(super) dead_payloads: Vec<(Place, RecordShape)>,
+    /// How far each open segment is known to be synced.
+    pub(super) synced_tails: BTreeMap<SegmentNumber, u64>,
+    /// Segments that are appended to.
+    pub(super) active: BTreeSet<SegmentNumber>,
+}
+
+impl DiskState {
+    pub(super) fn new(
+        options: LocalDiskOptions,
+        identity: LockedIdentity,
+        index: Index,
+        segments: SegmentTable,
+        saved: SavedState,
+    ) -> Self {
+        let queue_slots = Arc::new(Semaphore::new(options.queue_count_max));
+        let queue_bytes = Arc::new(Semaphore::new(options.queue_bytes_max));
+        Self {
+            options,
+            identity,
+            run: rand::random(),
+            index,
+            segments,
+            counters: Counters::default(),
+            synced_position: AtomicU64::new(0),
+            queue_slots,
+            queue_bytes,
+            is_full: AtomicBool::new(false),
+            saved: Mutex::new(Bookkeeping {
+                saved,
+                ..Bookkeeping::default()
+            }),
+            failure: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn disk_id(&self) -> DiskId {
+        self.identity.identity.disk_id
+    }
+
+    pub(super) fn bookkeeping(&self) -> MutexGuard<'_, Bookkeeping> {
+        // Statistics are advisory between two syncs; after a panic the writer is gone and the disk has failed.
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the disk out of service until it is reopened. The first reason stays.
+    pub(super) fn fail(&self, reason: String) -> ShardError {
+        if self.failure.set(reason.clone()).is_ok() {
+            tracing::error!(disk_id = %self.disk_id(), path = %self.options.path.display(), reason, "disk failed");
+        }
+        self.failed_error()
+    }
+
+    /// As [`Self::fail`]; the index is a cache, so the next open starts without it.
+    pub(super) fn fail_index(&self, error: &IndexError) -> ShardError {
+        let marked = Index::request_rebuild(&self.options.path);
+        let detail = if let Err(err) = marked {
+            format!("; delete the index directory by hand ({err})")
+        } else {
+            String::new()
+        };
+        self.fail(format!(
+            "{error}; reopening the disk rebuilds its index{detail}"
+        ))
+    }
+
+    /// `Err` once the disk has failed.
+    pub(super) fn check_alive(&self) -> Result<(), ShardError> {
+        if self.failure.get().is_some() {
+            Err(self.failed_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether requests are waiting: background work steps back.
+    pub(super) fn is_busy(&self) -> bool {
+        self.queue_slots.available_permits() < self.options.queue_count_max
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    pub(super) fn failed_error(&self) -> ShardError {
+        ShardError::DiskFailed {
+            disk_id: self.disk_id(),
+            path: self.options.path.clone(),
+            detail: self
+                .failure
+                .get()
+                .cloned()
+                .unwrap_or_else(|| "the disk is closed".to_owned()),
+        }
+    }
+
+    pub(super) fn full_error(&self) -> ShardError {
+        ShardError::DiskFull {
+            disk_id: self.disk_id(),
+        }
+    }
+
+    pub(super) fn busy_error(&self) -> ShardError {
+        ShardError::Busy {
+            disk_id: self.disk_id(),
+        }
+    }
+
+    /// Looks at the file system: how much may be written, and how much there is.
+    pub(super) fn space(&self) -> Result<space::Space, ShardError> {
+        let used_bytes = self.bookkeeping().used_bytes();
+        space::Space::measure(&self.options, used_bytes).map_err(|err| {
+            self.fail(format!(
+                "asking for free space in {}: {err}",
+                self.options.path.display()
+            ))
+        })
+    }
+
+    pub(super) fn health(&self, free_bytes: u64) -> DiskHealth {
+        if self.has_failed() {
+            DiskHealth::Failed
+        } else if free_bytes < space::FREE_BYTES_MIN || self.is_full.load(Ordering::Relaxed) {
+            DiskHealth::Full
+        } else {
+            DiskHealth::Healthy
+        }
+    }
+}
+
+impl Bookkeeping {
+    /// Bytes that the segments occupy.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.saved
+            .stats
+            .values()
+            .map(crate::index::SegmentStats::used_bytes)
+            .sum()
+    }
+}
+
+/// Counters since the disk was opened.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) put_count: AtomicU64,
+    pub(super) get_count: AtomicU64,
+    pub(super) delete_count: AtomicU64,
+    pub(super) sync_count: AtomicU64,
+    pub(super) corrupt_count: AtomicU64,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) bytes_read: AtomicU64,
+    pub(super) compacted_bytes: AtomicU64,
+    pub(super) compaction_corrupt_count: AtomicU64,
+    pub(super) recovered_count: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self) -> BTreeMap<String, u64> {
+        [
+            ("put_count", &self.put_count),
+            ("get_count", &self.get_count),
+            ("delete_count", &self.delete_count),
+            ("sync_count", &self.sync_count),
+            ("corrupt_count", &self.corrupt_count),
+            ("bytes_written", &self.bytes_written),
+            ("bytes_read", &self.bytes_read),
+            ("compacted_bytes", &self.compacted_bytes),
+            ("compaction_corrupt_count", &self.compaction_corrupt_count),
+            ("recovered_count", &self.recovered_count),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.load(Ordering::Relaxed)))
+        .collect()
+    }
+}
+
+/// Adds to a counter: nothing is ordered by it.
+pub(super) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// Where the disk's segments are.
+pub(super) fn segments_directory(options: &LocalDiskOptions) -> PathBuf {
+    options.path.join("segments")
+}

@@ -1,0 +1,147 @@
+//! Open segment files, shared by readers, the writer and compaction.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::io::ReadWriteFlags;
+
+use super::{RecordKey, SegmentNumber};
+use crate::DiskId;
+
+/// One open segment. Whoever holds it can read it to the end, even after compaction removed its name.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) number: SegmentNumber,
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    pub(crate) key: RecordKey,
+}
+
+impl SegmentFile {
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Whether the name is gone: somebody removed the file, or the whole directory.
+    pub(crate) fn is_unlinked(&self) -> io::Result<bool> {
+        Ok(rustix::fs::fstat(&self.file)?.st_nlink == 0)
+    }
+
+    /// Fills `buf` from `offset`, waiting for the disk; `UnexpectedEof` where the file is too short.
+    pub(crate) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
+    }
+
+    /// Reads up to `len` bytes; fewer at the end of the file.
+    pub(crate) fn read_up_to(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut buf = vec![0; len];
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match std::os::unix::fs::FileExt::read_at(&self.file, rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        buf.truncate(filled);
+        Ok(buf)
+    }
+
+    /// Fills `buf` only if the page cache has all of it: `false` means that a thread that may wait must do it.
+    pub(crate) fn read_cached(&self, buf: &mut [u8], offset: u64) -> bool {
+        let len = buf.len();
+        let read = rustix::io::preadv2(
+            &self.file,
+            &mut [IoSliceMut::new(buf)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        read == Ok(len)
+    }
+}
+
+/// Open segments by number, opened when they are needed; at most [`OPEN_SEGMENTS_MAX`] stay open.
+#[derive(Debug)]
+pub(crate) struct SegmentTable {
+    directory: PathBuf,
+    disk_id: DiskId,
+    open: Mutex<OpenSegments>,
+}
+
+#[derive(Debug, Default)]
+struct OpenSegments {
+    files: HashMap<SegmentNumber, Arc<SegmentFile>>,
+    /// In order of number, so that the oldest are closed first: young data is read most.
+    order: BTreeSet<SegmentNumber>,
+}
+
+/// 128 segments of 256 MiB are 32 GiB of a disk without reopening (which costs some microseconds); six disks in
+/// one process stay below the usual limit of 1,024 descriptors.
+const OPEN_SEGMENTS_MAX: usize = 128;
+
+impl SegmentTable {
+    pub(crate) fn new(directory: PathBuf, disk_id: DiskId) -> Self {
+        Self {
+            directory,
+            disk_id,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn path(&self, number: SegmentNumber) -> PathBuf {
+        self.directory.join(number.file_name())
+    }
+
+    /// The segment, opened if it is not; `NotFound` if there is no such file.
+    pub(crate) fn open(&self, number: SegmentNumber) -> io::Result<Arc<SegmentFile>> {
+        if let Some(found) = self.lock().files.get(&number) {
+            return Ok(Arc::clone(found));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path(number))?;
+        Ok(self.insert(number, file))
+    }
+
+    /// Takes a file that was just created or opened.
+    pub(crate) fn insert(&self, number: SegmentNumber, file: File) -> Arc<SegmentFile> {
+        let key = RecordKey::new(self.disk_id, number);
+        let opened = Arc::new(SegmentFile {
+            number,
+            path: self.path(number),
+            file,
+            key,
+        });
+        let mut open = self.lock();
+        open.files.insert(number, Arc::clone(&opened));
+        open.order.insert(number);
+        while open.files.len() > OPEN_SEGMENTS_MAX {
+            let Some(oldest) = open.order.pop_first() else {
+                break;
+            };
+            open.files.remove(&oldest);
+        }
+        opened
+    }
+
+    /// Forgets a segment whose file was removed; readers that hold it go on.
+    pub(crate) fn forget(&self, number: SegmentNumber) {
+        let mut open = self.lock();
+        open.files.remove(&number);
+        open.order.remove(&number);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenSegments> {
+        // Each critical section leaves the two collections in step, so a panic elsewhere does not matter.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
