@@ -483,13 +483,7 @@ fn begin(
         .database
         .applied()
         .map_err(|error| failed(std::io::Error::other(error)))?;
-    let previous_primary = roster.primary.map(|primary| primary.place);
-    let is_continued = previous_primary == Some(primary.id)
-        && JournalLog::read(&primary.journal_dir(), options.cluster_id)
-            .is_ok_and(|log| log.next() == applied.sequence + 1);
-    let is_beside_its_copy =
-        matches!(&recovered.start, Start::Restored { from, .. } if *from == primary.path);
-    if !is_continued && !is_beside_its_copy && recovered.start != Start::Fresh {
+    if !journal_continues(options, &roster, &recovered, applied.sequence) {
         // RocksDB's own files hold everything; a journal that does not end here would contradict the new one.
         durable_file::remove_dir_all(&primary.journal_dir())
             .and_then(|()| durable_file::create_dir(&primary.journal_dir()))
@@ -556,23 +550,8 @@ fn begin(
         .rotate()
         .and_then(|()| writer.reorganize())
         .map_err(|reason| failed(std::io::Error::other(reason)))?;
-    let live = shared.live();
-    let report = OpenReport {
-        start: recovered.start,
-        sequence: writer.sequence,
-        epoch: writer.roster.epoch,
-        primary: live.place.path.clone(),
-        copies: writer
-            .holders
-            .places()
-            .iter()
-            .filter(|place| place.id != live.place.id)
-            .map(|place| place.path.clone())
-            .collect(),
-        missing,
-        notes,
-    };
-    let closed_file_count = journal_copy::list(&live.place.journal_dir())
+    let report = report(&shared, &writer, recovered.start, missing, notes);
+    let closed_file_count = journal_copy::list(&shared.live().place.journal_dir())
         .map_err(failed)?
         .len()
         .saturating_sub(1);
@@ -590,4 +569,49 @@ fn begin(
         wake,
         report,
     })
+}
+
+/// Whether the primary's journal ends where RocksDB does, so that new files may follow.
+fn journal_continues(
+    options: &RocksKvOptions,
+    roster: &Roster,
+    recovered: &Recovered,
+    sequence: u64,
+) -> bool {
+    let primary = &recovered.primary;
+    match &recovered.start {
+        Start::Fresh => true,
+        Start::Restored { from, .. } if *from == primary.path => true,
+        Start::Clean | Start::Replayed { .. } | Start::Restored { .. } => {
+            roster
+                .primary
+                .is_some_and(|previous| previous.place == primary.id)
+                && JournalLog::read(&primary.journal_dir(), options.cluster_id)
+                    .is_ok_and(|log| log.next() == sequence + 1)
+        }
+    }
+}
+
+fn report(
+    shared: &Shared,
+    writer: &Writer,
+    start: Start,
+    missing: Vec<PathBuf>,
+    notes: Vec<String>,
+) -> OpenReport {
+    let primary = Arc::clone(&shared.live().place);
+    let copies = writer
+        .holders
+        .places()
+        .into_iter()
+        .filter(|place| place.id != primary.id);
+    OpenReport {
+        start,
+        sequence: writer.sequence,
+        epoch: writer.roster.epoch,
+        primary: primary.path.clone(),
+        copies: copies.map(|place| place.path.clone()).collect(),
+        missing,
+        notes,
+    }
 }
