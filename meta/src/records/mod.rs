@@ -9,6 +9,9 @@ mod object;
 mod queue;
 mod upload;
 
+#[cfg(test)]
+mod golden_tests;
+
 pub use bucket::{BucketRecord, BucketState, Versioning};
 pub use cluster::{ClusterRecord, DiskNode, DiskRecord, DiskState};
 pub use data::{ChunkRecord, Coding, DataOwner, DataRecord, NewData, PartOwner};

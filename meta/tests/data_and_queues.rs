@@ -1,0 +1,307 @@
+//! Data records of all sizes, their repair and their deletion.
+
+mod support;
+
+use cairn_meta::{
+    BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart, Meta,
+    MetaError, NewUpload, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord, SystemHeaders,
+};
+use support::*;
+
+/// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
+fn big(bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
+    let chunk = |index: u32| ChunkRecord {
+        size_bytes: 4 << 20,
+        coding: Coding::Erasure { data: 4, parity: 2 },
+        shards: (0..6u8)
+            .map(|shard| {
+                let disk = DiskId([u8::try_from(index % 9).unwrap() + shard; 16]);
+                (index != 600 || shard != 5).then_some(disk)
+            })
+            .collect(),
+    };
+    let chunks: Vec<_> = (0..count).map(chunk).collect();
+    let record = DataRecord {
+        size_bytes: u64::from(count) * (4 << 20),
+        owner: DataOwner {
+            bucket: bucket.id,
+            key: key("big"),
+            part: None,
+        },
+        created_at_ms: 1,
+        chunks,
+    };
+    (DataId::random(), record)
+}
+
+async fn put_big(meta: &Meta, bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
+    let (id, record) = big(bucket, count);
+    let new = object("e", Some((id, record.clone())));
+    meta.put_object(bucket, &key("big"), new, 1, &always)
+        .await
+        .unwrap();
+    (id, record)
+}
+
+#[tokio::test]
+async fn data_of_any_number_of_chunks_read_back_whole_and_in_pieces() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    for count in [1, 511, 512, 513, 1024, 1280] {
+        let (id, record) = put_big(&meta, &bucket, count).await;
+        assert_eq!(meta.data(id).await.unwrap().unwrap(), record);
+        for (from, len) in [
+            (0, 1),
+            (0, 2000),
+            (500, 40),
+            (511, 1),
+            (512, 1),
+            (1023, 2),
+            (1279, 5),
+        ] {
+            let expected: Vec<_> = record
+                .chunks
+                .iter()
+                .skip(from as usize)
+                .take(len)
+                .cloned()
+                .collect();
+            assert_eq!(
+                meta.data_chunks(id, from, len).await.unwrap(),
+                expected,
+                "{count} {from} {len}"
+            );
+        }
+    }
+    let gone = meta.data_chunks(DataId::random(), 0, 1).await;
+    assert!(matches!(gone, Err(MetaError::NoSuchData)));
+}
+
+#[tokio::test]
+async fn a_reduced_chunk_is_repaired_and_forgotten() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let (id, record) = put_big(&meta, &bucket, 700).await;
+    let waiting = meta.repairs(None, 10).await.unwrap();
+    let [repair] = waiting.as_slice() else {
+        panic!("{waiting:?}")
+    };
+    assert_eq!(repair.position(), (id, 600));
+
+    let old = &record.chunks[600];
+    let mut new = old.clone();
+    new.shards[5] = Some(DiskId([77; 16]));
+    let mistaken = meta
+        .replace_placement(id, 600, &record.chunks[1], new.clone())
+        .await;
+    assert!(matches!(mistaken, Err(MetaError::PlacementChanged)));
+    meta.replace_placement(id, 600, old, new.clone())
+        .await
+        .unwrap();
+    assert_eq!(meta.data(id).await.unwrap().unwrap().chunks[600], new);
+    meta.finish_repair(repair).await.unwrap();
+    assert_eq!(meta.queue_depths().await.unwrap().repairs, 0);
+}
+
+#[tokio::test]
+async fn finishing_a_repair_keeps_what_was_enqueued_again_meanwhile() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let (id, _) = put_big(&meta, &bucket, 1).await;
+    meta.enqueue_repair(id, 0, 1).await.unwrap();
+    let first = meta.repairs(None, 1).await.unwrap().remove(0);
+    meta.finish_repair(&first).await.unwrap();
+    meta.enqueue_repair(id, 0, 1).await.unwrap();
+    meta.finish_repair(&first).await.unwrap();
+    assert_eq!(meta.repairs(None, 10).await.unwrap().len(), 1);
+    // Of data that are gone, nothing is enqueued.
+    meta.enqueue_repair(DataId::random(), 0, 1).await.unwrap();
+    assert_eq!(meta.repairs(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn finished_deletions_leave_no_records() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let (id, _) = put_big(&meta, &bucket, 1280).await;
+    delete(&meta, &bucket, &key("big"), None, 50).await;
+    assert!(meta.due_deletions(49, 10).await.unwrap().is_empty());
+    let due = meta.due_deletions(50, 10).await.unwrap();
+    assert_eq!(
+        due.iter()
+            .map(|deletion| deletion.data_id)
+            .collect::<Vec<_>>(),
+        [id]
+    );
+    assert!(
+        meta.data(id).await.unwrap().is_some(),
+        "kept until the shards are gone"
+    );
+    meta.postpone_deletion(due[0], 60).await.unwrap();
+    assert!(meta.due_deletions(59, 10).await.unwrap().is_empty());
+    meta.finish_deletions(&meta.due_deletions(60, 10).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(meta.data_exists(&[id]).await.unwrap(), [false]);
+    let depths = meta.queue_depths().await.unwrap();
+    assert_eq!((depths.deletions, depths.repairs), (0, 0));
+    assert!(meta.list_data(None, 10).await.unwrap().data.is_empty());
+}
+
+#[tokio::test]
+async fn all_data_are_walked_page_by_page() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let mut expected = Vec::new();
+    for (index, count) in [1, 600, 1, 1200, 1].into_iter().enumerate() {
+        let (id, record) = big(&bucket, count);
+        let new = object("e", Some((id, record.clone())));
+        meta.put_object(&bucket, &key(&index.to_string()), new, 1, &always)
+            .await
+            .unwrap();
+        expected.push((id, record));
+    }
+    expected.sort_by_key(|(id, _)| *id);
+    for limit in 1..5 {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = meta.list_data(after, limit).await.unwrap();
+            found.extend(page.data);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_steps() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let upload = NewUpload {
+        owner: OWNER,
+        initiator: OWNER,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    };
+    let id = meta
+        .create_upload(&bucket, &key("big"), upload, 1)
+        .await
+        .unwrap()
+        .id;
+    let mut parts = Vec::new();
+    for number in 1..=PART_NUMBER_MAX {
+        let (data_id, record) = data(&bucket, &key("big"), 5 << 20);
+        let part = PartRecord {
+            part_number: PartNumber::new(number).unwrap(),
+            size_bytes: 5 << 20,
+            etag_md5: [1; 16],
+            checksum: Some(vec![2; 32]),
+            data_id: Some(data_id),
+            last_modified_ms: 1,
+        };
+        meta.put_part(bucket.id, &key("big"), id, &part, Some(&record), 1)
+            .await
+            .unwrap();
+        parts.push(ManifestPart {
+            part_number: part.part_number,
+            size_bytes: part.size_bytes,
+            data_id: part.data_id,
+            etag_md5: part.etag_md5,
+            checksum: part.checksum,
+        });
+    }
+    let page = meta.list_parts(id, Some(9_998), 1).await.unwrap();
+    assert_eq!(
+        (page.parts[0].part_number.get(), page.is_truncated),
+        (9_999, true)
+    );
+    let record = meta
+        .complete_upload(
+            &bucket,
+            &key("big"),
+            id,
+            &parts,
+            &object("e-10000", None),
+            2,
+            &always,
+        )
+        .await
+        .unwrap();
+    let ObjectBody::Parts {
+        manifest,
+        part_count: 10_000,
+    } = record.body
+    else {
+        panic!("{record:?}")
+    };
+    assert_eq!(meta.manifest(manifest).await.unwrap().unwrap(), parts);
+
+    delete(&meta, &bucket, &key("big"), None, 3).await;
+    let mut deleted = 0;
+    while meta.queue_depths().await.unwrap().deletions > 0 {
+        let due = meta.due_deletions(10, 1_000).await.unwrap();
+        deleted += due.len();
+        meta.finish_deletions(&due).await.unwrap();
+    }
+    assert_eq!(deleted, 10_000);
+    assert!(meta.manifest(manifest).await.unwrap().is_none());
+    assert!(meta.list_data(None, 1).await.unwrap().data.is_empty());
+}
+
+#[tokio::test]
+async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let upload = NewUpload {
+        owner: OWNER,
+        initiator: OWNER,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    };
+    let id = meta
+        .create_upload(&bucket, &key("k"), upload, 1)
+        .await
+        .unwrap()
+        .id;
+    let (data_id, record) = data(&bucket, &key("k"), 10);
+    let part = PartRecord {
+        part_number: PartNumber::new(1).unwrap(),
+        size_bytes: 10,
+        etag_md5: [1; 16],
+        checksum: None,
+        data_id: Some(data_id),
+        last_modified_ms: 1,
+    };
+    meta.put_part(bucket.id, &key("k"), id, &part, Some(&record), 1)
+        .await
+        .unwrap();
+    assert_eq!(meta.stale_uploads(2, 10).await.unwrap().len(), 1);
+    assert!(meta.stale_uploads(1, 10).await.unwrap().is_empty());
+    meta.delete_bucket(&bucket.name, 5).await.unwrap();
+    let mut due = Vec::new();
+    for _ in 0..3 {
+        due = meta.due_deletions(10, 10).await.unwrap();
+    }
+    assert_eq!(
+        due.iter()
+            .map(|deletion| deletion.data_id)
+            .collect::<Vec<_>>(),
+        [data_id]
+    );
+    assert!(
+        meta.upload(bucket.id, &key("k"), id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
