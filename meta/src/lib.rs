@@ -32,8 +32,9 @@ pub use data::DataPage;
 pub use error::{ConditionalError, DeleteError, MetaError, PutError};
 pub use iam::{ACCESS_KEYS_PER_USER_MAX, KeyRecord, UserPage};
 pub use ids::{
-    AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, Email, InvalidName, ManifestId,
-    OBJECT_KEY_LEN_MAX, ObjectKey, PART_NUMBER_MAX, PartNumber, SecretKey, UploadId, UserName, VersionId, WriteId,
+    AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, Email, InvalidName,
+    ManifestId, OBJECT_KEY_LEN_MAX, ObjectKey, PART_NUMBER_MAX, PartNumber, SecretKey, UploadId,
+    UserName, VersionId, WriteId,
 };
 pub use leases::{Lease, LeaseState};
 pub use master_key::MasterKey;
@@ -41,11 +42,12 @@ pub use meta::{DELETE_DELAY_DEFAULT, Meta};
 pub use objects::{DeleteOutcome, ListEntry, ListPage, ListRequest, NewObject};
 pub use queues::{Deletion, QueueDepths, Repair};
 pub use records::{
-    BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding, CompletedRecord,
-    DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord, ManifestPart, NewData, ObjectBody,
-    ObjectChecksum, ObjectKind, ObjectRecord, PartOwner, PartRecord, SystemHeaders, UploadRecord, UserRecord, Versioning,
-    parts_digest,
+    BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding,
+    CompletedRecord, DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord,
+    ManifestPart, NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, PartOwner,
+    PartRecord, SystemHeaders, UploadRecord, UserRecord, Versioning, parts_digest,
 };
 pub use uploads::{
-    COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage, UploadListRequest,
+    COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage,
+    UploadListRequest,
 };

@@ -27,8 +27,7 @@ impl UploadId {
 
     /// When the upload was initiated, in milliseconds since 1970.
     pub fn initiated_ms(self) -> u64 {
-        let [a, b, c, d, e, f, ..] = self.0;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        u64::try_from(u128::from_be_bytes(self.0) >> 80).unwrap_or(u64::MAX)
     }
 }
 

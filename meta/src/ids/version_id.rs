@@ -31,9 +31,7 @@ impl VersionId {
     pub(crate) fn sequence(self) -> Option<u64> {
         match self {
             Self::Null => None,
-            Self::Id([a, b, c, d, e, f, g, h, ..]) => {
-                Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
+            Self::Id(bytes) => u64::try_from(u128::from_be_bytes(bytes) >> 64).ok(),
         }
     }
 }

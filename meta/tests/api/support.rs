@@ -1,11 +1,5 @@
 //! What the tests of the typed API share: a store in memory, and short ways to make things.
 
-#![allow(dead_code, reason = "each test binary uses its part of this")]
-#![allow(
-    clippy::allow_attributes,
-    reason = "an expectation would fail in the binary that uses everything"
-)]
-
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +7,8 @@ use std::time::Duration;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
     BucketName, BucketRecord, CanonicalId, ChunkRecord, Coding, DataId, DataOwner, DataRecord,
-    DeleteOutcome, DiskId, MasterKey, Meta, NewData, NewObject, ObjectKey, ObjectRecord, PutError,
-    SystemHeaders, VersionId,
+    DeleteOutcome, DiskId, MasterKey, Meta, NewData, NewObject, NewUpload, ObjectKey, ObjectRecord,
+    PutError, SystemHeaders, VersionId,
 };
 
 pub(crate) const OWNER: CanonicalId = CanonicalId([0xaa; 32]);
@@ -73,6 +67,19 @@ pub(crate) fn object(etag: impl Into<String>, data: Option<NewData>) -> NewObjec
     }
 }
 
+pub(crate) fn new_upload() -> NewUpload {
+    NewUpload {
+        owner: OWNER,
+        initiator: OWNER,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "preconditions return results")]
 pub(crate) fn always(_: Option<&ObjectRecord>) -> Result<(), Infallible> {
     Ok(())
 }

@@ -1,31 +1,17 @@
 //! Races have one winner: many tasks on several handles of one store, as gateways would be, with skewed clocks.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::*;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
-    BucketRecord, DataId, ManifestPart, Meta, MetaError, NewUpload, ObjectBody, ObjectKey,
-    PartNumber, PartRecord, PutError, SystemHeaders, UploadId,
+    BucketRecord, DataId, ManifestPart, Meta, MetaError, ObjectBody, ObjectKey, PartNumber,
+    PartRecord, PutError, UploadId,
 };
-use support::*;
 use tokio::task::JoinSet;
 
 /// Tasks per race.
 const RACERS: u64 = 16;
-
-fn new_upload() -> NewUpload {
-    NewUpload {
-        owner: OWNER,
-        initiator: OWNER,
-        storage_class: "STANDARD".to_owned(),
-        headers: SystemHeaders::default(),
-        user_metadata: Vec::new(),
-        tags: Vec::new(),
-        checksum: None,
-    }
-}
 
 async fn put_part(
     meta: &Meta,

@@ -1,13 +1,9 @@
 //! Listings of objects and uploads agree with a listing by definition, for all prefixes, delimiters, markers and
 //! page sizes.
 
-mod support;
-
-use cairn_meta::{
-    BucketRecord, ListRequest, Meta, NewUpload, SystemHeaders, UploadListEntry, UploadListRequest,
-};
+use crate::support::*;
+use cairn_meta::{BucketRecord, ListRequest, Meta, UploadListEntry, UploadListRequest};
 use proptest::prelude::*;
-use support::*;
 
 /// Few letters, so that prefixes, delimiters and markers hit; two- and four-byte characters; zero bytes.
 const TEXT: &str = "[ab/\\x00é😀]{0,4}";
@@ -24,12 +20,15 @@ fn by_definition(
     delimiter: Option<&str>,
     marker: Option<&str>,
 ) -> Vec<String> {
-    let entry_of = |key: &str| match delimiter.filter(|delimiter| !delimiter.is_empty()) {
-        Some(delimiter) => match key[prefix.len()..].find(delimiter) {
-            Some(at) => key[..prefix.len() + at + delimiter.len()].to_owned(),
+    let entry_of = |key: &str| {
+        let behind = key.strip_prefix(prefix).unwrap();
+        match delimiter
+            .filter(|delimiter| !delimiter.is_empty())
+            .and_then(|delimiter| behind.split_once(delimiter))
+        {
+            Some((before, _)) => format!("{prefix}{before}{}", delimiter.unwrap()),
             None => key.to_owned(),
-        },
-        None => key.to_owned(),
+        }
     };
     let marked_group = marker
         .filter(|marker| marker.starts_with(prefix))
@@ -92,18 +91,6 @@ async fn list_all_uploads(
                 (request.key_marker, request.upload_id_marker) = (Some(key), id);
             }
         }
-    }
-}
-
-fn new_upload() -> NewUpload {
-    NewUpload {
-        owner: OWNER,
-        initiator: OWNER,
-        storage_class: "STANDARD".to_owned(),
-        headers: SystemHeaders::default(),
-        user_metadata: Vec::new(),
-        tags: Vec::new(),
-        checksum: None,
     }
 }
 

@@ -1,12 +1,10 @@
 //! Data records of all sizes, their repair and their deletion.
 
-mod support;
-
+use crate::support::*;
 use cairn_meta::{
     BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart, Meta,
-    MetaError, NewUpload, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord, SystemHeaders,
+    MetaError, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
 };
-use support::*;
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
 fn big(bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
@@ -181,17 +179,8 @@ async fn all_data_are_walked_page_by_page() {
 async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_steps() {
     let meta = meta();
     let bucket = bucket(&meta, "data").await;
-    let upload = NewUpload {
-        owner: OWNER,
-        initiator: OWNER,
-        storage_class: "STANDARD".to_owned(),
-        headers: SystemHeaders::default(),
-        user_metadata: Vec::new(),
-        tags: Vec::new(),
-        checksum: None,
-    };
     let id = meta
-        .create_upload(&bucket, &key("big"), upload, 1)
+        .create_upload(&bucket, &key("big"), new_upload(), 1)
         .await
         .unwrap()
         .id;
@@ -259,17 +248,8 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
 async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
     let meta = meta();
     let bucket = bucket(&meta, "data").await;
-    let upload = NewUpload {
-        owner: OWNER,
-        initiator: OWNER,
-        storage_class: "STANDARD".to_owned(),
-        headers: SystemHeaders::default(),
-        user_metadata: Vec::new(),
-        tags: Vec::new(),
-        checksum: None,
-    };
     let id = meta
-        .create_upload(&bucket, &key("k"), upload, 1)
+        .create_upload(&bucket, &key("k"), new_upload(), 1)
         .await
         .unwrap()
         .id;

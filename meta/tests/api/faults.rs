@@ -1,15 +1,13 @@
 //! Commits that fail, or whose outcome is not known, leave nothing half-done and are never taken for the other.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::support::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{DeleteOutcome, MasterKey, Meta, MetaError, PutError};
-use support::*;
 
 /// What becomes of the chosen commit.
 #[derive(Debug, Clone, Copy, PartialEq)]

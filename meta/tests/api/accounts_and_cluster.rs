@@ -1,16 +1,14 @@
 //! Buckets by owner, users, keys, leases, the cluster map.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
     AccessKey, BucketName, ClusterId, ClusterRecord, Coding, DiskId, DiskNode, DiskRecord,
     DiskState, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey, UserName,
 };
-use support::*;
 
 fn name(text: &str) -> UserName {
     UserName::parse(text).unwrap()

@@ -3,16 +3,14 @@
 //! After every operation the current object, each version that ever was, the listing, and the set of data that are
 //! kept are compared. The model knows S3's rules and nothing of how they are stored.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::*;
 use cairn_meta::{
     BucketRecord, DataId, DeleteOutcome, ListEntry, ListRequest, Meta, ObjectBody, ObjectKey,
     VersionId, Versioning,
 };
 use proptest::prelude::*;
-use support::*;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -78,13 +76,17 @@ impl World {
             Op::Put {
                 key: index,
                 clock_ms,
-            } => self.put(key(KEYS[index]), clock_ms).await,
+            } => {
+                self.put(key(KEYS[index]), clock_ms).await;
+            }
             Op::Delete {
                 key: index,
                 clock_ms,
-            } => self.delete(key(KEYS[index]), clock_ms).await,
+            } => {
+                self.delete(key(KEYS[index]), clock_ms).await;
+            }
             Op::DeleteVersion { key: index, which } => {
-                self.delete_version(key(KEYS[index]), which).await
+                self.delete_version(key(KEYS[index]), which).await;
             }
             Op::SetVersioning(versioning) => {
                 self.bucket = self
