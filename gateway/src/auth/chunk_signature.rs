@@ -102,7 +102,7 @@ pub(crate) mod tests {
         }
 
         /// Signs a chunk as a client would.
-        fn sign_chunk(&mut self, data: &[u8]) -> String {
+        pub(crate) fn sign_chunk(&mut self, data: &[u8]) -> String {
             let hash = hex::encode(Sha256::digest(data));
             let text = [
                 "AWS4-HMAC-SHA256-PAYLOAD",
@@ -117,7 +117,7 @@ pub(crate) mod tests {
         }
 
         /// Signs a trailer as a client would.
-        fn sign_trailer(&mut self, canonical_headers: &[u8]) -> String {
+        pub(crate) fn sign_trailer(&mut self, canonical_headers: &[u8]) -> String {
             let hash = hex::encode(Sha256::digest(canonical_headers));
             let text = [
                 "AWS4-HMAC-SHA256-TRAILER",

@@ -12,6 +12,8 @@ mod chunked;
 mod decoder;
 mod digests;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod trailer;
 mod upload;
 

@@ -23,12 +23,9 @@ fn every_code_keeps_its_status_connection_and_xml() {
                 code.default_message(),
             )
         );
-        table.push_str(&format!(
-            "{} {} {:?}\n",
-            code.as_str(),
-            code.status().as_u16(),
-            code.connection()
-        ));
+        let status = code.status().as_u16().to_string();
+        let connection = format!("{:?}", code.connection());
+        table.extend([code.as_str(), " ", &status, " ", &connection, "\n"]);
     }
     insta::assert_snapshot!(table, @r#"
 AccessDenied 403 Keep

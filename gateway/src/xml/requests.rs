@@ -6,13 +6,13 @@ use super::element::{Element, malformed};
 use crate::checksum::{Checksum, ChecksumAlgorithm};
 use crate::s3_error::{ErrorCode, S3Error};
 
-/// A DeleteObjects request names at most this many objects.
+/// A `DeleteObjects` request names at most this many objects.
 pub const DELETE_OBJECTS_MAX: usize = 1000;
 
 /// A multipart upload has at most this many parts.
 const PARTS_MAX: usize = 10_000;
 
-/// `<Delete>`: what DeleteObjects is to delete.
+/// `<Delete>`: what `DeleteObjects` is to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectsToDelete {
     /// Between 1 and [`DELETE_OBJECTS_MAX`], in the client's order.
@@ -32,7 +32,7 @@ pub struct ObjectToDelete {
     pub etag: Option<String>,
 }
 
-/// Parses the body of DeleteObjects.
+/// Parses the body of `DeleteObjects`.
 ///
 /// # Errors
 /// `MalformedXML`; `NotImplemented` for conditions that only directory buckets have.
@@ -88,7 +88,7 @@ fn object_to_delete(element: &Element) -> Result<ObjectToDelete, S3Error> {
     }
 }
 
-/// A part that CompleteMultipartUpload names.
+/// A part that `CompleteMultipartUpload` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedPart {
     /// Its number.
@@ -99,7 +99,7 @@ pub struct CompletedPart {
     pub checksum: Option<Checksum>,
 }
 
-/// Parses the body of CompleteMultipartUpload: at least one part, in the client's order.
+/// Parses the body of `CompleteMultipartUpload`: at least one part, in the client's order.
 ///
 /// # Errors
 /// `MalformedXML`; `InvalidArgument` for numbers no part can have; `InvalidRequest` for malformed checksums;
@@ -173,7 +173,7 @@ pub struct CreateBucketConfiguration {
     pub location_constraint: Option<String>,
 }
 
-/// Parses the body of CreateBucket, which may be empty.
+/// Parses the body of `CreateBucket`, which may be empty.
 ///
 /// # Errors
 /// `MalformedXML`; `NotImplemented` for what only directory buckets have, and for tags.

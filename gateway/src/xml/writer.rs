@@ -65,7 +65,7 @@ impl XmlWriter {
     }
 }
 
-/// The document of GetBucketLocation; `None` is us-east-1, which has no location constraint.
+/// The document of `GetBucketLocation`; `None` is us-east-1, which has no location constraint.
 pub fn location_constraint(region: Option<&str>) -> String {
     let mut xml = XmlWriter::document();
     xml.open_root("LocationConstraint");
