@@ -90,7 +90,7 @@ impl Index {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(err) => {
-                tracing::warn!(disk = %disk.display(), error = %err, "index is damaged and will be rebuilt")
+                tracing::warn!(disk = %disk.display(), error = %err, "index is damaged and will be rebuilt");
             }
         }
         let directory = Self::directory(disk);
@@ -327,7 +327,7 @@ impl Index {
         }
         for number in touched {
             match state.stats.get(number) {
-                Some(stats) => batch.put(segment_key(*number), encode(stats)?),
+                Some(segment) => batch.put(segment_key(*number), encode(segment)?),
                 None => batch.delete(segment_key(*number)),
             }
         }

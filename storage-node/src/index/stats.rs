@@ -83,7 +83,8 @@ fn change(stats: &mut SegmentStatsMap, entry: &IndexEntry, step: fn(u64, u64) ->
         // With nothing to keep down, the tombstone is garbage from the start.
         IndexEntry::Dead(dead) if dead.stale.is_empty() => {}
         IndexEntry::Dead(_) => {
-            stats.tombstone_bytes = step(stats.tombstone_bytes, RecordShape::TOMBSTONE.record_len())
+            stats.tombstone_bytes =
+                step(stats.tombstone_bytes, RecordShape::TOMBSTONE.record_len());
         }
     }
 }

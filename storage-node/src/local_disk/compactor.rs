@@ -314,7 +314,7 @@ impl Compactor {
                 }
                 Ok(false) => {}
                 Err(err) => {
-                    tracing::warn!(segment = %segment.path.display(), error = %err, "space could not be given back")
+                    tracing::warn!(segment = %segment.path.display(), error = %err, "space could not be given back");
                 }
             }
         }

@@ -40,6 +40,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use options::{Clock, LocalDiskOptions, OpenError};
 
 use crate::disk_identity::{DiskIdentity, IdentityError};
+use crate::index::SegmentStats;
 use crate::segment::PreparedRecord;
 use crate::{
     ClusterId, DiskId, DiskStatus, Durability, LIST_LIMIT_MAX, ShardError, ShardId, ShardPage,
@@ -366,7 +367,7 @@ impl ShardStore for LocalDisk {
             free_bytes,
             shard_bytes: stats().map(|stats| stats.live_payload_bytes).sum(),
             shard_count: stats().map(|stats| stats.live_count).sum(),
-            garbage_bytes: stats().map(|stats| stats.garbage_bytes()).sum(),
+            garbage_bytes: stats().map(SegmentStats::garbage_bytes).sum(),
             counters: self.disk.counters.snapshot(),
         })
     }

@@ -117,7 +117,7 @@ impl Reader {
         self.disk.check_alive()?;
         let mut live = self.find(id)?;
         for _ in 0..ATTEMPTS_MAX {
-            let range = choose(live.shape).ok_or_else(|| ShardError::OutOfRange {
+            let range = choose(live.shape).ok_or(ShardError::OutOfRange {
                 id,
                 start: asked.start,
                 end: asked.end,

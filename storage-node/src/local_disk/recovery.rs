@@ -144,7 +144,7 @@ fn find_segments(table: &SegmentTable, identity: &LockedIdentity) -> Result<Vec<
         match name.to_str().and_then(SegmentNumber::from_file_name) {
             Some(number) => numbers.push(number),
             None => {
-                tracing::warn!(file = %table.directory().join(&name).display(), "not a segment; left alone")
+                tracing::warn!(file = %table.directory().join(&name).display(), "not a segment; left alone");
             }
         }
     }

@@ -9,6 +9,7 @@ pub(super) const FREE_BYTES_MIN: u64 = 5 << 20;
 
 /// Space of a disk at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub(super) struct Space {
     pub(super) capacity_bytes: u64,
     /// Reserve already taken off.

@@ -88,7 +88,8 @@ impl DiskState {
     }
 
     /// Takes the disk out of service until it is reopened. The first reason stays.
-    pub(super) fn fail(&self, reason: String) -> ShardError {
+    pub(super) fn fail(&self, reason: impl Into<String>) -> ShardError {
+        let reason = reason.into();
         if self.failure.set(reason.clone()).is_ok() {
             tracing::error!(disk_id = %self.disk_id(), path = %self.options.path.display(), reason, "disk failed");
         }

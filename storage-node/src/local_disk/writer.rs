@@ -392,9 +392,9 @@ impl Writer {
             dead_payloads,
         } = group;
         if let Err(err) = self.disk.check_alive().and_then(|()| self.write_staged()) {
-            waiting
-                .into_iter()
-                .for_each(|(request, _)| answer(request.reply, Err(err.clone())));
+            for (request, _) in waiting {
+                answer(request.reply, Err(err.clone()));
+            }
             return;
         }
         self.publish(entries, &changes);

@@ -21,7 +21,10 @@ pub(crate) use scan::{PayloadCheck, ScanError, ScannedRecord, SegmentScan};
 pub(crate) const BLOCK_SIZE_BYTES: u32 = 64 << 10;
 
 /// Records start at multiples of this, so that a scan that lost its way needs to look at few places.
-pub(crate) const RECORD_ALIGNMENT: u64 = 64;
+pub(crate) const RECORD_ALIGNMENT: u64 = RECORD_ALIGNMENT_LEN as u64;
+
+/// The same, as a length in memory.
+const RECORD_ALIGNMENT_LEN: usize = 64;
 
 /// Where the first record of a segment starts.
 pub(crate) const FIRST_RECORD_OFFSET: u64 = 64;

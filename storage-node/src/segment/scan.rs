@@ -7,7 +7,10 @@
 use std::io;
 
 use super::record::{RECORD_HEADER_LEN, RECORD_MAGIC};
-use super::{FIRST_RECORD_OFFSET, RECORD_ALIGNMENT, RecordFault, RecordHeader, SegmentFile};
+use super::{
+    FIRST_RECORD_OFFSET, RECORD_ALIGNMENT, RECORD_ALIGNMENT_LEN, RecordFault, RecordHeader,
+    SegmentFile,
+};
 
 /// How much is read at once. Small records come many to a window; of large ones only this much is read.
 const WINDOW_LEN: usize = 64 << 10;
@@ -153,7 +156,7 @@ impl<'a> SegmentScan<'a> {
                 .unwrap_or(usize::MAX)
                 .min(WINDOW_LEN);
             let window = self.bytes_at(offset, len)?;
-            for (index, chunk) in window.chunks(RECORD_ALIGNMENT as usize).enumerate() {
+            for (index, chunk) in window.chunks(RECORD_ALIGNMENT_LEN).enumerate() {
                 if chunk.starts_with(&RECORD_MAGIC) {
                     offset += index as u64 * RECORD_ALIGNMENT;
                     break 'search;

@@ -113,7 +113,7 @@ async fn a_second_put_replaces_and_a_delete_removes_for_good() {
         .unwrap();
     put(&disk, 2, 100_000).await;
     disk.delete(&[id(2)]).await.unwrap();
-    for disk in [disk, { dir.drop_index_after_close().await }] {
+    for disk in [disk, dir.open_copy_without_index()] {
         assert_eq!(read_whole(&disk, 1).await.unwrap(), payload(1, 1, 90_000));
         assert!(matches!(
             disk.get(id(2), 0..1).await,
@@ -228,8 +228,8 @@ async fn a_removed_directory_fails_the_disk() {
 }
 
 impl TestDisk {
-    /// Waits until nobody holds the disk, and opens it without its index.
-    async fn drop_index_after_close(&self) -> LocalDisk {
+    /// A copy of the segments as they are, opened without an index.
+    fn open_copy_without_index(&self) -> LocalDisk {
         let copy = self.path().join("copy");
         std::fs::create_dir_all(copy.join("segments")).unwrap();
         std::fs::copy(
