@@ -97,7 +97,8 @@ impl Permission {
     /// Waits until the lease is held and the work is not paused. Pends for ever when the process is ending.
     async fn granted(&mut self) {
         loop {
-            let is_granted = *self.is_held.borrow_and_update() && !*self.is_paused.borrow_and_update();
+            let is_granted =
+                *self.is_held.borrow_and_update() && !*self.is_paused.borrow_and_update();
             if is_granted {
                 return;
             }
@@ -117,7 +118,10 @@ impl Engine {
     pub fn start_background(&self, options: BackgroundOptions) -> Background {
         let (held, is_held) = watch::channel(false);
         let is_paused = Arc::new(watch::Sender::new(false));
-        let permission = Permission { is_held, is_paused: is_paused.subscribe() };
+        let permission = Permission {
+            is_held,
+            is_paused: is_paused.subscribe(),
+        };
         let held = Arc::new(held);
         let options = Arc::new(options);
         let stop = CancellationToken::new();
@@ -135,21 +139,44 @@ impl Engine {
             ("purge", Loop::Purge),
         ];
         for (name, which) in loops {
-            let (engine, options, permission) = (self.clone(), Arc::clone(&options), permission.clone());
+            let (engine, options, permission) =
+                (self.clone(), Arc::clone(&options), permission.clone());
             spawn(
                 name,
                 Box::new(move || {
-                    Box::pin(Worker::new(engine.clone(), Arc::clone(&options), permission.clone()).run(which))
+                    Box::pin(
+                        Worker::new(engine.clone(), Arc::clone(&options), permission.clone())
+                            .run(which),
+                    )
                 }),
             );
         }
         let (engine, every) = (self.clone(), options.refresh_every);
-        spawn("refresh-disks", Box::new(move || Box::pin(engine.clone().refresh_disks(every))));
+        spawn(
+            "refresh-disks",
+            Box::new(move || Box::pin(engine.clone().refresh_disks(every))),
+        );
         let engine = self.clone();
-        spawn("errands", Box::new(move || Box::pin(engine.clone().run_errands_for_ever())));
+        spawn(
+            "errands",
+            Box::new(move || Box::pin(engine.clone().run_errands_for_ever())),
+        );
         let engine = self.clone();
-        spawn("lease", Box::new(move || Box::pin(engine.clone().keep_lease(Arc::clone(&options), Arc::clone(&held)))));
-        Background { tasks, stop, is_paused }
+        spawn(
+            "lease",
+            Box::new(move || {
+                Box::pin(
+                    engine
+                        .clone()
+                        .keep_lease(Arc::clone(&options), Arc::clone(&held)),
+                )
+            }),
+        );
+        Background {
+            tasks,
+            stop,
+            is_paused,
+        }
     }
 
     async fn refresh_disks(self, every: Duration) {
@@ -173,13 +200,20 @@ impl Engine {
     /// Polls the lease and publishes whether it is held; between polls, also that it ran out.
     async fn keep_lease(self, options: Arc<BackgroundOptions>, held: Arc<watch::Sender<bool>>) {
         let started = Instant::now();
-        let mut lease = Lease::new(self.core().meta.clone(), LEASE_NAME, &options.holder, options.lease_duration);
+        let mut lease = Lease::new(
+            self.core().meta.clone(),
+            LEASE_NAME,
+            &options.holder,
+            options.lease_duration,
+        );
         loop {
             match lease.poll(started.elapsed()).await {
                 Ok(LeaseState::Held { .. } | LeaseState::Elsewhere) => {}
                 Err(error) => tracing::warn!(%error, "the maintenance lease could not be polled"),
             }
-            held.send_if_modified(|held| std::mem::replace(held, lease.is_held(started.elapsed())) != *held);
+            held.send_if_modified(|held| {
+                std::mem::replace(held, lease.is_held(started.elapsed())) != *held
+            });
             sleep(options.lease_duration / 8).await;
         }
     }
@@ -246,7 +280,11 @@ struct Worker {
 
 impl Worker {
     fn new(engine: Engine, options: Arc<BackgroundOptions>, permission: Permission) -> Self {
-        Self { engine, options, permission }
+        Self {
+            engine,
+            options,
+            permission,
+        }
     }
 
     async fn run(mut self, which: Loop) {
@@ -281,7 +319,8 @@ impl Worker {
             let started = Instant::now();
             match self.engine.repair_queue_once(after, STEP_LEN).await {
                 Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max).await;
+                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max)
+                        .await;
                     after = next;
                 }
                 Err(error) => return log_failure("repair", &error),
@@ -298,7 +337,10 @@ impl Worker {
             Ok(known) => known,
             Err(error) => return log_failure("leave-disks", &error),
         };
-        let supposed = known.iter().filter(|disk| disk.state != meta::DiskState::Retired).map(|disk| disk.id);
+        let supposed = known
+            .iter()
+            .filter(|disk| disk.state != meta::DiskState::Retired)
+            .map(|disk| disk.id);
         let disks: BTreeSet<DiskId> = self.engine.disks_to_leave(&supposed.collect::<Vec<_>>());
         if disks.is_empty() {
             return self.options.leave_disks_every;
@@ -309,7 +351,8 @@ impl Worker {
             let started = Instant::now();
             match self.engine.leave_disks_once(&disks, after, STEP_LEN).await {
                 Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max).await;
+                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max)
+                        .await;
                     after = next;
                 }
                 Err(error) => return log_failure("leave-disks", &error),
@@ -327,7 +370,11 @@ impl Worker {
             let mut after = None;
             loop {
                 self.permission.granted().await;
-                match self.engine.collect_orphans_once(disk, after, ORPHAN_STEP_LEN, age_min).await {
+                match self
+                    .engine
+                    .collect_orphans_once(disk, after, ORPHAN_STEP_LEN, age_min)
+                    .await
+                {
                     Ok(report) => after = report.next,
                     Err(error) => {
                         tracing::info!(disk_id = %disk.id(), %error, "orphans of a disk are collected another time");
@@ -349,7 +396,8 @@ impl Worker {
             let started = Instant::now();
             match self.engine.scrub_once(after, 1).await {
                 Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.scrub_bytes_per_second_max).await;
+                    self.slow_down(started, &report, self.options.scrub_bytes_per_second_max)
+                        .await;
                     after = next;
                 }
                 Err(error) => return log_failure("scrub", &error),

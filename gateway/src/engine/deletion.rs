@@ -58,16 +58,23 @@ impl Engine {
         let failed = core.delete_shards(&plan.by_disk).await;
         plan.postponed.extend(failed);
 
-        let (postponed, done): (Vec<Deletion>, Vec<Deletion>) =
-            due.into_iter().partition(|deletion| plan.postponed.contains(&deletion.data_id));
+        let (postponed, done): (Vec<Deletion>, Vec<Deletion>) = due
+            .into_iter()
+            .partition(|deletion| plan.postponed.contains(&deletion.data_id));
         core.meta.finish_deletions(&done).await?;
-        let later_ms = now_ms.saturating_add(u64::try_from(POSTPONED_BY.as_millis()).unwrap_or(u64::MAX));
+        let later_ms =
+            now_ms.saturating_add(u64::try_from(POSTPONED_BY.as_millis()).unwrap_or(u64::MAX));
         for deletion in &postponed {
             core.meta.postpone_deletion(*deletion, later_ms).await?;
         }
         core.counters.data_deleted.add(done.len() as u64);
-        core.counters.deletions_postponed.add(postponed.len() as u64);
-        Ok(DeletionReport { deleted_count: done.len(), postponed_count: postponed.len() })
+        core.counters
+            .deletions_postponed
+            .add(postponed.len() as u64);
+        Ok(DeletionReport {
+            deleted_count: done.len(),
+            postponed_count: postponed.len(),
+        })
     }
 }
 
@@ -94,10 +101,14 @@ fn plan_deletions(
             plan.postponed.insert(*data_id);
             continue;
         }
-        let chunks = record.iter().flat_map(|record| (0u32..).zip(&record.chunks));
+        let chunks = record
+            .iter()
+            .flat_map(|record| (0u32..).zip(&record.chunks));
         for (chunk_index, chunk) in chunks {
             for (shard_index, placed) in chunk.shards.iter().enumerate() {
-                let Some(disk_id) = placed.map(ids::disk) else { continue };
+                let Some(disk_id) = placed.map(ids::disk) else {
+                    continue;
+                };
                 match disk(disk_id) {
                     DeletionDisk::There => {
                         let shard = ids::shard(ids::data(*data_id), chunk_index, shard_index);
@@ -150,16 +161,36 @@ mod tests {
     use cairn_meta::{self as meta, BucketId, ChunkRecord, Coding, DataOwner, ObjectKey};
 
     fn record(disks: &[u8]) -> Option<DataRecord> {
-        let shards = disks.iter().map(|disk| Some(meta::DiskId([*disk; 16]))).collect();
-        let chunk = ChunkRecord { size_bytes: 1, coding: Coding::Copies { count: 3 }, shards };
-        let owner = DataOwner { bucket: BucketId([0; 8]), key: ObjectKey::parse("k").unwrap(), part: None };
-        Some(DataRecord { size_bytes: 1, owner, created_at_ms: 0, chunks: vec![chunk] })
+        let shards = disks
+            .iter()
+            .map(|disk| Some(meta::DiskId([*disk; 16])))
+            .collect();
+        let chunk = ChunkRecord {
+            size_bytes: 1,
+            coding: Coding::Copies { count: 3 },
+            shards,
+        };
+        let owner = DataOwner {
+            bucket: BucketId([0; 8]),
+            key: ObjectKey::parse("k").unwrap(),
+            part: None,
+        };
+        Some(DataRecord {
+            size_bytes: 1,
+            owner,
+            created_at_ms: 0,
+            chunks: vec![chunk],
+        })
     }
 
     #[test]
     fn data_on_an_absent_disk_wait_and_data_on_a_lost_one_do_not() {
         let [a, b, c] = [1, 2, 3].map(|id| meta::DataId([id; 16]));
-        let data = [(a, record(&[1, 2])), (b, record(&[1, 7])), (c, record(&[9]))];
+        let data = [
+            (a, record(&[1, 2])),
+            (b, record(&[1, 7])),
+            (c, record(&[9])),
+        ];
         let disk = |id: DiskId| match id.0[0] {
             7 => DeletionDisk::Away,
             9 => DeletionDisk::Lost,

@@ -39,14 +39,30 @@ pub enum CollectionError {
 }
 
 /// Decides whether a listed shard is an orphan; `chunks` are those of its datum, `None` if there is no such datum.
-fn is_orphan(shard: &ShardStat, disk_id: DiskId, chunks: Option<&[ChunkRecord]>, now_ms: u64, age_min_ms: u64) -> bool {
+fn is_orphan(
+    shard: &ShardStat,
+    disk_id: DiskId,
+    chunks: Option<&[ChunkRecord]>,
+    now_ms: u64,
+    age_min_ms: u64,
+) -> bool {
     let old_enough = |since_ms: u64| now_ms.saturating_sub(since_ms) >= age_min_ms;
     let is_placed_here = || {
-        let chunk = usize::try_from(shard.id.chunk_index).ok().and_then(|index| chunks?.get(index));
-        let placed = chunk.and_then(|chunk| chunk.shards.get(usize::from(shard.id.shard_index)).copied().flatten());
+        let chunk = usize::try_from(shard.id.chunk_index)
+            .ok()
+            .and_then(|index| chunks?.get(index));
+        let placed = chunk.and_then(|chunk| {
+            chunk
+                .shards
+                .get(usize::from(shard.id.shard_index))
+                .copied()
+                .flatten()
+        });
         placed.is_some_and(|placed| ids::disk(placed) == disk_id)
     };
-    old_enough(shard.written_at_ms) && old_enough(named_at_ms(shard.id.data_id)) && !is_placed_here()
+    old_enough(shard.written_at_ms)
+        && old_enough(named_at_ms(shard.id.data_id))
+        && !is_placed_here()
 }
 
 impl Engine {
@@ -65,7 +81,11 @@ impl Engine {
         let core = self.core();
         let deadline = core.options.get_deadline;
         let page = disk.list(after, limit, deadline).await?;
-        let next = page.shards.last().map(|shard| shard.id).filter(|_| page.is_truncated);
+        let next = page
+            .shards
+            .last()
+            .map(|shard| shard.id)
+            .filter(|_| page.is_truncated);
         let listed_count = page.shards.len();
         let orphans = core.orphans(&page.shards, disk.id(), age_min).await?;
 
@@ -82,7 +102,11 @@ impl Engine {
         if !unchanged.is_empty() {
             tracing::info!(disk_id = %disk.id(), count = unchanged.len(), "orphaned shards were deleted");
         }
-        Ok(CollectionReport { listed_count, deleted_count: unchanged.len(), next })
+        Ok(CollectionReport {
+            listed_count,
+            deleted_count: unchanged.len(),
+            next,
+        })
     }
 }
 
@@ -126,13 +150,26 @@ mod tests {
 
     fn shard(written_at_ms: u64, named_at_ms: u64) -> ShardStat {
         let data_id = DataId((u128::from(named_at_ms) << 80).to_be_bytes());
-        let id = ShardId { data_id, chunk_index: 0, shard_index: 1 };
-        ShardStat { id, size_bytes: 1, written_at_ms, descriptor: None }
+        let id = ShardId {
+            data_id,
+            chunk_index: 0,
+            shard_index: 1,
+        };
+        ShardStat {
+            id,
+            size_bytes: 1,
+            written_at_ms,
+            descriptor: None,
+        }
     }
 
     fn placed_on(disk: u8) -> Vec<ChunkRecord> {
         let shards = vec![None, Some(meta::DiskId([disk; 16]))];
-        vec![ChunkRecord { size_bytes: 1, coding: Coding::Copies { count: 2 }, shards }]
+        vec![ChunkRecord {
+            size_bytes: 1,
+            coding: Coding::Copies { count: 2 },
+            shards,
+        }]
     }
 
     fn decide(shard: &ShardStat, chunks: Option<&[ChunkRecord]>) -> bool {

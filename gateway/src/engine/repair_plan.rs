@@ -32,7 +32,12 @@ pub(crate) enum RepairPlan {
 
 /// Decides.
 pub(crate) fn plan_repair(conditions: &[ShardCondition], coding: Coding) -> RepairPlan {
-    let count_of = |wanted: &[ShardCondition]| conditions.iter().filter(|condition| wanted.contains(condition)).count();
+    let count_of = |wanted: &[ShardCondition]| {
+        conditions
+            .iter()
+            .filter(|condition| wanted.contains(condition))
+            .count()
+    };
     let to_make: Vec<usize> = conditions
         .iter()
         .enumerate()
@@ -62,22 +67,43 @@ mod tests {
     #[test]
     fn what_is_bad_lost_or_leaving_is_made_again() {
         assert_eq!(plan_repair(&[Whole; 6], CODING), RepairPlan::Nothing);
-        assert_eq!(plan_repair(&[Whole, Bad, Whole, Whole, Lost, Whole], CODING), RepairPlan::Rebuild(vec![1, 4]));
-        assert_eq!(plan_repair(&[Leaving, Whole, Whole, Whole, Whole, Whole], CODING), RepairPlan::Rebuild(vec![0]));
+        assert_eq!(
+            plan_repair(&[Whole, Bad, Whole, Whole, Lost, Whole], CODING),
+            RepairPlan::Rebuild(vec![1, 4])
+        );
+        assert_eq!(
+            plan_repair(&[Leaving, Whole, Whole, Whole, Whole, Whole], CODING),
+            RepairPlan::Rebuild(vec![0])
+        );
     }
 
     #[test]
     fn a_disk_that_is_away_for_a_moment_is_waited_for() {
-        assert_eq!(plan_repair(&[Whole, Whole, Away, Whole, Whole, Whole], CODING), RepairPlan::Nothing);
-        assert_eq!(plan_repair(&[Whole, Whole, Away, Whole, Whole, Bad], CODING), RepairPlan::Rebuild(vec![5]));
-        assert_eq!(plan_repair(&[Whole, Whole, Away, Away, Whole, Bad], CODING), RepairPlan::Wait);
-        assert_eq!(plan_repair(&[Whole, Whole, Bad, Bad, Whole, Bad], CODING), RepairPlan::Hopeless);
+        assert_eq!(
+            plan_repair(&[Whole, Whole, Away, Whole, Whole, Whole], CODING),
+            RepairPlan::Nothing
+        );
+        assert_eq!(
+            plan_repair(&[Whole, Whole, Away, Whole, Whole, Bad], CODING),
+            RepairPlan::Rebuild(vec![5])
+        );
+        assert_eq!(
+            plan_repair(&[Whole, Whole, Away, Away, Whole, Bad], CODING),
+            RepairPlan::Wait
+        );
+        assert_eq!(
+            plan_repair(&[Whole, Whole, Bad, Bad, Whole, Bad], CODING),
+            RepairPlan::Hopeless
+        );
     }
 
     #[test]
     fn one_copy_makes_the_others() {
         let coding = Coding::Copies { count: 3 };
-        assert_eq!(plan_repair(&[Bad, Lost, Whole], coding), RepairPlan::Rebuild(vec![0, 1]));
+        assert_eq!(
+            plan_repair(&[Bad, Lost, Whole], coding),
+            RepairPlan::Rebuild(vec![0, 1])
+        );
         assert_eq!(plan_repair(&[Bad, Lost, Bad], coding), RepairPlan::Wait);
         assert_eq!(plan_repair(&[Bad, Bad, Bad], coding), RepairPlan::Hopeless);
     }

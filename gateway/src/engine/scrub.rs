@@ -22,7 +22,10 @@ impl Engine {
         limit: usize,
     ) -> Result<(RepairReport, Option<meta::DataId>), MetaError> {
         let (report, next) = self.repair_all_once(after, limit, |_| true).await?;
-        self.core().counters.chunks_scrubbed.add(report.whole_count as u64);
+        self.core()
+            .counters
+            .chunks_scrubbed
+            .add(report.whole_count as u64);
         Ok((report, next))
     }
 
@@ -32,12 +35,22 @@ impl Engine {
         let core = self.core();
         let now = Instant::now();
         let map = core.disks.map();
-        let draining = map.disks().iter().filter(|disk| disk.role() == DiskRole::Draining).map(|disk| disk.id());
+        let draining = map
+            .disks()
+            .iter()
+            .filter(|disk| disk.role() == DiskRole::Draining)
+            .map(|disk| disk.id());
         let there = map.disks().iter().map(|disk| disk.id());
         let is_lost = |id: &DiskId| {
-            core.disks.away_for(*id, now).is_some_and(|away_for| away_for >= core.options.disk_absence_max)
+            core.disks
+                .away_for(*id, now)
+                .is_some_and(|away_for| away_for >= core.options.disk_absence_max)
         };
-        there.chain(known.iter().map(|id| ids::disk(*id))).filter(is_lost).chain(draining).collect()
+        there
+            .chain(known.iter().map(|id| ids::disk(*id)))
+            .filter(is_lost)
+            .chain(draining)
+            .collect()
     }
 
     /// Makes the shards that are on `disks` again elsewhere, for up to `limit` data behind `after`.
@@ -50,7 +63,13 @@ impl Engine {
         after: Option<meta::DataId>,
         limit: usize,
     ) -> Result<(RepairReport, Option<meta::DataId>), MetaError> {
-        let names_one = |chunk: &ChunkRecord| chunk.shards.iter().flatten().any(|id| disks.contains(&ids::disk(*id)));
+        let names_one = |chunk: &ChunkRecord| {
+            chunk
+                .shards
+                .iter()
+                .flatten()
+                .any(|id| disks.contains(&ids::disk(*id)))
+        };
         self.repair_all_once(after, limit, names_one).await
     }
 }

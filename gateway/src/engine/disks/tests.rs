@@ -71,7 +71,7 @@ async fn a_draining_disk_is_read_and_takes_nothing() {
     let disks = Disks::new(vec![draining]);
     let now = Instant::now();
     assert!(disks.map().candidates(Dependability::Any, now).is_empty());
-    assert_eq!(disks.map().disks()[0].read_rank(now), disk::ReadRank::Local);
+    assert_eq!(disks.map().disks()[0].read_rank(now), ReadRank::Local);
 }
 
 #[tokio::test]

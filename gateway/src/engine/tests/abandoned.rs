@@ -1,0 +1,171 @@
+//! Writes that are given up leave nothing behind, and memory stays within its bound.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_storage_node::fault::Fault;
+use futures_util::stream;
+use tokio::time::timeout;
+
+use super::cluster::{CHUNK, Cluster, endless, options, pattern};
+use crate::engine::{EngineOptions, StoreError};
+
+#[tokio::test]
+async fn a_write_dropped_in_the_middle_leaves_no_shard() {
+    let cluster = Cluster::new(6).await;
+    let write = cluster.engine.store(
+        endless(pattern(3 * CHUNK + 1)),
+        cluster.owner("key"),
+        None,
+        Bytes::new,
+    );
+    assert!(timeout(Duration::from_millis(60), write).await.is_err());
+    assert!(
+        cluster.shard_count().await > 0,
+        "chunks were stored before the drop"
+    );
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 0);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_leaves_no_shard() {
+    let cluster = Cluster::new(6).await;
+    let frames = vec![
+        Ok(Bytes::from(pattern(2 * CHUNK + 1))),
+        Err("connection reset"),
+    ];
+    let stored = cluster
+        .engine
+        .store(stream::iter(frames), cluster.owner("key"), None, Bytes::new)
+        .await;
+    assert!(matches!(
+        stored,
+        Err(StoreError::Source("connection reset"))
+    ));
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 0);
+}
+
+#[tokio::test]
+async fn stored_data_that_is_not_committed_is_deleted_and_committed_data_never() {
+    let cluster = Cluster::new(6).await;
+    drop(cluster.store("dropped", &pattern(CHUNK)).await.unwrap());
+    let (_, guard) = cluster
+        .store("refused", &pattern(CHUNK))
+        .await
+        .unwrap()
+        .begin_commit();
+    guard.refused();
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 0);
+
+    cluster.put("kept", &pattern(CHUNK)).await.unwrap();
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 6);
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_keeps_its_shards() {
+    let cluster = Cluster::new(6).await;
+    let (_, guard) = cluster
+        .store("key", &pattern(CHUNK))
+        .await
+        .unwrap()
+        .begin_commit();
+    drop(guard);
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 6);
+}
+
+#[tokio::test]
+async fn shards_left_by_replaced_puts_are_deleted_after_the_commit() {
+    let cluster = Cluster::new(8).await;
+    // Done, but the answers are lost: the shard is there and is put elsewhere as well.
+    cluster.fail(&[0, 1], Fault::LosesReplies);
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    cluster.recover().await;
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 6);
+    cluster.assert_full_redundancy().await;
+}
+
+#[tokio::test]
+async fn writes_past_the_memory_bound_wait_and_are_told_to_slow_down() {
+    let small = EngineOptions {
+        write_memory_bytes: 16 << 10,
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, small).await;
+    // Each holds a chunk of 4,000 bytes and its parity, 6 KiB with rounding: two fit.
+    let stuck: Vec<_> = (0..2)
+        .map(|_| {
+            let (engine, owner) = (cluster.engine.clone(), cluster.owner("stuck"));
+            tokio::spawn(async move {
+                engine
+                    .store(endless(pattern(1000)), owner, None, Bytes::new)
+                    .await
+                    .is_ok()
+            })
+        })
+        .collect();
+    while cluster.engine.metrics().write_memory_used_bytes < 12 << 10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(
+        cluster.store("key", &pattern(2 * CHUNK)).await,
+        Err(StoreError::SlowDown)
+    ));
+    assert_eq!(cluster.counter("memory_refusals"), 1);
+    stuck.iter().for_each(|write| write.abort());
+    for write in stuck {
+        assert!(write.await.is_err());
+    }
+    assert_eq!(cluster.engine.metrics().write_memory_used_bytes, 0);
+    cluster.put("key", &pattern(2 * CHUNK)).await.unwrap();
+}
+
+#[tokio::test]
+async fn concurrent_writes_share_the_memory_bound() {
+    let small = EngineOptions {
+        write_memory_bytes: 20 << 10,
+        read_memory_bytes: 8 << 10,
+        memory_wait_max: Duration::from_secs(10),
+        ..options(6)
+    };
+    let cluster = std::sync::Arc::new(Cluster::with(6, small).await);
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let cluster = std::sync::Arc::clone(&cluster);
+        writes.spawn(async move {
+            let (key, bytes) = (format!("key-{number}"), pattern(5 * CHUNK + number));
+            cluster.put(&key, &bytes).await.unwrap();
+            assert!(cluster.get(&key).await.unwrap() == bytes);
+        });
+    }
+    while let Some(write) = writes.join_next().await {
+        write.unwrap();
+    }
+    let metrics = cluster.engine.metrics();
+    assert_eq!(
+        (
+            metrics.write_memory_used_bytes,
+            metrics.read_memory_used_bytes
+        ),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_takes_too_long_fails() {
+    let short = EngineOptions {
+        store_duration_max: Duration::from_millis(30),
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, short).await;
+    let stored = cluster
+        .engine
+        .store(endless(pattern(10)), cluster.owner("key"), None, Bytes::new)
+        .await;
+    assert!(matches!(stored, Err(StoreError::TooSlow)));
+}

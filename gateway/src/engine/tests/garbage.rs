@@ -1,0 +1,191 @@
+//! What is no longer needed leaves the disks, and nothing else does.
+
+use std::time::Duration;
+
+use cairn_storage_node::ShardStore;
+use cairn_storage_node::fault::Fault;
+use futures_util::TryStreamExt;
+
+use super::cluster::{CHUNK, Cluster, options, pattern};
+use crate::engine::EngineOptions;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// One pass over all disks.
+async fn collect(cluster: &Cluster, age_min: Duration) -> usize {
+    let mut deleted = 0;
+    for disk in cluster.disks.map().disks() {
+        let mut after = None;
+        loop {
+            let report = cluster
+                .engine
+                .collect_orphans_once(disk, after, 3, age_min)
+                .await
+                .unwrap();
+            deleted += report.deleted_count;
+            after = report.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    deleted
+}
+
+#[tokio::test]
+async fn deleted_and_overwritten_objects_leave_their_disks() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("kept", &pattern(CHUNK)).await.unwrap();
+    cluster.put("deleted", &pattern(2 * CHUNK)).await.unwrap();
+    cluster.put("overwritten", &pattern(10)).await.unwrap();
+    cluster.put("overwritten", &pattern(CHUNK)).await.unwrap();
+    cluster.delete("deleted").await;
+    let report = cluster.engine.delete_due_once(100).await.unwrap();
+    assert_eq!((report.deleted_count, report.postponed_count), (2, 0));
+    assert_eq!(cluster.shard_count().await, 6 + 6);
+    assert!(cluster.get("kept").await.unwrap() == pattern(CHUNK));
+    assert!(cluster.get("overwritten").await.unwrap() == pattern(CHUNK));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_away_delays_only_what_it_holds() {
+    let patient = EngineOptions {
+        disk_absence_max: DAY,
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, patient).await;
+    cluster.put("everywhere", &pattern(CHUNK)).await.unwrap();
+    cluster.put("elsewhere", &pattern(10)).await.unwrap();
+    let placed = cluster
+        .meta
+        .data(cluster.parts("elsewhere").await[0].0)
+        .await
+        .unwrap()
+        .unwrap();
+    let away = (0..6).find(|disk| {
+        let id = Some(cairn_meta::DiskId(cluster.stores[*disk].disk_id().0));
+        !placed.chunks[0].shards.contains(&id)
+    });
+    let away = away.unwrap();
+    cluster.delete("everywhere").await;
+    cluster.delete("elsewhere").await;
+    cluster.fail(&[away], Fault::Down);
+    cluster.refresh().await;
+    let report = cluster.engine.delete_due_once(100).await.unwrap();
+    assert_eq!((report.deleted_count, report.postponed_count), (1, 1));
+
+    cluster.recover().await;
+    assert_eq!(
+        cluster
+            .engine
+            .delete_due_once(100)
+            .await
+            .unwrap()
+            .deleted_count,
+        0,
+        "it is not due yet"
+    );
+    cluster.clock.advance(Duration::from_secs(300));
+    assert_eq!(
+        cluster
+            .engine
+            .delete_due_once(100)
+            .await
+            .unwrap()
+            .deleted_count,
+        1
+    );
+    assert_eq!(cluster.shard_count().await, 0);
+}
+
+#[tokio::test]
+async fn a_read_in_progress_keeps_its_data() {
+    let cluster = Cluster::new(6).await;
+    let bytes = pattern(9 * CHUNK);
+    cluster.put("key", &bytes).await.unwrap();
+    let stream = cluster
+        .engine
+        .open_read(&cluster.parts("key").await, 0..bytes.len() as u64)
+        .await
+        .unwrap();
+    cluster.delete("key").await;
+    assert_eq!(
+        cluster
+            .engine
+            .delete_due_once(100)
+            .await
+            .unwrap()
+            .postponed_count,
+        1
+    );
+    let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
+    assert!(pieces.concat() == bytes);
+    cluster.clock.advance(Duration::from_secs(300));
+    assert_eq!(
+        cluster
+            .engine
+            .delete_due_once(100)
+            .await
+            .unwrap()
+            .deleted_count,
+        1
+    );
+}
+
+#[tokio::test]
+async fn old_shards_that_nothing_names_are_collected_and_others_are_not() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("kept", &pattern(2 * CHUNK)).await.unwrap();
+    let kept = cluster.shards().await;
+    let (_, guard) = cluster
+        .store("forgotten", &pattern(CHUNK))
+        .await
+        .unwrap()
+        .begin_commit();
+    drop(guard);
+    assert_eq!(
+        collect(&cluster, DAY).await,
+        0,
+        "a write in progress looks like this"
+    );
+
+    cluster.clock.advance(DAY + DAY);
+    assert_eq!(collect(&cluster, DAY).await, 6);
+    assert_eq!(cluster.shards().await, kept);
+}
+
+#[tokio::test]
+async fn a_disk_that_returns_after_it_was_given_up_is_cleaned() {
+    let cluster = Cluster::new(8).await;
+    cluster.put("moved", &pattern(3 * CHUNK)).await.unwrap();
+    cluster.put("deleted", &pattern(3 * CHUNK)).await.unwrap();
+    cluster.fail(&[0], Fault::Failed);
+    cluster.refresh().await;
+    let lost = cluster.engine.disks_to_leave(&[]);
+    cluster
+        .engine
+        .leave_disks_once(&lost, None, 100)
+        .await
+        .unwrap();
+    cluster.delete("deleted").await;
+    assert_eq!(
+        cluster
+            .engine
+            .delete_due_once(100)
+            .await
+            .unwrap()
+            .deleted_count,
+        1
+    );
+
+    cluster.engine.run_errands().await;
+    cluster.recover().await;
+    cluster.clock.advance(DAY);
+    let on_it = cluster.stores[0].status().await.unwrap().shard_count;
+    assert!(on_it > 0);
+    assert_eq!(
+        collect(&cluster, Duration::from_secs(1)).await as u64,
+        on_it
+    );
+    cluster.assert_full_redundancy().await;
+}

@@ -1,0 +1,12 @@
+//! The engine as its callers see it, on disks in memory that fail on command.
+//!
+//! Chunks are 4,000 bytes here and small ones 300, so that every border is met with little data; deadlines are
+//! short, so that hanging disks cost fractions of a second.
+
+mod abandoned;
+mod background;
+mod cluster;
+mod failing_disks;
+mod garbage;
+mod repairs;
+mod round_trips;
