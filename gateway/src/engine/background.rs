@@ -60,14 +60,14 @@ pub struct BackgroundOptions {
 impl BackgroundOptions {
     /// The defaults, for a process of this name.
     pub fn new(holder: impl Into<String>) -> Self {
-        const HOUR: Duration = Duration::from_secs(3600);
+        const HOUR: Duration = Duration::from_hours(1);
         Self {
             holder: holder.into(),
             lease_duration: Duration::from_secs(20),
             refresh_every: Duration::from_secs(2),
             delete_every: Duration::from_secs(5),
             repair_every: Duration::from_secs(5),
-            leave_disks_every: Duration::from_secs(60),
+            leave_disks_every: Duration::from_mins(1),
             collect_orphans_every: 6 * HOUR,
             scrub_every: 7 * 24 * HOUR,
             purge_every: HOUR,

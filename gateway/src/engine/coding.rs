@@ -148,6 +148,11 @@ fn bad_shards(error: reed_solomon_erasure::Error) -> CodeError {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test inputs are small numbers"
+    )]
+
     use super::*;
     use proptest::prelude::*;
 

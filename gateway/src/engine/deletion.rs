@@ -15,7 +15,7 @@ use super::core::{Core, Engine};
 use super::ids;
 
 /// How much later a deletion is tried again whose disk is away or whose datum is being read.
-const POSTPONED_BY: Duration = Duration::from_secs(120);
+const POSTPONED_BY: Duration = Duration::from_mins(2);
 /// Most shards in one call to a disk.
 const SHARDS_PER_CALL: usize = 1000;
 
@@ -160,6 +160,10 @@ mod tests {
     use super::*;
     use cairn_meta::{self as meta, BucketId, ChunkRecord, Coding, DataOwner, ObjectKey};
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape of what it is compared with"
+    )]
     fn record(disks: &[u8]) -> Option<DataRecord> {
         let shards = disks
             .iter()

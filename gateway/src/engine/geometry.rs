@@ -150,10 +150,18 @@ impl FromStr for Geometry {
 mod tests {
     use super::*;
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape of what it is compared with"
+    )]
     fn erasure(data: u8, parity: u8) -> Option<Coding> {
         Some(Coding::Erasure { data, parity })
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape of what it is compared with"
+    )]
     fn copies(count: u8) -> Option<Coding> {
         Some(Coding::Copies { count })
     }

@@ -136,7 +136,7 @@ mod tests {
         for index in 0..BUCKET_COUNT - 1 {
             assert_eq!(bucket_index(bucket_end(index)), index + 1);
             assert_eq!(
-                bucket_index(bucket_end(index) - Duration::from_micros(1)),
+                bucket_index(bucket_end(index).saturating_sub(Duration::from_micros(1))),
                 index
             );
         }

@@ -51,7 +51,7 @@ impl EngineOptions {
     /// The defaults for a geometry.
     pub fn new(geometry: Geometry) -> Self {
         const MIB: usize = 1 << 20;
-        const MINUTE: Duration = Duration::from_secs(60);
+        const MINUTE: Duration = Duration::from_mins(1);
         Self {
             geometry,
             chunk_size_bytes: CHUNK_SIZE_BYTES_MAX,

@@ -6,6 +6,7 @@
 //! a repaired shard by the first, and no single wrong clock can make them look like orphans.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use cairn_meta::{ChunkRecord, MetaError};
@@ -127,11 +128,14 @@ impl Core {
                 continue;
             }
             let data_id = shard.id.data_id;
-            if !chunks_by_data.contains_key(&data_id) {
-                let record = self.meta.data(ids::meta_data(data_id)).await?;
-                chunks_by_data.insert(data_id, record.map(|record| record.chunks));
-            }
-            let chunks = chunks_by_data.get(&data_id).and_then(Option::as_deref);
+            let chunks = match chunks_by_data.entry(data_id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let record = self.meta.data(ids::meta_data(data_id)).await?;
+                    unknown.insert(record.map(|record| record.chunks))
+                }
+            };
+            let chunks = chunks.as_deref();
             if is_orphan(shard, disk_id, chunks, now_ms, age_min_ms) {
                 orphans.push(shard.clone());
             }

@@ -75,6 +75,11 @@ impl ShardRanges {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test inputs are small numbers"
+    )]
+
     use super::*;
     use proptest::prelude::*;
 

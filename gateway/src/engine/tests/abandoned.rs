@@ -117,7 +117,9 @@ async fn writes_past_the_memory_bound_wait_and_are_told_to_slow_down() {
         Err(StoreError::SlowDown)
     ));
     assert_eq!(cluster.counter("memory_refusals"), 1);
-    stuck.iter().for_each(|write| write.abort());
+    for write in &stuck {
+        write.abort();
+    }
     for write in stuck {
         assert!(write.await.is_err());
     }

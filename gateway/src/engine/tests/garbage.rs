@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use super::cluster::{CHUNK, Cluster, options, pattern};
 use crate::engine::EngineOptions;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// One pass over all disks.
 async fn collect(cluster: &Cluster, age_min: Duration) -> usize {
@@ -85,7 +85,7 @@ async fn a_disk_that_is_away_delays_only_what_it_holds() {
         0,
         "it is not due yet"
     );
-    cluster.clock.advance(Duration::from_secs(300));
+    cluster.clock.advance(Duration::from_mins(5));
     assert_eq!(
         cluster
             .engine
@@ -120,7 +120,7 @@ async fn a_read_in_progress_keeps_its_data() {
     );
     let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
     assert!(pieces.concat() == bytes);
-    cluster.clock.advance(Duration::from_secs(300));
+    cluster.clock.advance(Duration::from_mins(5));
     assert_eq!(
         cluster
             .engine

@@ -3,6 +3,11 @@
 //! Chunks are 4,000 bytes here and small ones 300, so that every border is met with little data; deadlines are
 //! short, so that hanging disks cost fractions of a second.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "test inputs are small numbers"
+)]
+
 mod abandoned;
 mod background;
 mod cluster;

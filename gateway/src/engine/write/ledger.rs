@@ -13,9 +13,12 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
-    chunk_index: u32,
-    disk_index: u16,
-    shard_index: u8,
+    /// Its index in the datum.
+    chunk: u32,
+    /// Its index in [`Ledger::disks`].
+    disk: u16,
+    /// Its index in the chunk.
+    shard: u8,
 }
 
 impl Ledger {
@@ -43,12 +46,11 @@ impl Ledger {
                 self.disks.len() - 1
             });
         // A write meets at most the disks of the cluster; one beyond 65,536 is left to the orphan collector.
-        if let Ok(disk_index) = u16::try_from(position) {
-            let (chunk_index, shard_index) = (shard.chunk_index, shard.shard_index);
+        if let Ok(disk) = u16::try_from(position) {
             self.attempts.push(Attempt {
-                chunk_index,
-                disk_index,
-                shard_index,
+                chunk: shard.chunk_index,
+                disk,
+                shard: shard.shard_index,
             });
         }
     }
@@ -56,20 +58,13 @@ impl Ledger {
     /// All that was noted.
     pub(crate) fn shards(&self) -> impl Iterator<Item = (DiskId, ShardId)> + '_ {
         self.attempts.iter().filter_map(|attempt| {
-            let disk = self.disks.get(usize::from(attempt.disk_index))?;
-            let Attempt {
-                chunk_index,
-                shard_index,
-                ..
-            } = *attempt;
-            Some((
-                *disk,
-                ShardId {
-                    data_id: self.data_id,
-                    chunk_index,
-                    shard_index,
-                },
-            ))
+            let disk = self.disks.get(usize::from(attempt.disk))?;
+            let id = ShardId {
+                data_id: self.data_id,
+                chunk_index: attempt.chunk,
+                shard_index: attempt.shard,
+            };
+            Some((*disk, id))
         })
     }
 }
