@@ -13,6 +13,7 @@ mod authorization_header;
 mod canonical_request;
 mod chunk_signature;
 mod credential;
+mod hoisted_headers;
 mod payload;
 mod presigned_url;
 mod secret;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method, Uri};
 
 pub use chunk_signature::ChunkSigner;
+pub use hoisted_headers::with_hoisted_headers;
 pub use payload::PayloadMode;
 pub use secret::Secret;
 

@@ -1,0 +1,113 @@
+//! Headers that a presigned URL carries as query parameters.
+//!
+//! Presigners move `x-amz-*` headers into the query ("hoisting"), so that whoever uses the URL need not send
+//! them. They are signed like every parameter, and S3 takes them for headers: what they ask for must be
+//! honoured or refused, exactly as if they had come as headers.
+//!
+//! Checksums are the exception: SDKs presign without knowing the body and put the checksum of an empty one
+//! into the URL; S3 ignores those, and so must everybody who wants such uploads to work.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::operation::Query;
+
+/// Parameters that belong to the signature itself, in lower case.
+const OF_THE_SIGNATURE: [&str; 8] = [
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-signedheaders",
+    "x-amz-signature",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+];
+
+/// The headers of a presigned request together with those its URL carries; `None` if it carries none.
+///
+/// A header that was sent wins over a parameter of its name. To be used for everything but verifying the
+/// signature, which is about the headers that were sent.
+pub fn with_hoisted_headers(query: &Query, headers: &HeaderMap) -> Option<HeaderMap> {
+    if !query.contains("X-Amz-Signature") {
+        return None;
+    }
+    let mut all: Option<HeaderMap> = None;
+    for (name, value) in query.iter() {
+        let Some(name) = hoisted_name(name) else {
+            continue;
+        };
+        let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
+            continue;
+        };
+        if !headers.contains_key(&name) {
+            all.get_or_insert_with(|| headers.clone())
+                .append(name, value);
+        }
+    }
+    all
+}
+
+fn hoisted_name(parameter: &str) -> Option<HeaderName> {
+    let name = parameter.to_ascii_lowercase();
+    let is_header = name.starts_with("x-amz-")
+        && !OF_THE_SIGNATURE.contains(&name.as_str())
+        && !is_checksum(&name);
+    if is_header {
+        HeaderName::try_from(name).ok()
+    } else {
+        None
+    }
+}
+
+/// `x-amz-checksum-mode` asks for checksums and is no checksum.
+fn is_checksum(name: &str) -> bool {
+    name == "x-amz-sdk-checksum-algorithm"
+        || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hoisted(query: &str, sent: &[(&'static str, &str)]) -> Option<HeaderMap> {
+        let headers = sent
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        with_hoisted_headers(&Query::parse(Some(query)).unwrap(), &headers)
+    }
+
+    #[test]
+    fn parameters_of_a_presigned_url_count_as_headers() {
+        let headers = hoisted(
+            "X-Amz-Signature=s&X-Amz-Date=d&x-amz-acl=public-read&x-amz-meta-a=b%20c&x-id=PutObject",
+            &[("host", "h")],
+        )
+        .unwrap();
+        assert_eq!(headers["x-amz-acl"], "public-read");
+        assert_eq!(headers["x-amz-meta-a"], "b c");
+        assert_eq!(headers["host"], "h");
+        assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn a_header_that_was_sent_wins() {
+        let sent = [("x-amz-acl", "private")];
+        assert_eq!(
+            hoisted("X-Amz-Signature=s&X-Amz-Acl=public-read", &sent),
+            None
+        );
+    }
+
+    #[test]
+    fn checksums_in_urls_are_those_of_empty_bodies() {
+        let query = "X-Amz-Signature=s&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32";
+        assert_eq!(hoisted(query, &[]), None);
+        assert!(hoisted("X-Amz-Signature=s&x-amz-checksum-mode=ENABLED", &[]).is_some());
+    }
+
+    #[test]
+    fn only_presigned_urls_carry_headers() {
+        assert_eq!(hoisted("x-amz-acl=public-read", &[]), None);
+    }
+}
