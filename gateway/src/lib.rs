@@ -1,7 +1,13 @@
-//! The S3 gateway: protocol, authorization, and the object engine below them.
+//! The S3 gateway: protocol, authorization, object engine, and the handlers that join them.
 //!
-//! The protocol layer speaks HTTP, XML and SigV4 and knows nothing of shards; the object engine
-//! chunks, codes and places bytes and knows nothing of HTTP or XML; handlers join the two.
+//! - The protocol layer ([`addressing`], [`operation`], [`auth`], [`authorize`], [`checksum`], [`body`],
+//!   [`xml`], [`s3_error`]) speaks HTTP, XML and SigV4 and knows nothing of shards.
+//! - The [`engine`] chunks, codes and places bytes and knows nothing of HTTP or XML.
+//! - Between them: [`server`] accepts connections, `dispatch` takes each request on its one path, `handlers` has an
+//!   operation per file.
+//!
+//! The gateway keeps no state of its own: any number of them work over the same metadata and disks. It must not know
+//! which backend the metadata have, nor where configuration comes from.
 
 pub mod addressing;
 pub mod admin;
@@ -11,11 +17,27 @@ pub mod body;
 pub mod checksum;
 pub mod clock;
 pub mod config;
+mod connection;
+mod dispatch;
 pub mod engine;
+mod failure;
+pub mod gateway;
+mod handlers;
+pub mod identity;
+mod keep_alive;
 pub mod metrics;
 pub mod operation;
+mod ops;
+mod request_body;
 pub mod request_id;
+mod request_log;
+pub mod response;
 pub mod s3_error;
+pub mod server;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod timestamp;
 pub mod tls;
 pub mod xml;

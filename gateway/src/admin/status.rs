@@ -1,0 +1,77 @@
+//! What the cluster looks like from here: collected on request, from what the parts know anyway.
+
+use cairn_storage_node::DiskStatus;
+use tokio::time::Instant;
+
+use super::api::{ClusterStatus, Disk, Queues};
+use crate::engine::geometry::ChunkKind;
+use crate::engine::{Availability, DiskRole, DiskView, Engine};
+use crate::gateway::Gateway;
+
+/// The state of the cluster. Never fails: what cannot be learned is left out.
+pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
+    let engine = gateway.engine();
+    let queues = match gateway.meta().queue_depths().await {
+        Ok(depths) => Queues {
+            deletions: depths.deletions as u64,
+            repairs: depths.repairs as u64,
+        },
+        Err(error) => {
+            tracing::warn!(%error, "queue depths unavailable");
+            Queues::default()
+        }
+    };
+    ClusterStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        region: gateway.config().region.clone(),
+        geometry: engine.options().geometry.to_string(),
+        writable: is_writable(engine),
+        disks: engine.metrics().disks.iter().map(disk).collect(),
+        queues,
+        metadata: gateway.metadata_state().status().await,
+    }
+}
+
+/// Whether enough disks take shards for a large chunk to be acknowledged.
+pub(crate) fn is_writable(engine: &Engine) -> bool {
+    let now = Instant::now();
+    let takes_shards = |view: &DiskView| {
+        view.role == DiskRole::Active && view.availability == Availability::Healthy
+    };
+    let usable_count = engine
+        .disks()
+        .map()
+        .disks()
+        .iter()
+        .filter(|disk| takes_shards(&disk.view(now)))
+        .count();
+    engine
+        .options()
+        .geometry
+        .coding(ChunkKind::Large, usable_count)
+        .is_some()
+}
+
+fn disk(view: &DiskView) -> Disk {
+    let figure = |of: fn(&DiskStatus) -> u64| view.status.as_ref().map(of);
+    Disk {
+        id: view.disk_id.to_string(),
+        health: health(view.availability).to_owned(),
+        host: view.host.clone(),
+        zone: view.zone.clone(),
+        capacity_bytes: figure(|status| status.capacity_bytes),
+        free_bytes: figure(|status| status.free_bytes),
+        shard_count: figure(|status| status.shard_count),
+        shard_bytes: figure(|status| status.shard_bytes),
+        garbage_bytes: figure(|status| status.garbage_bytes),
+    }
+}
+
+fn health(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Healthy => "healthy",
+        Availability::Full => "full",
+        Availability::Failed => "failed",
+        Availability::Unreachable => "unreachable",
+    }
+}

@@ -1,0 +1,125 @@
+//! One connection: TLS handshake, HTTP/1.1 or HTTP/2, and its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::dispatch;
+use crate::gateway::Gateway;
+use crate::server::Surface;
+
+/// Requests that one HTTP/2 connection may have open. The gateway's own limit comes on top.
+const HTTP2_STREAMS_MAX: u32 = 256;
+/// HTTP/2 flow-control window of a stream: enough for a chunk in flight, little enough to multiply by streams.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// HTTP/2 flow-control window of a connection.
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// How often a silent HTTP/2 peer is pinged, and how long its answer may take.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// All that serving a connection needs.
+pub(crate) struct Connection {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) surface: Surface,
+    pub(crate) acceptor: Option<TlsAcceptor>,
+    /// Turns true when the connection shall end with its running requests, and closes when it shall end now.
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Serves `stream` until either side ends it.
+    pub(crate) async fn serve(self, stream: TcpStream) {
+        let _counted = self.gateway.metrics().connection();
+        let Some(acceptor) = self.acceptor.clone() else {
+            return self.serve_http(stream).await;
+        };
+        let handshake = acceptor.accept(stream);
+        match tokio::time::timeout(self.gateway.config().timeouts.header_read, handshake).await {
+            Ok(Ok(stream)) => self.serve_http(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
+        }
+    }
+
+    async fn serve_http<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self {
+            gateway,
+            surface,
+            mut draining,
+            ..
+        } = self;
+        let header_read = gateway.config().timeouts.header_read;
+        let seen_request = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let seen_request = Arc::clone(&seen_request);
+            move |request: Request<Incoming>| {
+                seen_request.store(true, Ordering::Relaxed);
+                let gateway = Arc::clone(&gateway);
+                async move { Ok::<_, Infallible>(dispatch::respond(gateway, surface, request).await) }
+            }
+        });
+        let builder = builder(header_read);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // The detection of HTTP/2 reads the first bytes without a deadline of its own.
+        let mut first_request_deadline = pin!(tokio::time::sleep(header_read));
+        let mut is_watching_first = true;
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = first_request_deadline.as_mut(), if is_watching_first => {
+                    if !seen_request.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    is_watching_first = false;
+                }
+                changed = draining.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if !is_draining {
+                        is_draining = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn builder(header_read: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_read);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_INTERVAL);
+    builder
+}

@@ -1,0 +1,164 @@
+//! From a request's header to its answer: the one path that every request takes.
+//!
+//! Order: place among the running → target → operation → authentication → names → authorization → unimplemented
+//! headers → handler. Nothing touches the body before a handler does, so that whatever is refused on the way is
+//! refused before the client was told to send (`Expect: 100-continue`).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode, Version, header};
+use hyper::body::Incoming;
+use tracing::Instrument;
+
+use crate::gateway::Gateway;
+use crate::handlers;
+use crate::handlers::S3Request;
+use crate::ops;
+use crate::request_body::RequestBody;
+use crate::request_id::RequestId;
+use crate::request_log::RequestLog;
+use crate::response::{self, Response};
+use crate::s3_error::{ErrorCode, ErrorContext, S3Error};
+use crate::server::Surface;
+
+const SERVER: HeaderValue = HeaderValue::from_static("Cairn");
+
+/// Answers one request, whatever it is and whatever happens.
+pub(crate) async fn respond(
+    gateway: Arc<Gateway>,
+    surface: Surface,
+    request: Request<Incoming>,
+) -> Response {
+    let id = RequestId::random();
+    let span = tracing::info_span!("request", request_id = %id, operation = tracing::field::Empty, bucket = tracing::field::Empty);
+    let mut log = RequestLog::begin(&gateway, span.clone());
+    let (parts, body) = RequestBody::take(request, log.received());
+    let head = Head {
+        method: parts.method.clone(),
+        resource: parts.uri.path().to_owned(),
+        is_http1: parts.version < Version::HTTP_2,
+    };
+
+    let answering = answer(&gateway, surface, id, parts, body, &mut log).instrument(span.clone());
+    let result = match AssertUnwindSafe(answering).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            gateway.metrics().panicked();
+            span.in_scope(|| {
+                tracing::error!(
+                    panic = panic_message(&*panic),
+                    resource = head.resource,
+                    "a handler panicked"
+                )
+            });
+            Err(S3Error::of(ErrorCode::InternalError))
+        }
+    };
+    let mut response = match result {
+        Ok(response) => {
+            log.answered(response.status(), None);
+            response
+        }
+        Err(error) => {
+            log.answered(error.status(), Some(error.code()));
+            error_response(&gateway, id, &head, &error)
+        }
+    };
+    if head.method == Method::HEAD {
+        response = response::without_body(response);
+    }
+    let headers = response.headers_mut();
+    headers.insert("x-amz-request-id", id.to_header());
+    headers.insert("x-amz-id-2", gateway.host_id().to_header());
+    headers.insert(header::SERVER, SERVER);
+    response.body_mut().attach(Box::new(log));
+    response
+}
+
+/// What an error document says of its request.
+struct Head {
+    method: Method,
+    resource: String,
+    is_http1: bool,
+}
+
+async fn answer(
+    gateway: &Arc<Gateway>,
+    surface: Surface,
+    id: RequestId,
+    parts: Parts,
+    body: RequestBody,
+    log: &mut RequestLog,
+) -> Result<Response, S3Error> {
+    if parts.uri.path().starts_with(ops::PATH_PREFIX) {
+        let (name, response) = ops::respond(gateway, surface, id, parts, body).await;
+        log.operation(name, None);
+        return Ok(response);
+    }
+    if surface == Surface::Admin {
+        return Ok(response::empty(StatusCode::NOT_FOUND));
+    }
+    let Ok(place) = Arc::clone(gateway.request_places()).try_acquire_owned() else {
+        gateway.metrics().refused_busy();
+        return Err(S3Error::of(ErrorCode::SlowDown));
+    };
+    log.hold(place);
+    check_header_section(&parts, gateway.config().limits.header_section_bytes_max)?;
+    let request = S3Request::admit(gateway, id, parts, body, log).await?;
+    handlers::handle(request).await
+}
+
+fn check_header_section(parts: &Parts, limit: usize) -> Result<(), S3Error> {
+    let size: usize = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if size <= limit {
+        return Ok(());
+    }
+    Err(S3Error::of(ErrorCode::RequestHeaderSectionTooLarge)
+        .with("MaxSizeAllowed", limit.to_string()))
+}
+
+fn error_response(gateway: &Gateway, id: RequestId, head: &Head, error: &S3Error) -> Response {
+    let mut response = if error.has_body() {
+        response::xml(
+            error.status(),
+            error_document(gateway, id, &head.resource, error),
+        )
+    } else {
+        response::empty(error.status())
+    };
+    let headers = response.headers_mut();
+    for (name, value) in error.headers() {
+        headers.append(name, value.clone());
+    }
+    if error.must_close() && head.is_http1 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The `<Error>` document of a failure.
+pub(crate) fn error_document(
+    gateway: &Gateway,
+    id: RequestId,
+    resource: &str,
+    error: &S3Error,
+) -> String {
+    error.to_xml(&ErrorContext {
+        resource,
+        request_id: id.as_str(),
+        host_id: gateway.host_id().as_str(),
+    })
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,114 @@
+//! The gateway as a value: its settings and the components it works with.
+
+use std::sync::Arc;
+
+use cairn_meta::Meta;
+
+use tokio::sync::Semaphore;
+
+use crate::addressing::Domains;
+use crate::admin::MetadataState;
+use crate::auth::Verifier;
+use crate::clock::Clock;
+use crate::config::GatewayConfig;
+use crate::engine::Engine;
+use crate::identity::Keyring;
+use crate::metrics::Metrics;
+use crate::request_id::HostId;
+
+/// What a gateway is made of, besides its settings.
+#[derive(Debug)]
+pub struct Components {
+    /// Names, versions, uploads, users.
+    pub meta: Meta,
+    /// Bytes.
+    pub engine: Arc<Engine>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What the metadata backend says of itself.
+    pub metadata_state: Arc<dyn MetadataState>,
+}
+
+/// One gateway. It keeps no state that another gateway over the same metadata and disks would need.
+#[derive(Debug)]
+pub struct Gateway {
+    config: GatewayConfig,
+    components: Components,
+    metrics: Metrics,
+    host_id: HostId,
+    request_places: Arc<Semaphore>,
+    domains: Domains,
+    verifier: Verifier,
+    keyring: Keyring,
+}
+
+impl Gateway {
+    /// A gateway that serves nothing yet: see [`crate::server::serve`].
+    ///
+    /// # Errors
+    /// If the metrics cannot be defined, which is a bug.
+    pub fn new(
+        config: GatewayConfig,
+        components: Components,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        Ok(Arc::new(Self {
+            metrics: Metrics::new()?,
+            host_id: HostId::random(),
+            request_places: Arc::new(Semaphore::new(config.limits.requests_max)),
+            domains: Domains::new(&config.domains),
+            verifier: Verifier::new(config.region.clone()),
+            keyring: Keyring::new(&config.root, components.meta.clone()),
+            config,
+            components,
+        }))
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    /// Names, versions, uploads, users.
+    pub fn meta(&self) -> &Meta {
+        &self.components.meta
+    }
+
+    /// Bytes.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.components.engine
+    }
+
+    /// The figures of this gateway.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.components.clock.now_ms()
+    }
+
+    pub(crate) fn metadata_state(&self) -> &dyn MetadataState {
+        &*self.components.metadata_state
+    }
+
+    pub(crate) fn host_id(&self) -> &HostId {
+        &self.host_id
+    }
+
+    pub(crate) fn domains(&self) -> &Domains {
+        &self.domains
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(crate) fn request_places(&self) -> &Arc<Semaphore> {
+        &self.request_places
+    }
+}

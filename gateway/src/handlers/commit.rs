@@ -1,0 +1,50 @@
+//! From durable bytes to a visible object: the one place where stored data and metadata meet.
+//!
+//! The order is everything: the shards are durable before the commit begins, and what a commit did not certainly
+//! refuse is never deleted.
+
+use cairn_meta::{
+    BucketRecord, ConditionalError, MetaError, NewObject, ObjectKey, ObjectRecord, kv::KvError,
+};
+
+use super::delete_object::refused;
+use super::write_condition::WriteCondition;
+use crate::engine::{CommitGuard, StoredData};
+use crate::gateway::Gateway;
+use crate::s3_error::S3Error;
+
+/// Makes `stored` the current version of `key`, if `condition` holds then; `new` lacks only the data.
+pub(super) async fn object(
+    gateway: &Gateway,
+    bucket: &BucketRecord,
+    key: &ObjectKey,
+    mut new: NewObject,
+    stored: StoredData,
+    condition: &WriteCondition,
+) -> Result<ObjectRecord, S3Error> {
+    let (data, guard) = stored.begin_commit();
+    new.data = data;
+    let check = |current: Option<&ObjectRecord>| condition.check(key, current);
+    let result = gateway
+        .meta()
+        .put_object(bucket, key, new, gateway.now_ms(), &check)
+        .await;
+    let is_unknown =
+        matches!(&result, Err(ConditionalError::Meta(error)) if has_unknown_outcome(error));
+    end(guard, result.is_ok(), is_unknown);
+    result.map_err(refused)
+}
+
+/// Tells the engine how a commit ended. What nobody knows is left to the orphan collector.
+pub(super) fn end(guard: CommitGuard, is_applied: bool, is_unknown: bool) {
+    match (is_applied, is_unknown) {
+        (true, _) => guard.committed(),
+        (false, true) => drop(guard),
+        (false, false) => guard.refused(),
+    }
+}
+
+/// Whether the change may have been made although the call failed.
+pub(super) fn has_unknown_outcome(error: &MetaError) -> bool {
+    matches!(error, MetaError::Kv(KvError::UnknownOutcome { .. }))
+}

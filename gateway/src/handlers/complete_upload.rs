@@ -1,0 +1,400 @@
+//! CompleteMultipartUpload.
+//!
+//! Checks come in S3's order: the upload exists, the document is one, its parts ascend, they are there, they are
+//! large enough. The same request again gets the same answer, also long after it succeeded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_meta::{
+    BucketRecord, ChecksumKind as StoredKind, CompletedRecord, ConditionalError, ManifestPart,
+    MetaError, NewObject, ObjectChecksum, ObjectKey, ObjectRecord, PartNumber, PartRecord,
+    UploadId, UploadRecord, parts_digest,
+};
+use http::{HeaderMap, StatusCode};
+use md5::{Digest, Md5};
+
+use super::delete_object::refused;
+use super::object_headers;
+use super::request::{S3Request, header_text};
+use super::upload_id;
+use super::upload_part::{part_checksum, stored_algorithm};
+use super::write_condition::WriteCondition;
+use super::xml_body;
+use crate::checksum::{self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum};
+use crate::dispatch;
+use crate::gateway::Gateway;
+use crate::keep_alive::{self, Pace};
+use crate::response::{self, Response};
+use crate::s3_error::{ErrorCode, S3Error};
+use crate::xml::{self, CompletedPart, XmlWriter};
+
+/// Parts but the last must be at least this large.
+const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
+/// Parts read at once while a request is checked; all of an upload fit.
+const PARTS_MAX: usize = 10_000;
+
+pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
+    let upload_id = upload_id::requested(&request.query)?;
+    let condition = WriteCondition::of_write(&request.headers)?;
+    let (bucket, key) = request
+        .object()
+        .map(|(bucket, key)| (bucket.clone(), key.clone()))?;
+    let gateway = Arc::clone(&request.gateway);
+    let found = find_upload(&gateway, &bucket, &key, upload_id).await?;
+
+    let (request, body) = xml_body::read_without_checksum(request).await?;
+    let listed = xml::parse_complete_multipart_upload(&body)?;
+    check_order(&listed)?;
+    let work = Completion {
+        gateway: Arc::clone(&gateway),
+        bucket,
+        key,
+        upload_id,
+        condition,
+        listed,
+        headers: request.headers,
+    };
+    let pace = Pace {
+        patience: gateway.config().timeouts.keep_alive,
+        interval: gateway.config().timeouts.keep_alive,
+    };
+    let (id, resource) = (request.id, request.resource);
+    keep_alive::answer(pace, work.run(found), move |error| {
+        dispatch::error_document(&gateway, id, &resource, error)
+    })
+    .await
+}
+
+/// An upload, or what is left of it once it was completed.
+enum Found {
+    InProgress(Box<UploadRecord>),
+    Completed(Box<CompletedRecord>),
+}
+
+async fn find_upload(
+    gateway: &Gateway,
+    bucket: &BucketRecord,
+    key: &ObjectKey,
+    id: UploadId,
+) -> Result<Found, S3Error> {
+    if let Some(upload) = gateway.meta().upload(bucket.id, key, id).await? {
+        return Ok(Found::InProgress(Box::new(upload)));
+    }
+    let completed = gateway.meta().completed_upload(bucket.id, key, id).await?;
+    completed
+        .map(|record| Found::Completed(Box::new(record)))
+        .ok_or_else(|| upload_id::no_such_upload(&id.to_string()))
+}
+
+fn check_order(listed: &[CompletedPart]) -> Result<(), S3Error> {
+    let ascends = listed.is_sorted_by(|one, next| one.part_number < next.part_number);
+    if ascends {
+        Ok(())
+    } else {
+        Err(S3Error::of(ErrorCode::InvalidPartOrder))
+    }
+}
+
+/// All that completing needs, so that it can go on when the client has gone.
+struct Completion {
+    gateway: Arc<Gateway>,
+    bucket: BucketRecord,
+    key: ObjectKey,
+    upload_id: UploadId,
+    condition: WriteCondition,
+    listed: Vec<CompletedPart>,
+    headers: HeaderMap,
+}
+
+impl Completion {
+    async fn run(self, found: Found) -> Result<Response, S3Error> {
+        let record = match found {
+            Found::Completed(completed) => self.answer_again(*completed)?,
+            Found::InProgress(upload) => self.complete(&upload).await?,
+        };
+        Ok(self.respond(&record))
+    }
+
+    /// The answer to a request that succeeded before: only to that very request.
+    fn answer_again(&self, completed: CompletedRecord) -> Result<ObjectRecord, S3Error> {
+        let listed: Option<Vec<_>> = self
+            .listed
+            .iter()
+            .map(|part| Some((part.part_number, md5_of(&part.etag)?)))
+            .collect();
+        let is_same = listed.is_some_and(|listed| parts_digest(listed) == completed.parts_digest);
+        if is_same {
+            Ok(completed.object)
+        } else {
+            Err(upload_id::no_such_upload(&self.upload_id.to_string()))
+        }
+    }
+
+    async fn complete(&self, upload: &UploadRecord) -> Result<ObjectRecord, S3Error> {
+        let meta = self.gateway.meta();
+        let stored = meta
+            .list_parts(self.upload_id, None, PARTS_MAX)
+            .await?
+            .parts;
+        let stored: BTreeMap<PartNumber, PartRecord> = stored
+            .into_iter()
+            .map(|part| (part.part_number, part))
+            .collect();
+        let algorithm = stored_algorithm(upload);
+        let parts = self.match_parts(&stored, algorithm)?;
+        check_sizes(&parts)?;
+        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
+        check_object_size(&self.headers, size_bytes)?;
+        let checksum = self.object_checksum(upload, algorithm, &parts)?;
+        let new = NewObject {
+            size_bytes,
+            etag: multipart_etag(&parts),
+            owner: upload.owner,
+            storage_class: upload.storage_class.clone(),
+            headers: upload.headers.clone(),
+            user_metadata: upload.user_metadata.clone(),
+            tags: upload.tags.clone(),
+            checksum: Some(checksum),
+            data: None,
+        };
+        let manifest: Vec<ManifestPart> = parts.into_iter().map(manifest_part).collect();
+        let check = |current: Option<&ObjectRecord>| self.condition.check(&self.key, current);
+        let now_ms = self.gateway.now_ms();
+        let result = meta
+            .complete_upload(
+                &self.bucket,
+                &self.key,
+                self.upload_id,
+                &manifest,
+                &new,
+                now_ms,
+                &check,
+            )
+            .await;
+        result.map_err(|error| match error {
+            ConditionalError::Meta(MetaError::NoSuchUpload) => {
+                upload_id::no_such_upload(&self.upload_id.to_string())
+            }
+            error => refused(error),
+        })
+    }
+
+    /// The stored part of each listed one.
+    fn match_parts(
+        &self,
+        stored: &BTreeMap<PartNumber, PartRecord>,
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Vec<PartRecord>, S3Error> {
+        let find = |listed: &CompletedPart| {
+            let part = stored
+                .get(&listed.part_number)
+                .filter(|part| md5_of(&listed.etag) == Some(part.etag_md5));
+            let part = part.ok_or_else(|| self.invalid_part(listed))?;
+            let own = part_checksum(algorithm, part.checksum.as_deref());
+            match listed.checksum {
+                Some(claimed) if claimed.algorithm() == algorithm && own != Some(claimed) => {
+                    Err(self.invalid_part(listed))
+                }
+                _ => Ok(part.clone()),
+            }
+        };
+        self.listed.iter().map(find).collect()
+    }
+
+    fn invalid_part(&self, listed: &CompletedPart) -> S3Error {
+        S3Error::of(ErrorCode::InvalidPart)
+            .with("UploadId", self.upload_id.to_string())
+            .with("PartNumber", listed.part_number.to_string())
+            .with("ETag", listed.etag.clone())
+    }
+
+    /// The checksum of the whole object, compared with what the request says of it.
+    fn object_checksum(
+        &self,
+        upload: &UploadRecord,
+        algorithm: ChecksumAlgorithm,
+        parts: &[PartRecord],
+    ) -> Result<ObjectChecksum, S3Error> {
+        let kind = upload
+            .checksum
+            .map_or(ChecksumKind::FullObject, |(_, kind)| {
+                object_headers::kind(kind)
+            });
+        check_kind(&self.headers, kind)?;
+        if kind == ChecksumKind::Composite {
+            check_composite(&self.listed, algorithm)?;
+        }
+        let of_part = |part: &PartRecord| {
+            let checksum = part_checksum(algorithm, part.checksum.as_deref())?;
+            Some(PartChecksum {
+                checksum,
+                size_bytes: part.size_bytes,
+            })
+        };
+        let of_parts: Option<Vec<_>> = parts.iter().map(of_part).collect();
+        let of_parts = of_parts.ok_or_else(|| S3Error::of(ErrorCode::InternalError))?;
+        let whole = match kind {
+            ChecksumKind::Composite => Some(checksum::composite(algorithm, &of_parts)),
+            ChecksumKind::FullObject => checksum::full_object(algorithm, &of_parts),
+        };
+        let whole = whole.ok_or_else(|| S3Error::of(ErrorCode::InternalError))?;
+        let part_count = (kind == ChecksumKind::Composite)
+            .then(|| u16::try_from(parts.len()).unwrap_or(u16::MAX));
+        let checksum = ObjectChecksum {
+            algorithm: object_headers::stored_algorithm(algorithm),
+            kind: object_headers::stored_kind(kind),
+            value: whole.as_bytes().to_vec(),
+            part_count,
+        };
+        check_claimed(&self.headers, algorithm, &checksum)?;
+        Ok(checksum)
+    }
+
+    fn respond(&self, record: &ObjectRecord) -> Response {
+        let location = format!("/{}/{}", self.bucket.name, self.key);
+        let mut xml = XmlWriter::document();
+        xml.open_root("CompleteMultipartUploadResult");
+        xml.text("Location", &location);
+        xml.text("Bucket", self.bucket.name.as_str());
+        xml.text("Key", self.key.as_str());
+        xml.text("ETag", &object_headers::quoted(&record.etag));
+        if let Some(checksum) = &record.checksum {
+            xml.text(
+                object_headers::algorithm(checksum.algorithm).xml_element(),
+                &object_headers::checksum_text(checksum),
+            );
+            xml.text("ChecksumType", object_headers::kind(checksum.kind).name());
+        }
+        xml.close("CompleteMultipartUploadResult");
+        let mut response = response::xml(StatusCode::OK, xml.finish());
+        object_headers::version(response.headers_mut(), &self.bucket, record.version);
+        response
+    }
+}
+
+fn check_sizes(parts: &[PartRecord]) -> Result<(), S3Error> {
+    let Some((_, all_but_last)) = parts.split_last() else {
+        return Err(S3Error::of(ErrorCode::MalformedXML));
+    };
+    match all_but_last
+        .iter()
+        .find(|part| part.size_bytes < PART_SIZE_BYTES_MIN)
+    {
+        None => Ok(()),
+        Some(small) => Err(S3Error::of(ErrorCode::EntityTooSmall)
+            .with("ProposedSize", small.size_bytes.to_string())
+            .with("MinSizeAllowed", PART_SIZE_BYTES_MIN.to_string())
+            .with("PartNumber", small.part_number.to_string())
+            .with("ETag", hex::encode(small.etag_md5))),
+    }
+}
+
+fn check_object_size(headers: &HeaderMap, size_bytes: u64) -> Result<(), S3Error> {
+    let Some(claimed) = header_text(headers, "x-amz-mp-object-size")? else {
+        return Ok(());
+    };
+    let parsed = claimed.parse::<u64>();
+    if parsed == Ok(size_bytes) {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::InvalidRequest,
+        format!(
+            "The provided 'x-amz-mp-object-size' header value {claimed} does not match what was computed: {size_bytes}"
+        ),
+    ))
+}
+
+fn check_kind(headers: &HeaderMap, kind: ChecksumKind) -> Result<(), S3Error> {
+    match checksum::parse_checksum_kind(headers)? {
+        Some(claimed) if claimed != kind => Err(S3Error::new(
+            ErrorCode::InvalidRequest,
+            format!(
+                "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+                kind.name()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A composite checksum is one of consecutive parts, each named with its checksum.
+fn check_composite(listed: &[CompletedPart], algorithm: ChecksumAlgorithm) -> Result<(), S3Error> {
+    for (expected, part) in (1_u16..).zip(listed) {
+        if part.part_number.get() != expected {
+            return Err(S3Error::of(ErrorCode::InvalidPartOrder));
+        }
+        if part
+            .checksum
+            .is_none_or(|checksum| checksum.algorithm() != algorithm)
+        {
+            return Err(S3Error::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "The upload was created using a {} checksum. The complete request must include the checksum for \
+                     each part. It was missing for part {expected} in the request.",
+                    algorithm.name().to_ascii_lowercase()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Compares the object's checksum with the one in the request's headers, which may carry the `-N` of a composite.
+fn check_claimed(
+    headers: &HeaderMap,
+    algorithm: ChecksumAlgorithm,
+    own: &ObjectChecksum,
+) -> Result<(), S3Error> {
+    let Some(claimed) = header_text(headers, algorithm.header())? else {
+        return Ok(());
+    };
+    let value = match (own.kind, claimed.split_once('-')) {
+        (StoredKind::Composite, Some((value, _))) => value,
+        _ => claimed,
+    };
+    let parsed = Checksum::from_base64(algorithm, value).ok_or_else(|| {
+        S3Error::new(
+            ErrorCode::InvalidRequest,
+            format!("Value for {} header is invalid.", algorithm.header()),
+        )
+    })?;
+    if parsed.as_bytes() == own.value.as_slice() {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::BadDigest,
+        format!(
+            "The {} you specified did not match the calculated checksum.",
+            algorithm.name()
+        ),
+    ))
+}
+
+fn manifest_part(part: PartRecord) -> ManifestPart {
+    ManifestPart {
+        part_number: part.part_number,
+        size_bytes: part.size_bytes,
+        data_id: part.data_id,
+        etag_md5: part.etag_md5,
+        checksum: part.checksum,
+    }
+}
+
+/// MD5 of the parts' MD5s, and how many they are.
+fn multipart_etag(parts: &[PartRecord]) -> String {
+    let mut hasher = Md5::new();
+    for part in parts {
+        hasher.update(part.etag_md5);
+    }
+    format!("{}-{}", hex::encode(hasher.finalize()), parts.len())
+}
+
+/// The MD5 in a part's ETag, which clients send with or without quotes.
+fn md5_of(etag: &str) -> Option<[u8; 16]> {
+    let mut md5 = [0; 16];
+    hex::decode_to_slice(etag.trim().trim_matches('"'), &mut md5).ok()?;
+    Some(md5)
+}

@@ -1,0 +1,107 @@
+//! DeleteObjects: up to 1,000 keys in one request, each a success or a failure of its own.
+
+use std::sync::Arc;
+
+use cairn_meta::{BucketRecord, VersionId};
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+
+use super::delete_object::{refused, told};
+use super::request::{self, S3Request};
+use super::version_id;
+use super::write_condition::WriteCondition;
+use super::xml_body::{self, Digest};
+use crate::gateway::Gateway;
+use crate::response::{self, Response};
+use crate::s3_error::S3Error;
+use crate::xml::{self, ObjectToDelete, XmlWriter};
+
+/// Deletes under way at once: enough for the metadata to commit in groups.
+const CONCURRENCY: usize = 32;
+
+pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
+    let (request, body) = xml_body::read(request, Digest::Required).await?;
+    let wanted = xml::parse_delete_objects(&body)?;
+    let bucket = request.bucket()?.clone();
+    let names_versions = wanted
+        .objects
+        .iter()
+        .any(|object| object.version_id.is_some());
+    if names_versions {
+        request::permit(&request.principal, request.operation.action(true), &bucket)?;
+    }
+    let gateway = Arc::clone(&request.gateway);
+    let now_ms = request.now_ms;
+    let deletes: Vec<_> = wanted
+        .objects
+        .iter()
+        .map(|object| delete(&gateway, &bucket, object, now_ms))
+        .collect();
+    let outcomes: Vec<Result<Deleted, S3Error>> =
+        stream::iter(deletes).buffered(CONCURRENCY).collect().await;
+
+    let mut xml = XmlWriter::document();
+    xml.open_root("DeleteResult");
+    for (object, outcome) in wanted.objects.iter().zip(&outcomes) {
+        match outcome {
+            Ok(_) if wanted.quiet => {}
+            Ok(deleted) => write_deleted(&mut xml, &bucket, object, deleted),
+            Err(error) => write_error(&mut xml, object, error),
+        }
+    }
+    xml.close("DeleteResult");
+    Ok(response::xml(StatusCode::OK, xml.finish()))
+}
+
+/// The version that was made or removed, and whether it is a delete marker.
+type Deleted = Option<(VersionId, bool)>;
+
+async fn delete(
+    gateway: &Gateway,
+    bucket: &BucketRecord,
+    object: &ObjectToDelete,
+    now_ms: u64,
+) -> Result<Deleted, S3Error> {
+    let key = request::object_key(&object.key)?;
+    let version = object
+        .version_id
+        .as_deref()
+        .map(version_id::parse)
+        .transpose()?;
+    let condition = object
+        .etag
+        .as_deref()
+        .map_or(WriteCondition::Always, WriteCondition::if_match);
+    let check = |current: Option<&cairn_meta::ObjectRecord>| condition.check(&key, current);
+    let outcome = gateway
+        .meta()
+        .delete_object(bucket, &key, version, now_ms, &check)
+        .await;
+    outcome.map(told).map_err(refused)
+}
+
+fn write_deleted(
+    xml: &mut XmlWriter,
+    bucket: &BucketRecord,
+    object: &ObjectToDelete,
+    deleted: &Deleted,
+) {
+    xml.open("Deleted");
+    xml.text("Key", &object.key);
+    xml.optional_text("VersionId", object.version_id.as_deref());
+    let has_versions = bucket.versioning != cairn_meta::Versioning::Never;
+    if let (true, Some((version, true))) = (has_versions, deleted) {
+        xml.value("DeleteMarker", true);
+        xml.text("DeleteMarkerVersionId", &version.to_string());
+    }
+    xml.close("Deleted");
+}
+
+fn write_error(xml: &mut XmlWriter, object: &ObjectToDelete, error: &S3Error) {
+    xml.open("Error");
+    xml.text("Key", &object.key);
+    xml.optional_text("VersionId", object.version_id.as_deref());
+    xml.text("Code", error.code().as_str());
+    xml.text("Message", error.message());
+    xml.close("Error");
+}

@@ -1,0 +1,52 @@
+//! PutObject.
+
+use cairn_meta::{DataOwner, NewObject};
+use http::StatusCode;
+use http::header::ETAG;
+
+use super::commit;
+use super::object_attributes::ObjectAttributes;
+use super::object_headers;
+use super::receive;
+use super::request::S3Request;
+use super::write_condition::WriteCondition;
+use crate::response::{self, Response};
+use crate::s3_error::S3Error;
+
+pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> {
+    let condition = WriteCondition::of_write(&request.headers)?;
+    let attributes = ObjectAttributes::of_request(&request.headers)?;
+    let plan = receive::Plan::of_request(&request, None)?;
+    let (bucket, key) = request
+        .object()
+        .map(|(bucket, key)| (bucket.clone(), key.clone()))?;
+    let account = request.account()?;
+    let gateway = std::sync::Arc::clone(&request.gateway);
+    if condition.is_needed() {
+        condition.check(&key, gateway.meta().object(bucket.id, &key).await?.as_ref())?;
+    }
+
+    let owner = DataOwner {
+        bucket: bucket.id,
+        key: key.clone(),
+        part: None,
+    };
+    let received = receive::body(&mut request, plan, owner, &attributes).await?;
+    let new = NewObject {
+        size_bytes: received.stored.size_bytes(),
+        etag: hex::encode(received.md5),
+        owner: account,
+        checksum: Some(object_headers::full_object_checksum(&received.checksum)),
+        ..attributes.into_new_object()
+    };
+    let record = commit::object(&gateway, &bucket, &key, new, received.stored, &condition).await?;
+
+    let mut response = response::empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    object_headers::set(headers, ETAG, &object_headers::quoted(&record.etag));
+    object_headers::version(headers, &bucket, record.version);
+    if let Some(checksum) = &record.checksum {
+        object_headers::checksum(headers, checksum);
+    }
+    Ok(response)
+}

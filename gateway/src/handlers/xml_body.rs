@@ -1,0 +1,76 @@
+//! Request documents: read whole, bounded, and verified like any body.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body;
+
+use super::request::S3Request;
+use crate::body::{BodyOptions, BodyPlan};
+use crate::checksum::ChecksumAlgorithm;
+use crate::s3_error::{ErrorCode, S3Error};
+use crate::xml::DOCUMENT_SIZE_BYTES_MAX;
+
+/// Whether a document must come with a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Digest {
+    /// `Content-MD5` or a checksum is mandatory.
+    Required,
+    /// It is verified where it is given.
+    Optional,
+}
+
+/// The document in the body of a request; empty where there is no body.
+///
+/// # Errors
+/// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read.
+pub(super) async fn read(
+    request: S3Request,
+    digest: Digest,
+) -> Result<(S3Request, Bytes), S3Error> {
+    let headers = request.headers.clone();
+    read_as(request, &headers, digest).await
+}
+
+/// The same for CompleteMultipartUpload, whose checksum headers are those of the object, not of the document.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn read_without_checksum(
+    request: S3Request,
+) -> Result<(S3Request, Bytes), S3Error> {
+    let mut headers = request.headers.clone();
+    for algorithm in ChecksumAlgorithm::ALL {
+        headers.remove(algorithm.header());
+    }
+    headers.remove("x-amz-sdk-checksum-algorithm");
+    read_as(request, &headers, Digest::Optional).await
+}
+
+async fn read_as(
+    mut request: S3Request,
+    headers: &HeaderMap,
+    digest: Digest,
+) -> Result<(S3Request, Bytes), S3Error> {
+    if request.body.is_end_stream() && !headers.contains_key(http::header::CONTENT_LENGTH) {
+        return Ok((request, Bytes::new()));
+    }
+    let limit = DOCUMENT_SIZE_BYTES_MAX as u64;
+    let plan =
+        BodyPlan::of_request(headers, request.payload.clone(), limit).map_err(
+            |error| match error.code() {
+                ErrorCode::EntityTooLarge => S3Error::of(ErrorCode::MaxMessageLengthExceeded),
+                _ => error,
+            },
+        )?;
+    if digest == Digest::Required && !plan.has_digest() {
+        return Err(S3Error::new(
+            ErrorCode::InvalidRequest,
+            "Missing required header for this request: Content-MD5",
+        ));
+    }
+    let options = BodyOptions {
+        idle_timeout: request.gateway.config().timeouts.body_idle,
+    };
+    let (document, _) = plan.open(&mut request.body, options).collect().await?;
+    Ok((request, document))
+}

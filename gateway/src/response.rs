@@ -1,0 +1,184 @@
+//! What handlers answer with: a response whose body is empty, whole, or a stream.
+//!
+//! A stream that fails ends its connection without the closing frame, so that a client never takes a torn body
+//! for a whole one. A body that is already in memory is given to hyper in one piece, which makes header and body
+//! leave in one write.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::request_log::RequestLog;
+
+/// A response of the gateway.
+pub type Response = http::Response<ResponseBody>;
+
+/// A failed body stream, as the connection sees it. The reason was logged where it was known.
+pub type StreamError = Box<dyn std::error::Error + Send + Sync>;
+
+type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>;
+
+/// The body of a [`Response`].
+pub struct ResponseBody {
+    content: Content,
+    /// Told when the body has been handed over, or dropped before.
+    log: Option<Box<RequestLog>>,
+}
+
+enum Content {
+    Whole(Option<Bytes>),
+    /// Of known length, which is announced.
+    Sized {
+        stream: ByteStream,
+        remaining: u64,
+    },
+    /// Of unknown length: chunked.
+    Unsized(ByteStream),
+}
+
+impl ResponseBody {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self {
+            content: Content::Whole(None),
+            log: None,
+        }
+    }
+
+    /// These bytes.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            content: Content::Whole((!bytes.is_empty()).then_some(bytes)),
+            log: None,
+        }
+    }
+
+    /// Exactly `size_bytes` bytes, as they come.
+    pub fn sized(
+        stream: impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+        size_bytes: u64,
+    ) -> Self {
+        Self {
+            content: Content::Sized {
+                stream: Box::pin(stream),
+                remaining: size_bytes,
+            },
+            log: None,
+        }
+    }
+
+    /// Bytes as they come, until the stream ends.
+    pub fn chunked(
+        stream: impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+    ) -> Self {
+        Self {
+            content: Content::Unsized(Box::pin(stream)),
+            log: None,
+        }
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub fn len_bytes(&self) -> Option<u64> {
+        match &self.content {
+            Content::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Sized { remaining, .. } => Some(*remaining),
+            Content::Unsized(_) => None,
+        }
+    }
+
+    /// Makes `log` be finished by the end of this body.
+    pub(crate) fn attach(&mut self, log: Box<RequestLog>) {
+        self.log = Some(log);
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("len_bytes", &self.len_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let this = &mut *self;
+        let next = match &mut this.content {
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Content::Unsized(stream) => stream.as_mut().poll_next(cx),
+            Content::Sized { remaining: 0, .. } => Poll::Ready(None),
+            Content::Sized { stream, remaining } => match stream.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => match remaining.checked_sub(bytes.len() as u64) {
+                    Some(rest) => {
+                        *remaining = rest;
+                        Poll::Ready(Some(Ok(bytes)))
+                    }
+                    None => Poll::Ready(Some(Err("the body is longer than announced".into()))),
+                },
+                Poll::Ready(None) => {
+                    Poll::Ready(Some(Err("the body is shorter than announced".into())))
+                }
+                other => other,
+            },
+        };
+        if let Some(log) = &mut this.log {
+            match &next {
+                Poll::Ready(Some(Ok(bytes))) => log.sent(bytes.len() as u64),
+                Poll::Ready(Some(Err(error))) => log.broke(error.as_ref()),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+        next.map(|item| item.map(|result| result.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(
+            self.content,
+            Content::Whole(None) | Content::Sized { remaining: 0, .. }
+        )
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.len_bytes()
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// A response with this status and no body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A response with an XML document.
+pub(crate) fn xml(status: StatusCode, document: String) -> Response {
+    let mut response = Response::new(ResponseBody::whole(document));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// Takes the body off a response to HEAD, keeping what its headers say of it.
+pub(crate) fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let (Some(len), false) = (body.len_bytes(), parts.headers.contains_key(CONTENT_LENGTH)) {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    http::Response::from_parts(parts, ResponseBody::empty())
+}

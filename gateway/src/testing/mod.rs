@@ -1,0 +1,9 @@
+//! A whole gateway in one process, and a small client that signs for it: what tests of requests stand on.
+//!
+//! Behind the cargo feature `testing`, so that whole-system tests reuse it and released binaries do not carry it.
+
+mod client;
+mod server;
+
+pub use client::{Answer, Client, Payload, RequestBuilder, now};
+pub use server::{TestServer, TestServerOptions};
