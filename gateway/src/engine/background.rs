@@ -47,6 +47,9 @@ pub struct BackgroundOptions {
     pub leave_disks_every: Duration,
     /// Pause between two passes of the orphan collector over all disks.
     pub collect_orphans_every: Duration,
+    /// How long after its start a process begins with the passes over everything (orphans, scrub), so that restarts
+    /// do not each begin with a burst of reading.
+    pub first_pass_after: Duration,
     /// Pause between two passes of the scrub.
     pub scrub_every: Duration,
     /// How often remembered uploads that are no longer needed are purged.
@@ -69,6 +72,7 @@ impl BackgroundOptions {
             repair_every: Duration::from_secs(5),
             leave_disks_every: Duration::from_mins(1),
             collect_orphans_every: 6 * HOUR,
+            first_pass_after: Duration::from_mins(10),
             scrub_every: 7 * 24 * HOUR,
             purge_every: HOUR,
             repair_bytes_per_second_max: 128 << 20,
@@ -288,6 +292,9 @@ impl Worker {
     }
 
     async fn run(mut self, which: Loop) {
+        if matches!(which, Loop::CollectOrphans | Loop::Scrub) {
+            sleep(self.options.first_pass_after).await;
+        }
         loop {
             let every = match which {
                 Loop::Delete => self.delete_pass().await,

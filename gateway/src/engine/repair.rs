@@ -17,6 +17,10 @@ use super::placement::{Candidate, choose};
 use super::read::{ChunkRef, ReadError};
 use super::repair_plan::{RepairPlan, ShardCondition, plan_repair};
 
+/// What looking at a chunk costs at least, in bytes that could have been read meanwhile: a rate that counted only
+/// the bytes of tiny objects would let them run at full speed.
+const LOOK_COST_BYTES: u64 = 64 << 10;
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RepairReport {
@@ -132,7 +136,7 @@ impl Core {
         report: &mut RepairReport,
     ) -> Result<ChunkOutcome, MetaError> {
         let inspection = self.inspect(data_id, index, record).await;
-        report.bytes_read += u64::from(record.size_bytes);
+        report.bytes_read += u64::from(record.size_bytes).max(LOOK_COST_BYTES);
         let chunk = ChunkRef {
             data_id,
             index,

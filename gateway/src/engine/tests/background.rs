@@ -16,6 +16,7 @@ fn eager(holder: &str) -> BackgroundOptions {
         repair_every: SOON,
         leave_disks_every: SOON,
         collect_orphans_every: SOON,
+        first_pass_after: SOON,
         scrub_every: SOON,
         purge_every: SOON,
         ..BackgroundOptions::new(holder)
