@@ -24,9 +24,16 @@ const ABOUT: &str = "Cairn: an S3-compatible, erasure-coded object store";
 pub fn run() -> Result<(), CommandError> {
     let matches = command().get_matches();
     match matches.subcommand() {
-        Some(("admin", matches)) => admin::run(AdminArgs::from_arg_matches(matches).map_err(|error| usage(&error))?),
-        Some(("bench", matches)) => bench::run(BenchArgs::from_arg_matches(matches).map_err(|error| usage(&error))?),
-        Some((name, matches)) => match Process::ALL.into_iter().find(|process| process.subcommand() == name) {
+        Some(("admin", matches)) => {
+            admin::run(AdminArgs::from_arg_matches(matches).map_err(|error| usage(&error))?)
+        }
+        Some(("bench", matches)) => {
+            bench::run(BenchArgs::from_arg_matches(matches).map_err(|error| usage(&error))?)
+        }
+        Some((name, matches)) => match Process::ALL
+            .into_iter()
+            .find(|process| process.subcommand() == name)
+        {
             Some(process) => processes::run(process, &sources(process, matches)?),
             None => Err(CommandError::usage(format!("unknown command `{name}`"))),
         },
@@ -36,7 +43,11 @@ pub fn run() -> Result<(), CommandError> {
 
 /// The whole command line.
 pub fn command() -> Command {
-    let mut command = Command::new("cairn").about(ABOUT).version(env!("CARGO_PKG_VERSION")).subcommand_required(true).arg_required_else_help(true);
+    let mut command = Command::new("cairn")
+        .about(ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true);
     for process in Process::ALL {
         command = command.subcommand(process_command(process));
     }
@@ -46,12 +57,18 @@ pub fn command() -> Command {
 }
 
 /// The flag of each setting; clap wants names that live as long as the program.
-static FLAGS: LazyLock<BTreeMap<&'static str, String>> =
-    LazyLock::new(|| SETTINGS.iter().map(|setting| (setting.name, setting.flag())).collect());
+static FLAGS: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+    SETTINGS
+        .iter()
+        .map(|setting| (setting.name, setting.flag()))
+        .collect()
+});
 
 fn process_command(process: Process) -> Command {
     let about = match process {
-        Process::Serve => "Run everything in one process: S3, metadata and one disk per data directory",
+        Process::Serve => {
+            "Run everything in one process: S3, metadata and one disk per data directory"
+        }
         Process::Gateway => "Run a gateway: S3 in front of storage nodes and a metadata service",
         Process::StorageNode => "Run a storage node: its disks, for gateways",
         Process::Meta => "Run the metadata service that gateways share",
@@ -61,7 +78,10 @@ fn process_command(process: Process) -> Command {
         .value_name("FILE")
         .env("CAIRN_CONFIG")
         .help("TOML file with settings; environment and flags take precedence");
-    Command::new(process.subcommand()).about(about).arg(config).args(Setting::of(process).map(arg))
+    Command::new(process.subcommand())
+        .about(about)
+        .arg(config)
+        .args(Setting::of(process).map(arg))
 }
 
 fn arg(setting: &'static Setting) -> Arg {
@@ -69,12 +89,20 @@ fn arg(setting: &'static Setting) -> Arg {
         Arity::One => ArgAction::Set,
         Arity::Many => ArgAction::Append,
     };
-    let default = if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+    let default = if setting.default.is_empty() {
+        String::new()
+    } else {
+        format!(" [default: {}]", setting.default)
+    };
     Arg::new(setting.name)
         .long(FLAGS.get(setting.name).map_or(setting.name, String::as_str))
         .value_name("VALUE")
         .action(action)
-        .help(format!("{}{default} [env: {}]", setting.help, setting.variable()))
+        .help(format!(
+            "{}{default} [env: {}]",
+            setting.help,
+            setting.variable()
+        ))
 }
 
 /// File, environment and flags as they are.
@@ -83,17 +111,28 @@ fn sources(process: Process, matches: &ArgMatches) -> Result<Sources, CommandErr
         let values = matches.get_many::<String>(setting.name)?;
         Some((setting.name.to_owned(), values.cloned().collect()))
     });
-    let file = matches.get_one::<String>("config").map(|path| read(Path::new(path))).transpose()?;
+    let file = matches
+        .get_one::<String>("config")
+        .map(|path| read(Path::new(path)))
+        .transpose()?;
     // Variables that are not valid UTF-8 cannot be ours.
-    let environment: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-    Ok(Sources { file, environment, flags: flags.collect() })
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(Sources {
+        file,
+        environment,
+        flags: flags.collect(),
+    })
 }
 
 fn read(path: &Path) -> Result<(PathBuf, String), CommandError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((path.to_owned(), text)),
-        Err(error) => Err(CommandError::usage(format!("the configuration file {} cannot be read: {error}", path.display()))),
+        Err(error) => Err(CommandError::usage(format!(
+            "the configuration file {} cannot be read: {error}",
+            path.display()
+        ))),
     }
 }
 
@@ -112,7 +151,11 @@ mod tests {
 
     #[test]
     fn flags_become_sources() {
-        let matches = command().try_get_matches_from(["cairn", "serve", "--data", "/a", "--data", "/b", "--region", "eu"]).unwrap();
+        let matches = command()
+            .try_get_matches_from([
+                "cairn", "serve", "--data", "/a", "--data", "/b", "--region", "eu",
+            ])
+            .unwrap();
         let (_, matches) = matches.subcommand().unwrap();
         let sources = sources(Process::Serve, matches).unwrap();
         assert_eq!(sources.flags["data"], ["/a", "/b"]);

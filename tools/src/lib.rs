@@ -6,6 +6,7 @@
 //! (done), 1 (failed), 2 (wrong usage).
 //!
 //! - [`config`]: settings from file, environment and flags.
+//! - [`serve`]: everything in one process, step by step; tests start it in theirs.
 //! - [`processes`]: the other server processes, and what all have in common.
 //! - [`admin`]: users, keys, state of the cluster, through a gateway.
 //! - [`bench`]: measures any S3 endpoint.
@@ -18,10 +19,14 @@ pub mod cli;
 mod clock;
 mod command;
 pub mod config;
+mod durable_file;
+mod host_name;
+mod local_disks;
 mod logging;
 pub mod processes;
 mod s3_client;
+pub mod serve;
 mod shutdown;
 
-
 pub use command::CommandError;
+pub use local_disks::DisksError;

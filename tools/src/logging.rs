@@ -12,9 +12,13 @@ use crate::config::{Effective, LogConfig, LogFormat};
 /// # Errors
 /// When the filter is invalid or a log is installed already.
 pub(crate) fn start(config: &LogConfig) -> Result<(), CommandError> {
-    let failed = |error: &dyn std::fmt::Display| CommandError::failed(format!("cannot start the log: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        CommandError::failed(format!("cannot start the log: {error}"))
+    };
     let filter = EnvFilter::try_new(&config.filter).map_err(|error| failed(&error))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let is_terminal = std::io::stderr().is_terminal();
     let is_json = match config.format {
         LogFormat::Auto => !is_terminal,
@@ -22,9 +26,18 @@ pub(crate) fn start(config: &LogConfig) -> Result<(), CommandError> {
         LogFormat::Json => true,
     };
     if is_json {
-        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init().map_err(|error| failed(&error))
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .try_init()
+            .map_err(|error| failed(&error))
     } else {
-        builder.with_ansi(is_terminal).try_init().map_err(|error| failed(&error))
+        builder
+            .with_ansi(is_terminal)
+            .try_init()
+            .map_err(|error| failed(&error))
     }
 }
 

@@ -6,7 +6,10 @@ fn main() -> ExitCode {
     match cairn_tools::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "errors of a command belong on standard error")]
+            #[expect(
+                clippy::print_stderr,
+                reason = "errors of a command belong on standard error"
+            )]
             {
                 eprintln!("cairn: {error}");
             }

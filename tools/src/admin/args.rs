@@ -8,13 +8,23 @@ pub struct AdminArgs {
     #[command(subcommand)]
     pub(super) area: Area,
     /// The gateway (its `admin_listen` address if it has one).
-    #[arg(long, global = true, env = "CAIRN_ENDPOINT", default_value = "http://127.0.0.1:9000")]
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_ENDPOINT",
+        default_value = "http://127.0.0.1:9000"
+    )]
     pub(super) endpoint: String,
     /// The root access key.
     #[arg(long, global = true, env = "CAIRN_ROOT_ACCESS_KEY")]
     pub(super) root_access_key: Option<String>,
     /// The root secret key.
-    #[arg(long, global = true, env = "CAIRN_ROOT_SECRET_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_ROOT_SECRET_KEY",
+        hide_env_values = true
+    )]
     pub(super) root_secret_key: Option<String>,
     /// The cluster's region.
     #[arg(long, global = true, env = "CAIRN_REGION", default_value = "us-east-1")]

@@ -22,15 +22,33 @@ pub(super) struct AdminClient {
 impl AdminClient {
     pub(super) fn new(args: &AdminArgs) -> Result<Self, CommandError> {
         let endpoint: Endpoint = args.endpoint.parse().map_err(CommandError::usage)?;
-        let keys = args.root_access_key.clone().zip(args.root_secret_key.clone());
+        let keys = args
+            .root_access_key
+            .clone()
+            .zip(args.root_secret_key.clone());
         let has_credentials = keys.is_some();
         let (access_key, secret_key) = keys.unwrap_or_default();
-        let keys = KeyPair { access_key, secret_key: Secret::new(secret_key) };
-        Ok(Self { connection: Connection::new(endpoint, Signer::new(keys, args.region.clone())), has_credentials })
+        let keys = KeyPair {
+            access_key,
+            secret_key: Secret::new(secret_key),
+        };
+        Ok(Self {
+            connection: Connection::new(endpoint, Signer::new(keys, args.region.clone())),
+            has_credentials,
+        })
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str, query: &[(&str, &str)]) -> Result<T, CommandError> {
-        self.call(Request::new(Method::GET, format!("{PATH_PREFIX}{path}")).query(query).signed_body("")).await
+    pub(super) async fn get<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, CommandError> {
+        self.call(
+            Request::new(Method::GET, format!("{PATH_PREFIX}{path}"))
+                .query(query)
+                .signed_body(""),
+        )
+        .await
     }
 
     pub(super) async fn send<T: DeserializeOwned>(
@@ -39,29 +57,41 @@ impl AdminClient {
         path: &str,
         document: &impl Serialize,
     ) -> Result<T, CommandError> {
-        let body = serde_json::to_vec(document).map_err(|error| CommandError::failed(error.to_string()))?;
-        self.call(Request::new(method, format!("{PATH_PREFIX}{path}")).signed_body(body)).await
+        let body = serde_json::to_vec(document)
+            .map_err(|error| CommandError::failed(error.to_string()))?;
+        self.call(Request::new(method, format!("{PATH_PREFIX}{path}")).signed_body(body))
+            .await
     }
 
-    pub(super) async fn delete(&mut self, collection: &str, name: &str) -> Result<(), CommandError> {
+    pub(super) async fn delete(
+        &mut self,
+        collection: &str,
+        name: &str,
+    ) -> Result<(), CommandError> {
         self.check_credentials()?;
         // A name with a slash stays one segment.
         let name = encode_path(name).replace('/', "%2F");
-        let request = Request::new(Method::DELETE, format!("{PATH_PREFIX}{collection}/{name}")).signed_body("");
+        let request = Request::new(Method::DELETE, format!("{PATH_PREFIX}{collection}/{name}"))
+            .signed_body("");
         self.connection.call(request).await?;
         Ok(())
     }
 
     /// Whether the gateway says that it is ready.
     pub(super) async fn is_ready(&mut self) -> Result<bool, CommandError> {
-        let answer = self.connection.send(Request::new(Method::GET, READY_PATH.to_owned())).await?;
+        let answer = self
+            .connection
+            .send(Request::new(Method::GET, READY_PATH.to_owned()))
+            .await?;
         Ok(answer.status().is_success())
     }
 
     async fn call<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, CommandError> {
         self.check_credentials()?;
         let answer = self.connection.call(request).await?;
-        serde_json::from_slice(&answer).map_err(|error| CommandError::failed(format!("the gateway's answer is not understood: {error}")))
+        serde_json::from_slice(&answer).map_err(|error| {
+            CommandError::failed(format!("the gateway's answer is not understood: {error}"))
+        })
     }
 
     fn check_credentials(&self) -> Result<(), CommandError> {

@@ -7,7 +7,9 @@ mod output;
 pub use args::AdminArgs;
 
 use args::{Area, ClusterCommand, KeyCommand, UserCommand};
-use cairn_gateway::admin::api::{ClusterStatus, CreateKey, CreateUser, CreatedKey, KeyList, User, UserList};
+use cairn_gateway::admin::api::{
+    ClusterStatus, CreateKey, CreateUser, CreatedKey, KeyList, User, UserList,
+};
 use client::AdminClient;
 use http::Method;
 
@@ -18,25 +20,59 @@ use crate::command::CommandError;
 /// # Errors
 /// When the gateway cannot be reached or refuses.
 pub fn run(args: AdminArgs) -> Result<(), CommandError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| CommandError::failed(format!("cannot start: {error}")))?.block_on(run_async(args))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|error| CommandError::failed(format!("cannot start: {error}")))?
+        .block_on(run_async(args))
 }
 
 async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
     let mut client = AdminClient::new(&args)?;
     let json = args.json;
     match args.area {
-        Area::User(UserCommand::Create { name, email, display_name }) => {
-            let user: User = client.send(Method::POST, "/users", &CreateUser { name, email, display_name }).await?;
-            output::print(json, &user, |user| output::users(std::slice::from_ref(user)))
+        Area::User(UserCommand::Create {
+            name,
+            email,
+            display_name,
+        }) => {
+            let user: User = client
+                .send(
+                    Method::POST,
+                    "/users",
+                    &CreateUser {
+                        name,
+                        email,
+                        display_name,
+                    },
+                )
+                .await?;
+            output::print(json, &user, |user| {
+                output::users(std::slice::from_ref(user))
+            })
         }
         Area::User(UserCommand::List) => {
             let list: UserList = client.get("/users", &[]).await?;
             output::print(json, &list, |list| output::users(&list.users))
         }
         Area::User(UserCommand::Delete { name }) => client.delete("/users", &name).await,
-        Area::Key(KeyCommand::Create { user, access_key, secret_key }) => {
-            let key: CreatedKey = client.send(Method::POST, "/keys", &CreateKey { user, access_key, secret_key }).await?;
+        Area::Key(KeyCommand::Create {
+            user,
+            access_key,
+            secret_key,
+        }) => {
+            let key: CreatedKey = client
+                .send(
+                    Method::POST,
+                    "/keys",
+                    &CreateKey {
+                        user,
+                        access_key,
+                        secret_key,
+                    },
+                )
+                .await?;
             output::print(json, &key, output::created_key)
         }
         Area::Key(KeyCommand::List { user }) => {
@@ -51,9 +87,19 @@ async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
         Area::Health => {
             let is_ready = client.is_ready().await?;
             output::print(json, &serde_json::json!({ "ready": is_ready }), |_| {
-                if is_ready { "ready".to_owned() } else { "not ready".to_owned() }
+                if is_ready {
+                    "ready".to_owned()
+                } else {
+                    "not ready".to_owned()
+                }
             })?;
-            if is_ready { Ok(()) } else { Err(CommandError::failed("the gateway is not ready; its log says why")) }
+            if is_ready {
+                Ok(())
+            } else {
+                Err(CommandError::failed(
+                    "the gateway is not ready; its log says why",
+                ))
+            }
         }
     }
 }

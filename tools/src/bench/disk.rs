@@ -31,7 +31,8 @@ struct DiskResult {
 /// # Errors
 /// What the file system said.
 pub(super) fn run(args: &DiskArgs) -> Result<(), CommandError> {
-    let failed = |error: std::io::Error| CommandError::failed(format!("{}: {error}", args.dir.display()));
+    let failed =
+        |error: std::io::Error| CommandError::failed(format!("{}: {error}", args.dir.display()));
     let small = small_appends(&args.dir, args.syncs).map_err(failed)?;
     let sequential = sequential(&args.dir, args.size.0).map_err(failed)?;
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -39,13 +40,18 @@ pub(super) fn run(args: &DiskArgs) -> Result<(), CommandError> {
         fdatasync_ms_p50: ms(small.latency(0.5)),
         fdatasync_ms_p99: ms(small.latency(0.99)),
         fdatasync_ms_max: ms(small.latency_max()),
-        sequential_mebibytes_per_second: float(args.size.0) / f64::from(1 << 20) / sequential.as_secs_f64().max(1e-9),
+        sequential_mebibytes_per_second: float(args.size.0)
+            / f64::from(1 << 20)
+            / sequential.as_secs_f64().max(1e-9),
     };
     print(&result, args.json);
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a command belongs on standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the result of a command belongs on standard output"
+)]
 fn print(result: &DiskResult, is_json: bool) {
     if is_json {
         println!("{}", serde_json::json!(result));
@@ -54,7 +60,10 @@ fn print(result: &DiskResult, is_json: bool) {
             "append of 4 KiB + fdatasync: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
             result.fdatasync_ms_p50, result.fdatasync_ms_p99, result.fdatasync_ms_max
         );
-        println!("sequential write with fdatasync every 64 MiB: {:.0} MiB/s", result.sequential_mebibytes_per_second);
+        println!(
+            "sequential write with fdatasync every 64 MiB: {:.0} MiB/s",
+            result.sequential_mebibytes_per_second
+        );
     }
 }
 
@@ -91,7 +100,9 @@ fn sequential(dir: &Path, size_bytes: u64) -> std::io::Result<Duration> {
 fn scratch_file(dir: &Path) -> std::io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(std::io::Error::from)
+    rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)
+        .map(File::from)
+        .map_err(std::io::Error::from)
 }
 
 fn incompressible(len: usize) -> Vec<u8> {

@@ -8,11 +8,16 @@ use super::operation::Keyspace;
 ///
 /// # Errors
 /// Those of the requests, and answers without what a listing must have.
-pub(super) async fn count(connection: &mut Connection, keyspace: &Keyspace) -> Result<u64, ClientError> {
+pub(super) async fn count(
+    connection: &mut Connection,
+    keyspace: &Keyspace,
+) -> Result<u64, ClientError> {
     let mut total = 0;
     let mut token: Option<String> = None;
     loop {
-        let page = connection.call(keyspace.list_page(token.as_deref())).await?;
+        let page = connection
+            .call(keyspace.list_page(token.as_deref()))
+            .await?;
         let text = String::from_utf8_lossy(&page);
         total += element(&text, "KeyCount")
             .and_then(|count| count.parse::<u64>().ok())
@@ -37,6 +42,12 @@ mod tests {
     #[test]
     fn elements_are_found_or_absent() {
         let page = "<ListBucketResult><KeyCount>12</KeyCount></ListBucketResult>";
-        assert_eq!((element(page, "KeyCount"), element(page, "NextContinuationToken")), (Some("12"), None));
+        assert_eq!(
+            (
+                element(page, "KeyCount"),
+                element(page, "NextContinuationToken")
+            ),
+            (Some("12"), None)
+        );
     }
 }

@@ -23,9 +23,19 @@ pub(crate) struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        #[expect(clippy::expect_used, reason = "the bounds are constants: the highest is at least twice the lowest, 3 digits are allowed")]
-        let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are valid");
-        Self { latencies_us, request_count: 0, payload_bytes: 0, error_count: 0, first_error: None }
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds are constants: the highest is at least twice the lowest, 3 digits are allowed"
+        )]
+        let latencies_us =
+            Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are valid");
+        Self {
+            latencies_us,
+            request_count: 0,
+            payload_bytes: 0,
+            error_count: 0,
+            first_error: None,
+        }
     }
 }
 
@@ -34,7 +44,11 @@ impl Tally {
     pub(crate) fn success(&mut self, latency: Duration, payload_bytes: u64) {
         self.request_count += 1;
         self.payload_bytes += payload_bytes;
-        self.latencies_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
+        self.latencies_us.saturating_record(
+            u64::try_from(latency.as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1),
+        );
     }
 
     /// A request failed.
@@ -88,7 +102,14 @@ mod tests {
         let mut tally = Tally::default();
         tally.failure("first");
         tally.failure("second");
-        assert_eq!((tally.error_count, tally.request_count, tally.first_error.as_deref()), (2, 0, Some("first")));
+        assert_eq!(
+            (
+                tally.error_count,
+                tally.request_count,
+                tally.first_error.as_deref()
+            ),
+            (2, 0, Some("first"))
+        );
     }
 
     #[test]

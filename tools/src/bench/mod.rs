@@ -39,5 +39,9 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, CommandError> {
         0 | 1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder.worker_threads(threads.max(1)).enable_all().build().map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))
+    builder
+        .worker_threads(threads.max(1))
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))
 }

@@ -50,7 +50,12 @@ pub(crate) struct Keyspace {
 impl Keyspace {
     /// The key of an object.
     pub(crate) fn key(&self, object: u64) -> String {
-        format!("{}{:07}/{:03}", self.prefix, object / KEYS_PER_DIRECTORY, object % KEYS_PER_DIRECTORY)
+        format!(
+            "{}{:07}/{:03}",
+            self.prefix,
+            object / KEYS_PER_DIRECTORY,
+            object % KEYS_PER_DIRECTORY
+        )
     }
 
     fn path(&self, object: u64) -> String {
@@ -91,9 +96,16 @@ impl Keyspace {
     }
 
     fn list_after(&self, parameters: &[(&str, &str)]) -> Request {
-        let mut all = vec![("list-type", "2"), ("max-keys", "1000"), ("prefix", self.prefix.as_str())];
+        let mut all = vec![
+            ("list-type", "2"),
+            ("max-keys", "1000"),
+            ("prefix", self.prefix.as_str()),
+        ];
         all.extend_from_slice(parameters);
-        Request { query: canonical_query(&all), ..Request::new(Method::GET, self.bucket_path()) }
+        Request {
+            query: canonical_query(&all),
+            ..Request::new(Method::GET, self.bucket_path())
+        }
     }
 
     /// The bucket itself.
@@ -108,7 +120,10 @@ mod tests {
 
     #[test]
     fn keys_sort_as_their_numbers_and_a_thousand_share_a_directory() {
-        let keyspace = Keyspace { bucket: "b".into(), prefix: "bench/4KiB/".into() };
+        let keyspace = Keyspace {
+            bucket: "b".into(),
+            prefix: "bench/4KiB/".into(),
+        };
         assert_eq!(keyspace.key(1_234_567), "bench/4KiB/0001234/567");
         assert!(keyspace.key(999) < keyspace.key(1000));
     }

@@ -36,40 +36,72 @@ impl Payloads {
     pub(crate) fn new(seed: u64) -> Self {
         let mut buffer = vec![0; BUFFER_BYTES];
         rand::rngs::SmallRng::seed_from_u64(seed).fill_bytes(&mut buffer);
-        Self { seed, buffer: buffer.into() }
+        Self {
+            seed,
+            buffer: buffer.into(),
+        }
     }
 
     /// The payload of the `object`-th object when it has `size_bytes`.
     pub(crate) fn of(&self, object: u64, size_bytes: u64) -> Payload {
-        Payload { seed: self.seed, object, size_bytes, buffer: self.buffer.clone() }
+        Payload {
+            seed: self.seed,
+            object,
+            size_bytes,
+            buffer: self.buffer.clone(),
+        }
     }
 }
 
 impl Payload {
     /// The whole payload, for sending.
     pub(crate) fn body(&self) -> Body {
-        (0..self.size_bytes.div_ceil(BLOCK_BYTES)).flat_map(|block| self.block(block)).collect()
+        (0..self.size_bytes.div_ceil(BLOCK_BYTES))
+            .flat_map(|block| self.block(block))
+            .collect()
     }
 
     /// Stamp and filling of one block.
     fn block(&self, block: u64) -> [Bytes; 2] {
-        let len = self.size_bytes.saturating_sub(block * BLOCK_BYTES).min(BLOCK_BYTES);
+        let len = self
+            .size_bytes
+            .saturating_sub(block * BLOCK_BYTES)
+            .min(BLOCK_BYTES);
         #[expect(clippy::cast_possible_truncation, reason = "at most BLOCK_BYTES")]
         let len = len as usize;
         let mut stamp = [0; STAMP_BYTES];
-        let numbers = self.seed.to_be_bytes().into_iter().chain(self.object.to_be_bytes()).chain(block.to_be_bytes());
-        stamp.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        let numbers = self
+            .seed
+            .to_be_bytes()
+            .into_iter()
+            .chain(self.object.to_be_bytes())
+            .chain(block.to_be_bytes());
+        stamp
+            .iter_mut()
+            .zip(numbers)
+            .for_each(|(to, from)| *to = from);
         let stamp_len = len.min(STAMP_BYTES);
         // An odd multiplier spreads consecutive objects and blocks over the first half of the buffer.
-        let mixed = (self.object.wrapping_mul(31).wrapping_add(block)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
-        #[expect(clippy::cast_possible_truncation, reason = "20 bits: less than half the buffer")]
+        let mixed = (self.object.wrapping_mul(31).wrapping_add(block))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            >> 44;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "20 bits: less than half the buffer"
+        )]
         let start = mixed as usize;
-        [Bytes::copy_from_slice(&stamp).slice(..stamp_len), self.buffer.slice(start..start + len - stamp_len)]
+        [
+            Bytes::copy_from_slice(&stamp).slice(..stamp_len),
+            self.buffer.slice(start..start + len - stamp_len),
+        ]
     }
 
     /// Begins to check a payload that arrives in pieces.
     pub(crate) fn check(self) -> Check {
-        Check { payload: self, position: 0 }
+        Check {
+            payload: self,
+            position: 0,
+        }
     }
 }
 
@@ -88,7 +120,10 @@ impl Check {
     pub(crate) fn next(&mut self, mut piece: &[u8]) -> Result<(), String> {
         while !piece.is_empty() {
             if self.position >= self.payload.size_bytes {
-                return Err(format!("more than {} bytes arrived", self.payload.size_bytes));
+                return Err(format!(
+                    "more than {} bytes arrived",
+                    self.payload.size_bytes
+                ));
             }
             let [stamp, filling] = self.payload.block(self.position / BLOCK_BYTES);
             let offset = usize::try_from(self.position % BLOCK_BYTES).unwrap_or_default();
@@ -99,7 +134,10 @@ impl Check {
             let len = expected.len().min(piece.len());
             let (now, later) = piece.split_at(len);
             if expected.slice(..len) != now {
-                return Err(format!("object {} differs in the {len} bytes from {}", self.payload.object, self.position));
+                return Err(format!(
+                    "object {} differs in the {len} bytes from {}",
+                    self.payload.object, self.position
+                ));
             }
             self.position += len as u64;
             piece = later;
@@ -113,7 +151,11 @@ impl Check {
     /// How much arrived.
     pub(crate) fn finish(self) -> Result<(), String> {
         let size_bytes = self.payload.size_bytes;
-        if self.position == size_bytes { Ok(()) } else { Err(format!("{} of {size_bytes} bytes arrived", self.position)) }
+        if self.position == size_bytes {
+            Ok(())
+        } else {
+            Err(format!("{} of {size_bytes} bytes arrived", self.position))
+        }
     }
 }
 
@@ -124,14 +166,30 @@ mod tests {
     use proptest::prelude::*;
 
     fn bytes(payload: &Payload) -> Vec<u8> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(payload.body().collect()).unwrap().to_bytes().to_vec()
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(payload.body().collect())
+            .unwrap()
+            .to_bytes()
+            .to_vec()
     }
 
     #[test]
     fn sizes_are_exact_at_every_edge() {
         let payloads = Payloads::new(7);
-        for size_bytes in [0, 1, 23, 24, 25, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 5] {
+        for size_bytes in [
+            0,
+            1,
+            23,
+            24,
+            25,
+            BLOCK_BYTES - 1,
+            BLOCK_BYTES,
+            BLOCK_BYTES + 1,
+            3 * BLOCK_BYTES + 5,
+        ] {
             assert_eq!(bytes(&payloads.of(3, size_bytes)).len() as u64, size_bytes);
         }
     }
@@ -143,7 +201,10 @@ mod tests {
         let two_blocks = bytes(&payloads.of(1, 2 * BLOCK_BYTES));
         let (first, second) = two_blocks.split_at(two_blocks.len() / 2);
         assert_ne!(first, second);
-        assert_eq!(bytes(&Payloads::new(7).of(1, 4096)), bytes(&payloads.of(1, 4096)));
+        assert_eq!(
+            bytes(&Payloads::new(7).of(1, 4096)),
+            bytes(&payloads.of(1, 4096))
+        );
     }
 
     proptest! {

@@ -54,7 +54,12 @@ pub(crate) struct Subject {
 
 impl Row {
     /// Turns counts into rates.
-    pub(crate) fn new(subject: Subject, elapsed: Duration, tally: &Tally, server: Option<ServerCost>) -> Self {
+    pub(crate) fn new(
+        subject: Subject,
+        elapsed: Duration,
+        tally: &Tally,
+        server: Option<ServerCost>,
+    ) -> Self {
         let seconds = elapsed.as_secs_f64().max(1e-9);
         let latency_ms = |quantile| tally.latency(quantile).as_secs_f64() * 1e3;
         Self {
@@ -83,13 +88,22 @@ impl Row {
 
     /// One line for people who wait.
     pub(crate) fn summary(&self) -> String {
-        let error = self.first_error.as_deref().map_or_else(String::new, |error| format!("; first error: {error}"));
-        format!("{:.0}/s, {} errors{error}", self.requests_per_second, self.error_count)
+        let error = self
+            .first_error
+            .as_deref()
+            .map_or_else(String::new, |error| format!("; first error: {error}"));
+        format!(
+            "{:.0}/s, {} errors{error}",
+            self.requests_per_second, self.error_count
+        )
     }
 }
 
 /// Counts far below 2^53, so exact.
-#[expect(clippy::cast_precision_loss, reason = "rates need no more than 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates need no more than 53 bits"
+)]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
@@ -97,7 +111,19 @@ pub(crate) fn float(count: u64) -> f64 {
 /// The rows as a table.
 pub(crate) fn table(rows: &[Row]) -> Table {
     let has_server = rows.iter().any(|row| row.server.is_some());
-    let mut header = vec!["operation", "size", "conc", "req/s", "MiB/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "errors"];
+    let mut header = vec![
+        "operation",
+        "size",
+        "conc",
+        "req/s",
+        "MiB/s",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "errors",
+    ];
     if has_server {
         header.extend(["srv CPU s/1k", "srv RSS MiB"]);
     }
@@ -118,8 +144,12 @@ pub(crate) fn table(rows: &[Row]) -> Table {
             row.error_count.to_string(),
         ];
         if has_server {
-            cells.push(row.server.map_or_else(String::new, |cost| format!("{:.2}", cost.cpu_seconds_per_1000)));
-            cells.push(row.server.map_or_else(String::new, |cost| (cost.resident_bytes_max >> 20).to_string()));
+            cells.push(row.server.map_or_else(String::new, |cost| {
+                format!("{:.2}", cost.cpu_seconds_per_1000)
+            }));
+            cells.push(row.server.map_or_else(String::new, |cost| {
+                (cost.resident_bytes_max >> 20).to_string()
+            }));
         }
         table.add_row(cells);
     }
@@ -136,7 +166,11 @@ mod tests {
     fn row(server: Option<ServerCost>) -> Row {
         let mut tally = Tally::default();
         (0..200).for_each(|_| tally.success(Duration::from_millis(2), 1 << 20));
-        let subject = Subject { operation: Operation::Put, size_bytes: 1 << 20, concurrency: 4 };
+        let subject = Subject {
+            operation: Operation::Put,
+            size_bytes: 1 << 20,
+            concurrency: 4,
+        };
         Row::new(subject, Duration::from_secs(2), &tally, server)
     }
 
@@ -152,7 +186,11 @@ mod tests {
     #[test]
     fn the_server_has_columns_only_if_it_was_watched() {
         assert!(!table(&[row(None)]).to_string().contains("RSS"));
-        let cost = ServerCost { cpu_seconds: 1.0, cpu_seconds_per_1000: 5.0, resident_bytes_max: 300 << 20 };
+        let cost = ServerCost {
+            cpu_seconds: 1.0,
+            cpu_seconds_per_1000: 5.0,
+            resident_bytes_max: 300 << 20,
+        };
         let text = table(&[row(Some(cost))]).to_string();
         assert!(text.contains("5.00") && text.contains("300"), "{text}");
     }

@@ -18,7 +18,10 @@ impl ServerProcess {
     /// What `/proc` said.
     pub(crate) fn find(pid: u32) -> Result<Self, String> {
         let process = Self { pid };
-        process.cpu_time().map(|_| process).ok_or_else(|| format!("there is no process {pid} whose /proc/{pid}/stat can be read"))
+        process
+            .cpu_time()
+            .map(|_| process)
+            .ok_or_else(|| format!("there is no process {pid} whose /proc/{pid}/stat can be read"))
     }
 
     /// User and system time so far.
@@ -41,8 +44,15 @@ fn parse_cpu_time(stat: &str) -> Option<Duration> {
 }
 
 fn parse_resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
 #[cfg(test)]
@@ -58,6 +68,9 @@ mod tests {
 
     #[test]
     fn resident_memory_is_in_kibibytes() {
-        assert_eq!(parse_resident("Name:\tx\nVmRSS:\t  2048 kB\n"), Some(2 << 20));
+        assert_eq!(
+            parse_resident("Name:\tx\nVmRSS:\t  2048 kB\n"),
+            Some(2 << 20)
+        );
     }
 }

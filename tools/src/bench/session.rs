@@ -62,7 +62,10 @@ pub(super) async fn run(args: S3Args) -> Result<(), CommandError> {
         }
     }
     if session.args.bucket.is_none() && !session.args.keep {
-        session.connection().call(Request::new(Method::DELETE, format!("/{}", session.bucket))).await?;
+        session
+            .connection()
+            .call(Request::new(Method::DELETE, format!("/{}", session.bucket)))
+            .await?;
     }
     session.progress.clear();
     session.report(&rows)
@@ -78,16 +81,36 @@ impl Session {
         };
         let keys = KeyPair {
             access_key: credential(&args.access_key, "AWS_ACCESS_KEY_ID", "--access-key")?,
-            secret_key: crate::config::Secret::new(credential(&args.secret_key, "AWS_SECRET_ACCESS_KEY", "--secret-key")?),
+            secret_key: crate::config::Secret::new(credential(
+                &args.secret_key,
+                "AWS_SECRET_ACCESS_KEY",
+                "--secret-key",
+            )?),
         };
-        if args.concurrency.iter().any(|concurrency| !(1..=CONCURRENCY_MAX).contains(concurrency)) {
-            return Err(CommandError::usage(format!("--concurrency takes numbers from 1 to {CONCURRENCY_MAX}")));
+        if args
+            .concurrency
+            .iter()
+            .any(|concurrency| !(1..=CONCURRENCY_MAX).contains(concurrency))
+        {
+            return Err(CommandError::usage(format!(
+                "--concurrency takes numbers from 1 to {CONCURRENCY_MAX}"
+            )));
         }
         let bucket = match &args.bucket {
             Some(bucket) => bucket.clone(),
-            None => format!("cairn-bench-{}", hex::encode(clock::random_bytes::<6>().map_err(|error| CommandError::failed(error.to_string()))?)),
+            None => format!(
+                "cairn-bench-{}",
+                hex::encode(
+                    clock::random_bytes::<6>()
+                        .map_err(|error| CommandError::failed(error.to_string()))?
+                )
+            ),
         };
-        let server = args.server_pid.map(ServerProcess::find).transpose().map_err(CommandError::usage)?;
+        let server = args
+            .server_pid
+            .map(ServerProcess::find)
+            .transpose()
+            .map_err(CommandError::usage)?;
         Ok(Self {
             signer: Signer::new(keys, args.region.clone()),
             payloads: Payloads::new(args.seed),
@@ -104,9 +127,15 @@ impl Session {
     }
 
     async fn make_bucket(&self) -> Result<(), CommandError> {
-        match self.connection().call(Request::new(Method::PUT, format!("/{}", self.bucket))).await {
+        match self
+            .connection()
+            .call(Request::new(Method::PUT, format!("/{}", self.bucket)))
+            .await
+        {
             Ok(_) => Ok(()),
-            Err(ClientError::Refused { code: Some(code), .. }) if code == "BucketAlreadyOwnedByYou" => Ok(()),
+            Err(ClientError::Refused {
+                code: Some(code), ..
+            }) if code == "BucketAlreadyOwnedByYou" => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -114,20 +143,45 @@ impl Session {
     /// Objects of an earlier run are used where this one puts none.
     async fn sweep(&self, size_bytes: u64) -> Result<Sweep, CommandError> {
         let prefix = format!("bench/{size_bytes}/");
-        let keyspace = Keyspace { bucket: self.bucket.clone(), prefix };
+        let keyspace = Keyspace {
+            bucket: self.bucket.clone(),
+            prefix,
+        };
         let existing = match self.args.bucket {
             Some(_) => keyspace_size::count(&mut self.connection(), &keyspace).await?,
             None => 0,
         };
-        Ok(Sweep { keyspace, size_bytes, next_put: Arc::new(AtomicU64::new(existing)), next_delete: Arc::default() })
+        Ok(Sweep {
+            keyspace,
+            size_bytes,
+            next_put: Arc::new(AtomicU64::new(existing)),
+            next_delete: Arc::default(),
+        })
     }
 
-    async fn measure(&self, sweep: &Sweep, operation: Operation, concurrency: usize) -> Result<Row, CommandError> {
-        let subject = Subject { operation, size_bytes: sweep.size_bytes, concurrency };
+    async fn measure(
+        &self,
+        sweep: &Sweep,
+        operation: Operation,
+        concurrency: usize,
+    ) -> Result<Row, CommandError> {
+        let subject = Subject {
+            operation,
+            size_bytes: sweep.size_bytes,
+            concurrency,
+        };
         // Deleting to warm up would use up the objects.
-        let warm_up = if operation == Operation::Delete { Duration::ZERO } else { self.args.warm_up };
+        let warm_up = if operation == Operation::Delete {
+            Duration::ZERO
+        } else {
+            self.args.warm_up
+        };
         let warm_until = Instant::now() + warm_up;
-        let limit = if self.args.count.is_some() { Duration::from_hours(24) } else { self.args.duration };
+        let limit = if self.args.count.is_some() {
+            Duration::from_hours(24)
+        } else {
+            self.args.duration
+        };
         let shared = Arc::new(Shared {
             operation,
             keyspace: sweep.keyspace.clone(),
@@ -146,9 +200,18 @@ impl Session {
             workers.spawn(worker::run(Arc::clone(&shared), self.connection(), worker));
         }
         let (tally, elapsed, cost) = self.watch(&shared, workers).await?;
-        let row = Row::new(subject, elapsed, &tally, cost.map(|cost| cost.per_requests(tally.request_count)));
+        let row = Row::new(
+            subject,
+            elapsed,
+            &tally,
+            cost.map(|cost| cost.per_requests(tally.request_count)),
+        );
         let size = crate::config::ByteSize(sweep.size_bytes);
-        self.progress.finished(format!("{} {size} × {concurrency}: {}", operation.name(), row.summary()));
+        self.progress.finished(format!(
+            "{} {size} × {concurrency}: {}",
+            operation.name(),
+            row.summary()
+        ));
         Ok(row)
     }
 
@@ -182,11 +245,14 @@ impl Session {
             }
         }
         let elapsed = shared.warm_until.elapsed();
-        let cost = self.server.zip(cpu_before).map(|(server, (since, before))| Cost {
-            cpu: server.cpu_time().unwrap_or_default().saturating_sub(before),
-            measured_share: since.elapsed().as_secs_f64() / elapsed.as_secs_f64().max(1e-9),
-            resident_bytes_max,
-        });
+        let cost = self
+            .server
+            .zip(cpu_before)
+            .map(|(server, (since, before))| Cost {
+                cpu: server.cpu_time().unwrap_or_default().saturating_sub(before),
+                measured_share: since.elapsed().as_secs_f64() / elapsed.as_secs_f64().max(1e-9),
+                resident_bytes_max,
+            });
         Ok((tally, elapsed, cost))
     }
 
@@ -195,7 +261,8 @@ impl Session {
         let mut workers = JoinSet::new();
         for _ in 0..CLEANUP_CONCURRENCY {
             let (mut connection, keyspace) = (self.connection(), sweep.keyspace.clone());
-            let (next_put, next_delete) = (Arc::clone(&sweep.next_put), Arc::clone(&sweep.next_delete));
+            let (next_put, next_delete) =
+                (Arc::clone(&sweep.next_put), Arc::clone(&sweep.next_delete));
             workers.spawn(async move {
                 loop {
                     let object = next_delete.fetch_add(1, Ordering::Relaxed);
@@ -207,15 +274,23 @@ impl Session {
             });
         }
         let results: Vec<Result<(), ClientError>> = workers.join_all().await;
-        results.into_iter().collect::<Result<(), _>>().map_err(CommandError::from)
+        results
+            .into_iter()
+            .collect::<Result<(), _>>()
+            .map_err(CommandError::from)
     }
 
-    #[expect(clippy::print_stdout, reason = "the result of a command belongs on standard output")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "the result of a command belongs on standard output"
+    )]
     fn report(&self, rows: &[Row]) -> Result<(), CommandError> {
         let json = serde_json::json!({ "endpoint": self.endpoint.to_string(), "threads": self.args.threads, "seed": self.args.seed, "measurements": rows });
         if let Some(path) = &self.args.json_file {
-            let written = std::fs::File::create(path).and_then(|file| serde_json::to_writer_pretty(file, &json).map_err(Into::into));
-            written.map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
+            let written = std::fs::File::create(path)
+                .and_then(|file| serde_json::to_writer_pretty(file, &json).map_err(Into::into));
+            written
+                .map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
         }
         if self.args.json {
             println!("{json:#}");
@@ -224,7 +299,10 @@ impl Session {
         }
         let error_count: u64 = rows.iter().map(Row::error_count).sum();
         match rows.iter().find(|row| row.error_count() > 0) {
-            Some(row) => Err(CommandError::failed(format!("{error_count} requests failed: {}", row.summary()))),
+            Some(row) => Err(CommandError::failed(format!(
+                "{error_count} requests failed: {}",
+                row.summary()
+            ))),
             None => Ok(()),
         }
     }

@@ -41,14 +41,20 @@ pub(super) struct Shared {
 impl Shared {
     /// Takes one request from the budget.
     fn draw(&self) -> bool {
-        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
     }
 
     /// The next object to delete, if one is left.
     fn next_to_delete(&self) -> Option<u64> {
         let put_count = self.next_put.load(Ordering::Relaxed);
         let next = |object: u64| (object < put_count).then_some(object + 1);
-        self.next_delete.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+        self.next_delete
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()
     }
 }
 
@@ -71,7 +77,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut connection: Connection, worker:
             Operation::Put => shared.next_put.fetch_add(1, Ordering::Relaxed),
             Operation::Get if known > 0 => random.random_range(0..known),
             // Not among the last, so that pages are full where there are that many keys.
-            Operation::List if known > 0 => random.random_range(0..known.saturating_sub(KEYS_PER_DIRECTORY).max(1)),
+            Operation::List if known > 0 => {
+                random.random_range(0..known.saturating_sub(KEYS_PER_DIRECTORY).max(1))
+            }
             Operation::ListDelimiter if known > 0 => 0,
             Operation::Delete => match shared.next_to_delete() {
                 Some(object) => object,
@@ -101,12 +109,20 @@ pub(super) async fn run(shared: Arc<Shared>, mut connection: Connection, worker:
 }
 
 /// Sends one request; returns the payload bytes that were moved.
-async fn one(shared: &Shared, connection: &mut Connection, object: u64, compare: bool) -> Result<u64, ClientError> {
+async fn one(
+    shared: &Shared,
+    connection: &mut Connection,
+    object: u64,
+    compare: bool,
+) -> Result<u64, ClientError> {
     let keyspace = &shared.keyspace;
     match shared.operation {
         Operation::Put => {
             let payload = shared.payloads.of(object, shared.size_bytes);
-            connection.call(keyspace.put(object, &payload)).await.map(|_| shared.size_bytes)
+            connection
+                .call(keyspace.put(object, &payload))
+                .await
+                .map(|_| shared.size_bytes)
         }
         Operation::Get => get(shared, connection, object, compare).await,
         Operation::Delete => connection.call(keyspace.delete(object)).await.map(|_| 0),
@@ -115,7 +131,12 @@ async fn one(shared: &Shared, connection: &mut Connection, object: u64, compare:
     }
 }
 
-async fn get(shared: &Shared, connection: &mut Connection, object: u64, compare: bool) -> Result<u64, ClientError> {
+async fn get(
+    shared: &Shared,
+    connection: &mut Connection,
+    object: u64,
+    compare: bool,
+) -> Result<u64, ClientError> {
     let answer = connection.send(shared.keyspace.get(object)).await?;
     if !answer.status().is_success() {
         let status = answer.status();
@@ -126,7 +147,9 @@ async fn get(shared: &Shared, connection: &mut Connection, object: u64, compare:
     let mut body = answer.into_body();
     let mut received_bytes = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else { continue };
+        let Ok(piece) = frame?.into_data() else {
+            continue;
+        };
         received_bytes += piece.len() as u64;
         if compare {
             check.next(&piece).map_err(ClientError::Wrong)?;
@@ -135,7 +158,10 @@ async fn get(shared: &Shared, connection: &mut Connection, object: u64, compare:
     if compare {
         check.finish().map_err(ClientError::Wrong)?;
     } else if received_bytes != shared.size_bytes {
-        return Err(ClientError::Wrong(format!("{received_bytes} of {} bytes arrived", shared.size_bytes)));
+        return Err(ClientError::Wrong(format!(
+            "{received_bytes} of {} bytes arrived",
+            shared.size_bytes
+        )));
     }
     Ok(received_bytes)
 }
@@ -145,6 +171,8 @@ async fn list(connection: &mut Connection, request: Request) -> Result<u64, Clie
     if page.windows(b"</ListBucketResult>".len()).next_back() == Some(b"</ListBucketResult>") {
         Ok(0)
     } else {
-        Err(ClientError::Wrong("the answer is not a whole ListBucketResult".to_owned()))
+        Err(ClientError::Wrong(
+            "the answer is not a whole ListBucketResult".to_owned(),
+        ))
     }
 }

@@ -4,6 +4,7 @@
 //! Every setting is one row of [`SETTINGS`]; flags, `--help`, variables, file keys and the documentation all
 //! come from that row. All problems are reported together. Nothing reads the environment after start.
 
+mod documentation;
 mod problem;
 mod processes;
 mod raw;
@@ -12,10 +13,11 @@ mod setting;
 mod shared;
 mod value;
 
+pub use documentation::documentation;
 pub use problem::{Problem, Problems};
 pub use processes::{GatewayConfig, MetaConfig, ServeConfig, StorageNodeConfig};
 pub use raw::{Origin, RawSettings, RawValue, Sources};
 pub use reader::{Effective, Reader};
 pub use setting::{Arity, Exposure, Process, SETTINGS, Setting};
 pub use shared::{ClusterConfig, FrontConfig, LogConfig, LogFormat, RootCredentials, TlsFiles};
-pub use value::{ByteSize, Erasure, Secret, duration};
+pub use value::{ByteSize, Secret, duration};

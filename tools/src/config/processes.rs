@@ -8,7 +8,10 @@ use super::problem::Problems;
 use super::raw::{RawSettings, Sources};
 use super::reader::{Effective, Reader};
 use super::setting::Process;
-use super::shared::{ClusterConfig, FrontConfig, LogConfig, address, directory, domain_label, drain_timeout, http_url};
+use super::shared::{
+    ClusterConfig, FrontConfig, LogConfig, address, directory, domain_label, drain_timeout,
+    http_url,
+};
 use super::value::ByteSize;
 
 const DISK_RESERVE: ByteSize = ByteSize(1 << 30);
@@ -83,6 +86,8 @@ pub struct MetaConfig {
     pub listen: SocketAddr,
     /// What this process proves to the others.
     pub cluster: ClusterConfig,
+    /// Identity of the cluster, if not derived from its secret.
+    pub cluster_id: Option<[u8; 16]>,
     /// Bound on finishing running requests.
     pub drain_timeout: Duration,
     /// The log.
@@ -125,13 +130,24 @@ impl GatewayConfig {
                 reader.conflict("root_access_key", "must be set for a gateway, to the same value on all of them, with root_secret_key");
             }
             if !reader.is_set("master_key_file") {
-                reader.conflict("master_key_file", "must be set for a gateway, to a file with the same key on all of them");
+                reader.conflict(
+                    "master_key_file",
+                    "must be set for a gateway, to a file with the same key on all of them",
+                );
             }
             let cluster = ClusterConfig::read(reader);
             let cluster_id = reader.optional("cluster_id", cluster_id);
             let drain_timeout = drain_timeout(reader);
             let log = LogConfig::read(reader);
-            Some(Self { meta: meta?, nodes, front, cluster: cluster?, cluster_id, drain_timeout, log })
+            Some(Self {
+                meta: meta?,
+                nodes,
+                front,
+                cluster: cluster?,
+                cluster_id,
+                drain_timeout,
+                log,
+            })
         })
     }
 }
@@ -152,7 +168,17 @@ impl StorageNodeConfig {
             let disk_reserve = reader.or("disk_reserve", DISK_RESERVE, str::parse);
             let drain_timeout = drain_timeout(reader);
             let log = LogConfig::read(reader);
-            Some(Self { data, listen, host, zone, cluster: cluster?, cluster_id, disk_reserve, drain_timeout, log })
+            Some(Self {
+                data,
+                listen,
+                host,
+                zone,
+                cluster: cluster?,
+                cluster_id,
+                disk_reserve,
+                drain_timeout,
+                log,
+            })
         })
     }
 }
@@ -168,9 +194,18 @@ impl MetaConfig {
             let copies = reader.many("copy", directory);
             let listen = reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9100)), address);
             let cluster = ClusterConfig::read(reader);
+            let cluster_id = reader.optional("cluster_id", cluster_id);
             let drain_timeout = drain_timeout(reader);
             let log = LogConfig::read(reader);
-            Some(Self { data: data?, copies, listen, cluster: cluster?, drain_timeout, log })
+            Some(Self {
+                data: data?,
+                copies,
+                listen,
+                cluster: cluster?,
+                cluster_id,
+                drain_timeout,
+                log,
+            })
         })
     }
 }
@@ -189,16 +224,21 @@ fn parse<T>(
 
 fn check_disk_count(reader: &mut Reader<'_>, front: &FrontConfig, disk_count: usize) {
     if let Some(erasure) = front.erasure
-        && disk_count < erasure.disk_count()
+        && disk_count < erasure.shard_count()
     {
-        let needed = erasure.disk_count();
-        reader.conflict("erasure", format!("`{erasure}` needs {needed} disks, and `data` names {disk_count}"));
+        let needed = erasure.shard_count();
+        reader.conflict(
+            "erasure",
+            format!("`{erasure}` needs {needed} disks, and `data` names {disk_count}"),
+        );
     }
 }
 
 fn cluster_id(text: &str) -> Result<[u8; 16], String> {
     let mut id = [0; 16];
-    hex::decode_to_slice(text, &mut id).map(|()| id).map_err(|_| String::new())
+    hex::decode_to_slice(text, &mut id)
+        .map(|()| id)
+        .map_err(|_| String::new())
 }
 
 #[cfg(test)]
@@ -206,8 +246,13 @@ mod tests {
     use super::*;
 
     fn flags(flags: &[(&str, &[&str])]) -> Sources {
-        let flags = flags.iter().map(|(k, v)| ((*k).to_owned(), v.iter().map(|v| (*v).to_owned()).collect()));
-        Sources { flags: flags.collect(), ..Sources::default() }
+        let flags = flags
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), v.iter().map(|v| (*v).to_owned()).collect()));
+        Sources {
+            flags: flags.collect(),
+            ..Sources::default()
+        }
     }
 
     #[test]
@@ -215,14 +260,27 @@ mod tests {
         let (config, effective) = ServeConfig::parse(&flags(&[("data", &["/d1"])])).unwrap();
         assert_eq!(config.front.listen.to_string(), "127.0.0.1:9000");
         assert_eq!(config.front.region, "us-east-1");
-        assert_eq!(effective.iter().filter(|line| line.origin == super::super::Origin::Flag).count(), 1);
+        assert_eq!(
+            effective
+                .iter()
+                .filter(|line| line.origin == super::super::Origin::Flag)
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn all_problems_are_reported_at_once_with_three_names_value_rule_and_example() {
         let sources = Sources {
-            environment: [("CAIRN_LISTEN".to_owned(), "nowhere".to_owned()), ("CAIRN_ROOT_SECRET_KEY".to_owned(), "short".to_owned())].into(),
-            file: Some(("cairn.toml".into(), "typo = 1\ndrain_timeout = \"2h\"".to_owned())),
+            environment: [
+                ("CAIRN_LISTEN".to_owned(), "nowhere".to_owned()),
+                ("CAIRN_ROOT_SECRET_KEY".to_owned(), "short".to_owned()),
+            ]
+            .into(),
+            file: Some((
+                "cairn.toml".into(),
+                "typo = 1\ndrain_timeout = \"2h\"".to_owned(),
+            )),
             ..flags(&[("erasure", &["4+2"])])
         };
         let text = ServeConfig::parse(&sources).unwrap_err().to_string();
@@ -253,7 +311,13 @@ mod tests {
     #[test]
     fn a_gateway_refuses_to_invent_secrets() {
         let text = GatewayConfig::parse(&flags(&[])).unwrap_err().to_string();
-        for name in ["--meta ", "--node ", "--root-access-key ", "--master-key-file ", "--cluster-secret "] {
+        for name in [
+            "--meta ",
+            "--node ",
+            "--root-access-key ",
+            "--master-key-file ",
+            "--cluster-secret ",
+        ] {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
     }

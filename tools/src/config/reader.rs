@@ -26,16 +26,28 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts with the problems found so far.
     pub fn new(raw: &'a RawSettings, problems: Vec<Problem>) -> Self {
-        Self { raw, problems, effective: Vec::new() }
+        Self {
+            raw,
+            problems,
+            effective: Vec::new(),
+        }
     }
 
     /// A setting with one value; `None` if it is not set or wrong (which is noted).
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         self.many(name, parse).pop()
     }
 
     /// A setting that must be set; `None` only if a problem was noted.
-    pub fn required<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         if self.raw.get(name).is_none() {
             self.note(name, Problem::missing);
         }
@@ -43,34 +55,59 @@ impl<'a> Reader<'a> {
     }
 
     /// A setting with a default; the default also stands in for a wrong value, which is noted.
-    pub fn or<T>(&mut self, name: &'static str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub fn or<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         self.optional(name, parse).unwrap_or(default)
     }
 
     /// A setting with several values; those that are wrong are noted and left out.
-    pub fn many<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let Some(setting) = self.setting(name) else { return Vec::new() };
+    pub fn many<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(setting) = self.setting(name) else {
+            return Vec::new();
+        };
         let Some(raw) = self.raw.get(name) else {
-            self.effective.push(Effective { name, value: setting.default.to_owned(), origin: Origin::Default });
+            self.effective.push(Effective {
+                name,
+                value: setting.default.to_owned(),
+                origin: Origin::Default,
+            });
             return Vec::new();
         };
         let value = match setting.exposure {
             Exposure::Plain => raw.values.join(","),
             Exposure::Secret => "(hidden)".to_owned(),
         };
-        self.effective.push(Effective { name, value, origin: raw.origin.clone() });
+        self.effective.push(Effective {
+            name,
+            value,
+            origin: raw.origin.clone(),
+        });
         let mut parsed = Vec::with_capacity(raw.values.len());
         for text in &raw.values {
             match parse(text) {
                 Ok(value) => parsed.push(value),
-                Err(detail) => self.problems.push(Problem::value(setting, raw, text, &detail)),
+                Err(detail) => self
+                    .problems
+                    .push(Problem::value(setting, raw, text, &detail)),
             }
         }
         parsed
     }
 
     /// As [`Reader::many`], at least one.
-    pub fn some<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    pub fn some<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         if self.raw.get(name).is_none() {
             self.note(name, Problem::missing);
         }
@@ -106,7 +143,11 @@ impl<'a> Reader<'a> {
 
     fn setting(&self, name: &'static str) -> Option<&'static Setting> {
         let found = Setting::of(self.raw.process).find(|setting| setting.name == name);
-        assert!(found.is_some(), "`{name}` is no setting of {}", self.raw.process.subcommand());
+        assert!(
+            found.is_some(),
+            "`{name}` is no setting of {}",
+            self.raw.process.subcommand()
+        );
         found
     }
 }

@@ -81,7 +81,9 @@ impl Setting {
 
     /// The settings of one process, in table order.
     pub fn of(process: Process) -> impl Iterator<Item = &'static Self> {
-        SETTINGS.iter().filter(move |setting| setting.processes.contains(&process))
+        SETTINGS
+            .iter()
+            .filter(move |setting| setting.processes.contains(&process))
     }
 }
 
@@ -191,7 +193,7 @@ pub static SETTINGS: &[Setting] = &[
         ..one("region", FRONT)
     },
     Setting {
-        rule: "K+M with K from 1 to 16 and M from 0 to 4, and at least K+M disks",
+        rule: "K+M with K from 1, M from 1 (0 only with K = 1), and at least K+M disks",
         example: "4+2",
         default: "by the number of disks: 1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2",
         help: "Data and parity shards of each chunk; any M disks may be lost.",
@@ -238,7 +240,7 @@ pub static SETTINGS: &[Setting] = &[
         example: "8f14e45fceea167a5a36dedd4bea2543",
         default: "derived from `cluster_secret`",
         help: "Identity written on new disks; set it before the cluster secret is changed.",
-        ..one("cluster_id", &[Gateway, StorageNode])
+        ..one("cluster_id", INTERNAL)
     },
     Setting {
         rule: "1 to 63 letters, digits, `-`, `_` and `.`",
@@ -260,6 +262,13 @@ pub static SETTINGS: &[Setting] = &[
         default: "1GiB",
         help: "Space left free on each disk; beyond it the disk reports itself full.",
         ..one("disk_reserve", &[Serve, StorageNode])
+    },
+    Setting {
+        rule: "a duration",
+        example: "30m",
+        default: "15m",
+        help: "A disk that is away for longer counts as lost: its shards are made again on other disks.",
+        ..one("disk_lost_after", FRONT)
     },
     Setting {
         rule: "a PEM file with the certificate chain",
@@ -304,8 +313,13 @@ mod tests {
 
     #[test]
     fn the_three_names_follow_from_one() {
-        let setting = Setting::of(Serve).find(|setting| setting.name == "disk_reserve").unwrap();
-        assert_eq!((setting.variable().as_str(), setting.flag().as_str()), ("CAIRN_DISK_RESERVE", "disk-reserve"));
+        let setting = Setting::of(Serve)
+            .find(|setting| setting.name == "disk_reserve")
+            .unwrap();
+        assert_eq!(
+            (setting.variable().as_str(), setting.flag().as_str()),
+            ("CAIRN_DISK_RESERVE", "disk-reserve")
+        );
     }
 
     #[test]
@@ -318,7 +332,11 @@ mod tests {
             assert_eq!(names.len(), count, "{process:?}");
         }
         for setting in SETTINGS {
-            assert!(!setting.rule.is_empty() && !setting.example.is_empty() && !setting.help.is_empty(), "{}", setting.name);
+            assert!(
+                !setting.rule.is_empty() && !setting.example.is_empty() && !setting.help.is_empty(),
+                "{}",
+                setting.name
+            );
         }
     }
 }

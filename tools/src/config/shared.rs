@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cairn_gateway::engine::Geometry;
+
 use super::reader::Reader;
-use super::value::{Erasure, Secret, duration};
+use super::value::{Secret, duration};
 
 /// How the log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,9 @@ impl LogConfig {
             _ => Err(String::new()),
         });
         let filter = reader.or("log", "info".to_owned(), |text| {
-            tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+            tracing_subscriber::EnvFilter::try_new(text)
+                .map(|_| text.to_owned())
+                .map_err(|error| error.to_string())
         });
         Self { format, filter }
     }
@@ -54,7 +58,9 @@ pub struct FrontConfig {
     /// The region clients sign for.
     pub region: String,
     /// The coding asked for; `None`: by the number of disks.
-    pub erasure: Option<Erasure>,
+    pub erasure: Option<Geometry>,
+    /// After this long a missing disk counts as lost.
+    pub disk_lost_after: Duration,
     /// Root credentials, if given.
     pub root: Option<RootCredentials>,
     /// Where the master key is kept, if outside.
@@ -88,7 +94,10 @@ impl FrontConfig {
             admin_listen: reader.optional("admin_listen", address),
             domains: reader.many("domain", dns_name),
             region: reader.or("region", "us-east-1".to_owned(), region),
-            erasure: reader.optional("erasure", str::parse),
+            erasure: reader.optional("erasure", |text| {
+                text.parse::<Geometry>().map_err(|_| String::new())
+            }),
+            disk_lost_after: reader.or("disk_lost_after", Duration::from_mins(15), duration),
             root: read_root(reader),
             master_key_file: reader.optional("master_key_file", file),
             tls: read_tls(reader),
@@ -100,14 +109,20 @@ fn read_root(reader: &mut Reader<'_>) -> Option<RootCredentials> {
     let access_key = reader.optional("root_access_key", access_key);
     let secret_key = reader.optional("root_secret_key", secret_key);
     check_pair(reader, "root_access_key", "root_secret_key");
-    Some(RootCredentials { access_key: access_key?, secret_key: secret_key? })
+    Some(RootCredentials {
+        access_key: access_key?,
+        secret_key: secret_key?,
+    })
 }
 
 fn read_tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
     let certificate = reader.optional("tls_cert", file);
     let key = reader.optional("tls_key", file);
     check_pair(reader, "tls_cert", "tls_key");
-    Some(TlsFiles { certificate: certificate?, key: key? })
+    Some(TlsFiles {
+        certificate: certificate?,
+        key: key?,
+    })
 }
 
 /// Two settings make sense only together.
@@ -131,11 +146,15 @@ impl ClusterConfig {
         let given = reader.optional("cluster_secret", cluster_secret);
         let from_file = reader.optional("cluster_secret_file", |path| {
             let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-            cluster_secret(text.trim_end()).map_err(|_| "the file must hold at least 32 printable characters".to_owned())
+            cluster_secret(text.trim_end())
+                .map_err(|_| "the file must hold at least 32 printable characters".to_owned())
         });
         match (given, from_file) {
             (Some(_), Some(_)) => {
-                reader.conflict("cluster_secret", "is set together with cluster_secret_file; set one of them");
+                reader.conflict(
+                    "cluster_secret",
+                    "is set together with cluster_secret_file; set one of them",
+                );
                 None
             }
             (Some(secret), None) | (None, Some(secret)) => Some(Self { secret }),
@@ -151,16 +170,28 @@ impl ClusterConfig {
 
 pub(super) fn drain_timeout(reader: &mut Reader<'_>) -> Duration {
     reader.or("drain_timeout", Duration::from_secs(30), |text| {
-        duration(text).and_then(|limit| if limit <= Duration::from_hours(1) { Ok(limit) } else { Err("too long".to_owned()) })
+        duration(text).and_then(|limit| {
+            if limit <= Duration::from_hours(1) {
+                Ok(limit)
+            } else {
+                Err("too long".to_owned())
+            }
+        })
     })
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "write IP:PORT, with an IPv6 address in brackets".to_owned())
+    text.parse()
+        .map_err(|_| "write IP:PORT, with an IPv6 address in brackets".to_owned())
 }
 
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() {
+        Err("empty".to_owned())
+    } else {
+        // One spelling for ever: disks are remembered by path, and must be found from any working directory.
+        std::path::absolute(text).map_err(|error| error.to_string())
+    }
 }
 
 fn file(text: &str) -> Result<PathBuf, String> {
@@ -172,7 +203,10 @@ fn file(text: &str) -> Result<PathBuf, String> {
 
 pub(super) fn http_url(text: &str) -> Result<String, String> {
     let url: http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
-    if url.scheme_str() != Some("http") || url.host().is_none_or(str::is_empty) || !matches!(url.path(), "" | "/") {
+    if url.scheme_str() != Some("http")
+        || url.host().is_none_or(str::is_empty)
+        || !matches!(url.path(), "" | "/")
+    {
         return Err("write http://HOST:PORT".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
@@ -181,34 +215,69 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
 fn dns_name(text: &str) -> Result<String, String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if text.len() <= 253 && text.split('.').all(label) { Ok(text.to_ascii_lowercase()) } else { Err(String::new()) }
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(String::new())
+    }
 }
 
 fn region(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+    let fits = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::new())
+    }
 }
 
 fn access_key(text: &str) -> Result<String, String> {
-    let fits = (3..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+    let fits = (3..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::new())
+    }
 }
 
 fn secret_key(text: &str) -> Result<Secret, String> {
     let fits = (8..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { Ok(Secret::new(text)) } else { Err(String::new()) }
+    if fits {
+        Ok(Secret::new(text))
+    } else {
+        Err(String::new())
+    }
 }
 
 fn cluster_secret(text: &str) -> Result<Secret, String> {
     let fits = (32..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { Ok(Secret::new(text)) } else { Err(String::new()) }
+    if fits {
+        Ok(Secret::new(text))
+    } else {
+        Err(String::new())
+    }
 }
 
 pub(super) fn domain_label(text: &str) -> Result<String, String> {
-    let fits = (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+    let fits = (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::new())
+    }
 }

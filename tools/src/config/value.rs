@@ -27,15 +27,24 @@ impl std::str::FromStr for ByteSize {
             .iter()
             .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
             .unwrap_or((text, 1));
-        let number: u64 = number.trim().parse().map_err(|_| "write a whole number and KiB, MiB, GiB, TiB, kB, MB, GB or TB".to_owned())?;
-        number.checked_mul(unit).map(Self).ok_or_else(|| "too large".to_owned())
+        let number: u64 = number.trim().parse().map_err(|_| {
+            "write a whole number and KiB, MiB, GiB, TiB, kB, MB, GB or TB".to_owned()
+        })?;
+        number
+            .checked_mul(unit)
+            .map(Self)
+            .ok_or_else(|| "too large".to_owned())
     }
 }
 
 impl fmt::Display for ByteSize {
     /// The largest binary unit that divides it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = UNITS.iter().take(4).rev().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        let binary = UNITS
+            .iter()
+            .take(4)
+            .rev()
+            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
         match binary {
             Some((suffix, unit)) => write!(f, "{}{suffix}", self.0 / unit),
             None => write!(f, "{}B", self.0),
@@ -49,46 +58,18 @@ impl fmt::Display for ByteSize {
 /// A sentence that says how to write it.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let found = units.iter().find_map(|(suffix, unit_ms)| Some((text.strip_suffix(suffix)?, *unit_ms)));
+    let found = units
+        .iter()
+        .find_map(|(suffix, unit_ms)| Some((text.strip_suffix(suffix)?, *unit_ms)));
     let (number, unit_ms) = found.ok_or("write a whole number and ms, s, m or h")?;
-    let number: u64 = number.trim().parse().map_err(|_| "write a whole number and ms, s, m or h".to_owned())?;
-    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
-}
-
-/// Data and parity shards, written `4+2`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Erasure {
-    /// Data shards.
-    pub data: u8,
-    /// Parity shards: so many disks may be lost.
-    pub parity: u8,
-}
-
-impl std::str::FromStr for Erasure {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (data, parity) = text.split_once('+').ok_or("")?;
-        let data: u8 = data.parse().map_err(|_| String::new())?;
-        let parity: u8 = parity.parse().map_err(|_| String::new())?;
-        if !(1..=16).contains(&data) || parity > 4 {
-            return Err(String::new());
-        }
-        Ok(Self { data, parity })
-    }
-}
-
-impl Erasure {
-    /// Disks that hold the shards of one chunk.
-    pub fn disk_count(self) -> usize {
-        usize::from(self.data) + usize::from(self.parity)
-    }
-}
-
-impl fmt::Display for Erasure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.data, self.parity)
-    }
+    let number: u64 = number
+        .trim()
+        .parse()
+        .map_err(|_| "write a whole number and ms, s, m or h".to_owned())?;
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "too long".to_owned())
 }
 
 /// A secret in memory: wiped when dropped, never shown.
@@ -141,14 +122,6 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("5").is_err() && duration("s").is_err() && duration("1.5s").is_err());
-    }
-
-    #[test]
-    fn erasure_is_two_small_numbers() {
-        assert_eq!("4+2".parse(), Ok(Erasure { data: 4, parity: 2 }));
-        for wrong in ["4", "0+2", "17+1", "4+5", "4+", "+2", "a+b"] {
-            assert!(wrong.parse::<Erasure>().is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -33,7 +33,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Nothing is opened before the first request.
     pub(crate) fn new(endpoint: Endpoint, signer: Signer) -> Self {
-        Self { endpoint, signer, sender: None }
+        Self {
+            endpoint,
+            signer,
+            sender: None,
+        }
     }
 
     /// Sends a request and returns the answer's head; its body is still to be read, whole, before the next request.
@@ -42,9 +46,18 @@ impl Connection {
     ///
     /// # Errors
     /// All but [`ClientError::Refused`]: the status is the caller's to judge.
-    pub(crate) async fn send(&mut self, request: Request) -> Result<http::Response<Incoming>, ClientError> {
-        let signature = self.signer.sign(&request, self.endpoint.authority(), clock::now_ms());
-        let target = if request.query.is_empty() { request.path } else { format!("{}?{}", request.path, request.query) };
+    pub(crate) async fn send(
+        &mut self,
+        request: Request,
+    ) -> Result<http::Response<Incoming>, ClientError> {
+        let signature = self
+            .signer
+            .sign(&request, self.endpoint.authority(), clock::now_ms());
+        let target = if request.query.is_empty() {
+            request.path
+        } else {
+            format!("{}?{}", request.path, request.query)
+        };
         let mut builder = http::Request::builder()
             .method(request.method)
             .uri(target)
@@ -78,7 +91,11 @@ impl Connection {
         let answer = self.send(request).await?;
         let status = answer.status();
         let body = self.collect(answer.into_body()).await?;
-        if status.is_success() { Ok(body) } else { Err(ClientError::refused(status, &body)) }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(ClientError::refused(status, &body))
+        }
     }
 
     /// Reads an answer's body to its end.
@@ -115,10 +132,18 @@ impl Connection {
 }
 
 async fn open(endpoint: &Endpoint) -> Result<SendRequest<Body>, ClientError> {
-    let failed = |source| ClientError::Connect { endpoint: endpoint.to_string(), source };
-    let stream = TcpStream::connect(endpoint.connect_to()).await.map_err(failed)?;
+    let failed = |source| ClientError::Connect {
+        endpoint: endpoint.to_string(),
+        source,
+    };
+    let stream = TcpStream::connect(endpoint.connect_to())
+        .await
+        .map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let (sender, connection) = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES).handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(READ_BUFFER_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await?;
     tokio::spawn(async move {
         // Its error is the one that the request in flight reports.
         drop(connection.await);

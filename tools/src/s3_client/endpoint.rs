@@ -26,14 +26,24 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let uri: http::Uri = text.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+        let uri: http::Uri = text
+            .parse()
+            .map_err(|error| format!("`{text}` is not a URL: {error}"))?;
         match (uri.scheme_str(), uri.authority(), uri.path()) {
             (Some("http"), Some(authority), "" | "/") if !authority.host().is_empty() => Ok(Self {
                 authority: authority.to_string(),
-                connect_to: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+                connect_to: format!(
+                    "{}:{}",
+                    authority.host(),
+                    authority.port_u16().unwrap_or(80)
+                ),
             }),
-            (Some("https"), _, _) => Err("only http:// endpoints are supported by this client".to_owned()),
-            _ => Err(format!("`{text}` is not an endpoint; write http://HOST:PORT")),
+            (Some("https"), _, _) => {
+                Err("only http:// endpoints are supported by this client".to_owned())
+            }
+            _ => Err(format!(
+                "`{text}` is not an endpoint; write http://HOST:PORT"
+            )),
         }
     }
 }
@@ -51,9 +61,15 @@ mod tests {
     #[test]
     fn the_port_defaults_to_80_and_stays_out_of_the_host_header() {
         let endpoint: Endpoint = "http://s3.example.com/".parse().unwrap();
-        assert_eq!((endpoint.authority(), endpoint.connect_to()), ("s3.example.com", "s3.example.com:80"));
+        assert_eq!(
+            (endpoint.authority(), endpoint.connect_to()),
+            ("s3.example.com", "s3.example.com:80")
+        );
         let endpoint: Endpoint = "http://[::1]:9000".parse().unwrap();
-        assert_eq!((endpoint.authority(), endpoint.connect_to()), ("[::1]:9000", "[::1]:9000"));
+        assert_eq!(
+            (endpoint.authority(), endpoint.connect_to()),
+            ("[::1]:9000", "[::1]:9000")
+        );
     }
 
     #[test]

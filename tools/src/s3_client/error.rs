@@ -6,7 +6,9 @@ use http::StatusCode;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No connection.
-    #[error("cannot connect to {endpoint}: {source}; is the server running, and is the endpoint right?")]
+    #[error(
+        "cannot connect to {endpoint}: {source}; is the server running, and is the endpoint right?"
+    )]
     Connect {
         /// Where to.
         endpoint: String,
@@ -43,7 +45,8 @@ impl ClientError {
         let text = String::from_utf8_lossy(body);
         let element = |name: &str| {
             let (_, rest) = text.split_once(&format!("<{name}>"))?;
-            rest.split_once(&format!("</{name}>")).map(|(value, _)| value.to_owned())
+            rest.split_once(&format!("</{name}>"))
+                .map(|(value, _)| value.to_owned())
         };
         let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
         let field = |name: &str| json.as_ref()?.get(name)?.as_str().map(str::to_owned);
@@ -52,7 +55,11 @@ impl ClientError {
             .or_else(|| field("message"))
             .or_else(|| field("error"))
             .unwrap_or_else(|| text.chars().take(200).collect());
-        Self::Refused { status, code, message }
+        Self::Refused {
+            status,
+            code,
+            message,
+        }
     }
 }
 
@@ -62,14 +69,24 @@ mod tests {
 
     #[test]
     fn s3_errors_show_code_and_message() {
-        let body = b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>";
-        assert_eq!(ClientError::refused(StatusCode::NOT_FOUND, body).to_string(), "404 Not Found: NoSuchKey: gone");
+        let body =
+            b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>";
+        assert_eq!(
+            ClientError::refused(StatusCode::NOT_FOUND, body).to_string(),
+            "404 Not Found: NoSuchKey: gone"
+        );
     }
 
     #[test]
     fn json_errors_and_plain_text_show_their_message() {
-        let json = ClientError::refused(StatusCode::CONFLICT, br#"{"code":"UserExists","message":"taken"}"#);
+        let json = ClientError::refused(
+            StatusCode::CONFLICT,
+            br#"{"code":"UserExists","message":"taken"}"#,
+        );
         assert_eq!(json.to_string(), "409 Conflict: UserExists: taken");
-        assert_eq!(ClientError::refused(StatusCode::BAD_GATEWAY, b"oops").to_string(), "502 Bad Gateway: oops");
+        assert_eq!(
+            ClientError::refused(StatusCode::BAD_GATEWAY, b"oops").to_string(),
+            "502 Bad Gateway: oops"
+        );
     }
 }

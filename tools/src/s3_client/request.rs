@@ -11,7 +11,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 /// S3's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
 /// A request before it is signed.
@@ -53,7 +57,14 @@ impl Payload {
 impl Request {
     /// A request without a body.
     pub(crate) fn new(method: http::Method, path: String) -> Self {
-        Self { method, path, query: String::new(), headers: Vec::new(), body: Body::default(), payload: Payload::Unsigned }
+        Self {
+            method,
+            path,
+            query: String::new(),
+            headers: Vec::new(),
+            body: Body::default(),
+            payload: Payload::Unsigned,
+        }
     }
 
     /// Sets the query.
@@ -85,9 +96,16 @@ pub(crate) fn encode_path(path: &str) -> String {
 /// Encodes and sorts query parameters as SigV4 wants them.
 pub(crate) fn canonical_query(parameters: &[(&str, &str)]) -> String {
     let encode = |text| utf8_percent_encode(text, RESERVED).to_string();
-    let mut pairs: Vec<(String, String)> = parameters.iter().map(|(name, value)| (encode(name), encode(value))).collect();
+    let mut pairs: Vec<(String, String)> = parameters
+        .iter()
+        .map(|(name, value)| (encode(name), encode(value)))
+        .collect();
     pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// A body of known length made of pieces that are shared, not copied.
@@ -99,9 +117,15 @@ pub(crate) struct Body {
 
 impl FromIterator<Bytes> for Body {
     fn from_iter<I: IntoIterator<Item = Bytes>>(pieces: I) -> Self {
-        let pieces: VecDeque<Bytes> = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        let pieces: VecDeque<Bytes> = pieces
+            .into_iter()
+            .filter(|piece| !piece.is_empty())
+            .collect();
         let remaining_bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces, remaining_bytes }
+        Self {
+            pieces,
+            remaining_bytes,
+        }
     }
 }
 
@@ -115,7 +139,10 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.pop_front();
         self.remaining_bytes -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
@@ -136,14 +163,23 @@ mod tests {
 
     #[test]
     fn query_is_encoded_and_sorted() {
-        assert_eq!(canonical_query(&[("prefix", "a b/ü"), ("list-type", "2"), ("acl", "")]), "acl=&list-type=2&prefix=a%20b%2F%C3%BC");
+        assert_eq!(
+            canonical_query(&[("prefix", "a b/ü"), ("list-type", "2"), ("acl", "")]),
+            "acl=&list-type=2&prefix=a%20b%2F%C3%BC"
+        );
         assert_eq!(encode_path("/b/a b~c"), "/b/a%20b~c");
     }
 
     #[test]
     fn body_says_how_long_it_is() {
         use hyper::body::Body as _;
-        let body: Body = [Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"c")].into_iter().collect();
+        let body: Body = [
+            Bytes::from_static(b"ab"),
+            Bytes::new(),
+            Bytes::from_static(b"c"),
+        ]
+        .into_iter()
+        .collect();
         assert_eq!(body.size_hint().exact(), Some(3));
         assert!(Body::default().is_end_stream());
     }

@@ -32,7 +32,10 @@ pub(crate) struct Signer {
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("access_key", &self.keys.access_key).field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("Signer")
+            .field("access_key", &self.keys.access_key)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +51,12 @@ pub(crate) struct Signature {
 impl Signer {
     /// A signer for one region.
     pub(crate) fn new(keys: KeyPair, region: impl Into<String>) -> Self {
-        Self { keys, region: region.into(), day: String::new(), day_key: [0; 32] }
+        Self {
+            keys,
+            region: region.into(),
+            day: String::new(),
+            day_key: [0; 32],
+        }
     }
 
     /// Signs `request`, which will be sent to `host` at `now_ms`.
@@ -67,7 +75,10 @@ impl Signer {
             query = request.query,
         );
         let scope = format!("{}/{}/s3/aws4_request", self.day, self.region);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
+            hex::encode(Sha256::digest(canonical))
+        );
         let signature = hex::encode(hmac_sha256(&self.day_key, to_sign.as_bytes()));
         let access_key = &self.keys.access_key;
         Signature {
@@ -99,7 +110,12 @@ fn amz_date(now_ms: u64) -> String {
     let seconds = i64::try_from(now_ms / 1000).unwrap_or(0);
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", time.hour(), time.minute(), time.second())
+    format!(
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }
 
 #[cfg(test)]
@@ -113,11 +129,19 @@ mod tests {
             access_key: "AKIAIOSFODNN7EXAMPLE".to_owned(),
             secret_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
         };
-        let request = Request::new(http::Method::GET, "/".to_owned()).query(&[("max-keys", "2"), ("prefix", "J")]).signed_body("");
-        let signature = Signer::new(keys, "us-east-1").sign(&request, "examplebucket.s3.amazonaws.com", 1_369_353_600_000);
+        let request = Request::new(http::Method::GET, "/".to_owned())
+            .query(&[("max-keys", "2"), ("prefix", "J")])
+            .signed_body("");
+        let signature = Signer::new(keys, "us-east-1").sign(
+            &request,
+            "examplebucket.s3.amazonaws.com",
+            1_369_353_600_000,
+        );
         assert_eq!(signature.date, "20130524T000000Z");
         assert!(
-            signature.authorization.ends_with("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+            signature.authorization.ends_with(
+                "Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+            ),
             "{}",
             signature.authorization
         );

@@ -1,0 +1,144 @@
+//! Carries a plan out as far as it writes: new identities, then the roster.
+
+use std::path::{Path, PathBuf};
+
+use cairn_storage_node::{ClusterId, DiskId, LocalDisk};
+
+use super::error::DisksError;
+use super::plan::{Action, Plan};
+use super::roster::{KnownDisk, Roster};
+
+/// All disks of this process, whether they are there or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    /// Whose they are.
+    pub(crate) cluster_id: ClusterId,
+    /// In the order of the directories.
+    pub(crate) disks: Vec<AdoptedDisk>,
+}
+
+/// A disk and whether it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdoptedDisk {
+    /// Who it is.
+    pub(crate) disk_id: DiskId,
+    /// Where it is, or will be.
+    pub(crate) path: PathBuf,
+    /// Whether it can be opened now.
+    pub(crate) is_present: bool,
+}
+
+impl Adopted {
+    /// Directories of the disks that are there.
+    pub(crate) fn present(&self) -> Vec<&Path> {
+        self.disks
+            .iter()
+            .filter(|disk| disk.is_present)
+            .map(|disk| disk.path.as_path())
+            .collect()
+    }
+
+    /// The list to be written on all of them, if it differs from the last one.
+    pub(crate) fn next_roster(&self, last: Option<&Roster>) -> Option<Roster> {
+        let disks: Vec<KnownDisk> = self
+            .disks
+            .iter()
+            .map(|disk| KnownDisk {
+                disk_id: disk.disk_id,
+                path: disk.path.clone(),
+            })
+            .collect();
+        if last.is_some_and(|last| last.disks == disks) {
+            return None;
+        }
+        Some(Roster {
+            revision: last.map_or(1, |last| last.revision + 1),
+            cluster_id: self.cluster_id,
+            disks,
+        })
+    }
+}
+
+/// Gives directories that become disks their identity.
+///
+/// # Errors
+/// When a directory cannot be written. Those done before stay adopted: the next start goes on from there.
+pub(crate) fn adopt(plan: &Plan, cluster_id: ClusterId) -> Result<Adopted, DisksError> {
+    for disk in &plan.replaced {
+        tracing::warn!(disk_id = %disk.disk_id, path = %disk.path.display(), "a disk was replaced by an empty one; it will be refilled");
+    }
+    for disk in &plan.dropped {
+        tracing::warn!(disk_id = %disk.disk_id, path = %disk.path.display(), "a disk is no longer configured; what it held will be made again on others");
+    }
+    let mut disks = Vec::with_capacity(plan.actions.len());
+    for (path, action) in &plan.actions {
+        let (disk_id, is_present) = match action {
+            Action::Open(disk_id) => (*disk_id, true),
+            Action::Adopt => (format(path, cluster_id)?, true),
+            Action::Await { disk_id, reason } => {
+                tracing::warn!(%disk_id, path = %path.display(), %reason, "a disk is missing; going on without it");
+                (*disk_id, false)
+            }
+        };
+        disks.push(AdoptedDisk {
+            disk_id,
+            path: path.clone(),
+            is_present,
+        });
+    }
+    Ok(Adopted { cluster_id, disks })
+}
+
+fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
+    std::fs::create_dir_all(path).map_err(|error| DisksError::io(path, error))?;
+    let disk_id = LocalDisk::format(path, cluster_id)?;
+    tracing::info!(%disk_id, path = %path.display(), "adopted a disk");
+    Ok(disk_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local_disks::{Roster, Tolerance, decide, look};
+
+    /// One start of a process, as far as it concerns its disks.
+    fn start(paths: &[PathBuf], cluster: u8) -> Result<Adopted, DisksError> {
+        let sites = look(paths)?;
+        let directories: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        let roster = Roster::newest(&directories)?;
+        let plan = decide(&sites, roster.as_ref(), |_| Tolerance::AtMost(1))?;
+        let adopted = adopt(&plan, plan.cluster_id.unwrap_or(ClusterId([cluster; 16])))?;
+        if let Some(next) = adopted.next_roster(roster.as_ref()) {
+            next.write(&adopted.present())?;
+        }
+        Ok(adopted)
+    }
+
+    #[test]
+    fn a_lost_disk_is_missed_comes_back_or_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..3)
+            .map(|n| root.path().join(format!("disk{n}")))
+            .collect();
+        let first = start(&paths, 1).unwrap();
+        assert_eq!(start(&paths, 2).unwrap(), first);
+
+        let away = root.path().join("away");
+        #[expect(clippy::disallowed_methods, reason = "the test takes a disk away")]
+        std::fs::rename(&paths[0], &away).unwrap();
+        let missed = start(&paths, 2).unwrap();
+        assert_eq!(missed.disks[0].disk_id, first.disks[0].disk_id);
+        assert!(!missed.disks[0].is_present);
+
+        #[expect(clippy::disallowed_methods, reason = "the test brings the disk back")]
+        std::fs::rename(&away, &paths[0]).unwrap();
+        assert_eq!(start(&paths, 2).unwrap(), first);
+
+        std::fs::remove_dir_all(&paths[0]).unwrap();
+        std::fs::create_dir(&paths[0]).unwrap();
+        let replaced = start(&paths, 2).unwrap();
+        assert_ne!(replaced.disks[0].disk_id, first.disks[0].disk_id);
+        assert!(replaced.disks[0].is_present);
+        assert_eq!(start(&paths, 2).unwrap(), replaced);
+    }
+}

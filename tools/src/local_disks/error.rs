@@ -1,0 +1,105 @@
+//! Why a start is refused: each message names the directory and says what to do.
+
+use std::path::{Path, PathBuf};
+
+use cairn_storage_node::{ClusterId, DiskId, IdentityError};
+
+/// What is wrong with the data directories. Nothing was changed on any of them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisksError {
+    /// A directory holds something else.
+    #[error("{} is not empty and not a Cairn disk (it holds {stranger}, for example); give an empty directory, or the one you meant", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        stranger: String,
+    },
+    /// Two directories are the same disk.
+    #[error("{} and {} are the same disk ({disk_id}); give each disk once, and never work on a copy of one", first.display(), second.display())]
+    Twice {
+        /// One directory.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// The identity in both.
+        disk_id: DiskId,
+    },
+    /// Two directories are one.
+    #[error("{} and {} are the same directory; give each disk once", first.display(), second.display())]
+    SameDirectory {
+        /// One spelling.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Disks of two clusters.
+    #[error(
+        "{} belongs to cluster {found} and {} to cluster {expected}; attach each disk to its own cluster (the identity is in cairn-disk.json)",
+        path.display(), other.display()
+    )]
+    TwoClusters {
+        /// One directory.
+        path: PathBuf,
+        /// Its cluster.
+        found: ClusterId,
+        /// The other directory.
+        other: PathBuf,
+        /// Its cluster.
+        expected: ClusterId,
+    },
+    /// The path is neither there nor known.
+    #[error("{} does not exist and was no disk of this store before; create the directory to add a disk, or correct the path", path.display())]
+    Unknown {
+        /// The path.
+        path: PathBuf,
+    },
+    /// More disks are away than may be.
+    #[error(
+        "{} disks of this store are not there, and only {allowed} may be missing: {}; mount them and start again. Nothing was changed",
+        missing.len(), list(missing)
+    )]
+    TooManyMissing {
+        /// Where they were.
+        missing: Vec<PathBuf>,
+        /// How many may be.
+        allowed: usize,
+    },
+    /// An identity file cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A file or directory cannot be used.
+    #[error("{}: {source}; check the disk, the mount and the permissions", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of ours does not make sense.
+    #[error("{} is damaged: {detail}", path.display())]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl DisksError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

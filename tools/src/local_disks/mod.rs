@@ -1,0 +1,27 @@
+//! The disks of this machine: recognized by identity, adopted, missed, and opened again when they are back.
+//!
+//! ```text
+//! look (sighting) → read the roster → decide (plan) → adopt → write the roster → open → watch (watcher)
+//! ```
+//! The roster is the list of disks that this process has known, kept on each of them. With it a directory that is
+//! empty because its disk was replaced can be told from one that was always empty, before anything is written.
+//!
+//! Invariants: nothing is written to a directory that is neither empty nor a disk of this cluster; a disk that is
+//! away is never replaced unless its directory is there and empty, at a start of the process.
+
+mod adopt;
+mod error;
+mod plan;
+mod roster;
+mod sighting;
+mod slot;
+mod watcher;
+
+pub use error::DisksError;
+
+pub(crate) use adopt::{Adopted, adopt};
+pub(crate) use plan::{Tolerance, decide};
+pub(crate) use roster::Roster;
+pub(crate) use sighting::look;
+pub(crate) use slot::{Slot, open_all};
+pub(crate) use watcher::watch;

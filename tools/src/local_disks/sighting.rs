@@ -1,0 +1,129 @@
+//! What is at each data directory. Looking changes nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cairn_storage_node::DiskIdentity;
+
+use super::error::DisksError;
+
+/// A fresh file system has this directory; it does not make it occupied.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// One data directory and what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// As configured.
+    pub(crate) path: PathBuf,
+    /// What is there.
+    pub(crate) sighting: Sighting,
+}
+
+/// What was found at a data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sighting {
+    /// A disk.
+    Disk(DiskIdentity),
+    /// An empty directory.
+    Vacant,
+    /// No directory.
+    Absent,
+    /// A directory that cannot be read: the disk below it is broken or being mounted.
+    Unreadable(String),
+}
+
+/// Looks at all directories.
+///
+/// # Errors
+/// When a directory is occupied by something else, given twice, or has an identity file that is not understood.
+pub(crate) fn look(paths: &[PathBuf]) -> Result<Vec<Site>, DisksError> {
+    let mut sites = Vec::with_capacity(paths.len());
+    let mut seen: Vec<(PathBuf, &PathBuf)> = Vec::with_capacity(paths.len());
+    for path in paths {
+        // What does not exist cannot be resolved; then the spelling is all there is to compare.
+        let resolved = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        if let Some((_, first)) = seen.iter().find(|(other, _)| *other == resolved) {
+            return Err(DisksError::SameDirectory {
+                first: (*first).clone(),
+                second: path.clone(),
+            });
+        }
+        seen.push((resolved, path));
+        sites.push(Site {
+            path: path.clone(),
+            sighting: sighting(path)?,
+        });
+    }
+    Ok(sites)
+}
+
+fn sighting(path: &Path) -> Result<Sighting, DisksError> {
+    let entries = match std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sighting::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(DisksError::io(path, error));
+        }
+        Err(error) => return Ok(Sighting::Unreadable(error.to_string())),
+    };
+    match DiskIdentity::read(path)? {
+        Some(identity) => Ok(Sighting::Disk(identity)),
+        None => match entries
+            .iter()
+            .map(std::fs::DirEntry::file_name)
+            .find(|name| name != LOST_AND_FOUND)
+        {
+            Some(stranger) => Err(DisksError::Occupied {
+                path: path.to_owned(),
+                stranger: stranger.to_string_lossy().into_owned(),
+            }),
+            None => Ok(Sighting::Vacant),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_storage_node::{ClusterId, LocalDisk};
+
+    #[test]
+    fn each_kind_of_directory_is_told_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir_all(at("vacant").join(LOST_AND_FOUND)).unwrap();
+        LocalDisk::format(at("disk"), ClusterId([1; 16])).unwrap();
+        let sites = look(&[at("vacant"), at("disk"), at("absent")]).unwrap();
+        let [vacant, disk, absent] = sites.as_slice() else {
+            panic!("{sites:?}")
+        };
+        assert_eq!(vacant.sighting, Sighting::Vacant);
+        assert!(
+            matches!(disk.sighting, Sighting::Disk(identity) if identity.cluster_id == ClusterId([1; 16]))
+        );
+        assert_eq!(absent.sighting, Sighting::Absent);
+    }
+
+    #[test]
+    fn a_directory_with_other_files_is_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("photos")).unwrap();
+        let message = look(&[root.path().to_owned()]).unwrap_err().to_string();
+        assert!(
+            message.contains("photos") && message.contains("empty directory"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn one_directory_under_two_names_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("d");
+        std::fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink(&dir, root.path().join("link")).unwrap();
+        assert!(matches!(
+            look(&[dir, root.path().join("link")]),
+            Err(DisksError::SameDirectory { .. })
+        ));
+    }
+}

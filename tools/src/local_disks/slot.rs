@@ -1,0 +1,181 @@
+//! A disk that may come and go: what the rest of the process holds on to.
+//!
+//! [`LocalDisk`] refuses everything once it failed, until it is opened again. A slot stays the same object through
+//! that: it passes calls to the disk that is open now, or answers that the disk has failed.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use cairn_storage_node::{
+    ClusterId, DiskHealth, DiskId, DiskStatus, Durability, LocalDisk, LocalDiskOptions, OpenError,
+    ShardError, ShardId, ShardPage, ShardPut, ShardStat, ShardStore, VerifiedBytes, WriteTicket,
+};
+
+use super::adopt::{Adopted, AdoptedDisk};
+use super::error::DisksError;
+
+/// The place of one disk.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    disk_id: DiskId,
+    path: PathBuf,
+    cluster_id: ClusterId,
+    reserve_bytes: u64,
+    disk: ArcSwapOption<LocalDisk>,
+}
+
+/// Opens all disks that are there, side by side, since each may have an index to rebuild.
+///
+/// # Errors
+/// When a disk is in use by another process or is not who it should be. A disk that cannot be read is left to the
+/// watcher, like one that is missing.
+pub(crate) async fn open_all(
+    adopted: &Adopted,
+    reserve_bytes: u64,
+) -> Result<Vec<Arc<Slot>>, DisksError> {
+    let slots: Vec<Arc<Slot>> = adopted
+        .disks
+        .iter()
+        .map(|disk| Arc::new(Slot::new(disk, adopted.cluster_id, reserve_bytes)))
+        .collect();
+    let opening = slots
+        .iter()
+        .zip(&adopted.disks)
+        .filter(|(_, disk)| disk.is_present)
+        .map(|(slot, _)| {
+            let slot = Arc::clone(slot);
+            async move { slot.open().await }
+        });
+    for result in futures_util::future::join_all(opening).await {
+        match result {
+            Ok(()) => {}
+            Err(OpenError::Identity(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "a disk cannot be opened; going on without it"),
+        }
+    }
+    Ok(slots)
+}
+
+impl Slot {
+    fn new(disk: &AdoptedDisk, cluster_id: ClusterId, reserve_bytes: u64) -> Self {
+        Self {
+            disk_id: disk.disk_id,
+            path: disk.path.clone(),
+            cluster_id,
+            reserve_bytes,
+            disk: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Where the disk is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the disk, which must be the one that belongs here.
+    pub(crate) async fn open(&self) -> Result<(), OpenError> {
+        let options = LocalDiskOptions {
+            expected_disk_id: Some(self.disk_id),
+            reserve_bytes: self.reserve_bytes,
+            ..LocalDiskOptions::new(&self.path, self.cluster_id)
+        };
+        let path = self.path.clone();
+        let opened = tokio::task::spawn_blocking(move || LocalDisk::open(options)).await;
+        let disk = opened.unwrap_or_else(|panic| {
+            Err(OpenError::Io {
+                path,
+                source: std::io::Error::other(panic),
+            })
+        })?;
+        self.disk.store(Some(Arc::new(disk)));
+        Ok(())
+    }
+
+    /// Whether a disk is open and works.
+    pub(crate) async fn is_working(&self) -> bool {
+        match self.disk.load_full() {
+            Some(disk) => disk
+                .status()
+                .await
+                .is_ok_and(|status| status.health != DiskHealth::Failed),
+            None => false,
+        }
+    }
+
+    /// Closes the disk; it can be opened again once all calls that are under way have ended.
+    pub(crate) async fn close(&self) {
+        if let Some(disk) = self.disk.swap(None)
+            && let Err(error) = disk.close().await
+        {
+            // A disk that has failed says so again; that was logged when it happened.
+            tracing::debug!(path = %self.path.display(), %error, "a disk did not close cleanly");
+        }
+    }
+
+    fn disk(&self) -> Result<Arc<LocalDisk>, ShardError> {
+        self.disk.load_full().ok_or_else(|| ShardError::DiskFailed {
+            disk_id: self.disk_id,
+            path: self.path.clone(),
+            detail: "the disk is not there".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl ShardStore for Slot {
+    fn disk_id(&self) -> DiskId {
+        self.disk_id
+    }
+
+    async fn put(
+        &self,
+        shard: ShardPut,
+        durability: Durability,
+    ) -> Result<WriteTicket, ShardError> {
+        self.disk()?.put(shard, durability).await
+    }
+
+    async fn sync(&self, ticket: WriteTicket) -> Result<(), ShardError> {
+        self.disk()?.sync(ticket).await
+    }
+
+    async fn get(&self, id: ShardId, range: Range<u32>) -> Result<VerifiedBytes, ShardError> {
+        self.disk()?.get(id, range).await
+    }
+
+    async fn delete(&self, ids: &[ShardId]) -> Result<(), ShardError> {
+        self.disk()?.delete(ids).await
+    }
+
+    async fn list(&self, after: Option<ShardId>, limit: usize) -> Result<ShardPage, ShardError> {
+        self.disk()?.list(after, limit).await
+    }
+
+    async fn verify(&self, id: ShardId) -> Result<ShardStat, ShardError> {
+        self.disk()?.verify(id).await
+    }
+
+    async fn stat(&self, id: ShardId) -> Result<Option<ShardStat>, ShardError> {
+        self.disk()?.stat(id).await
+    }
+
+    /// A disk that is not there answers like one that has failed: a local disk always answers.
+    async fn status(&self) -> Result<DiskStatus, ShardError> {
+        match self.disk.load_full() {
+            Some(disk) => disk.status().await,
+            None => Ok(DiskStatus {
+                disk_id: self.disk_id,
+                health: DiskHealth::Failed,
+                capacity_bytes: 0,
+                free_bytes: 0,
+                shard_bytes: 0,
+                shard_count: 0,
+                garbage_bytes: 0,
+                counters: std::collections::BTreeMap::new(),
+            }),
+        }
+    }
+}

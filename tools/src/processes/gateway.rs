@@ -1,0 +1,262 @@
+//! `cairn gateway`: S3 in front of storage nodes and a metadata service. Any number of them, all alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cairn_gateway::admin::MetadataState;
+use cairn_gateway::admin::api::MetadataStatus;
+use cairn_gateway::engine::{DiskEntry, DiskRole, Disks, Geometry, Locality};
+use cairn_meta::kv::KvStore as _;
+use cairn_meta::kv::remote::RemoteKv;
+use cairn_meta::{DiskNode, DiskState, Meta, MetaError};
+use cairn_rpc::{ClusterSecret, Endpoint};
+use cairn_storage_node::DiskId;
+use cairn_storage_node::http::NodeClient;
+use tokio_util::sync::CancellationToken;
+
+use super::say;
+use crate::clock;
+use crate::command::CommandError;
+use crate::config::GatewayConfig;
+use crate::serve::{
+    FoundDisk, Front, FrontParts, StartError, cluster_id, read_master_key, register,
+};
+
+/// Between two looks at the nodes: a disk that was added is used after this time.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// While the metadata service or all nodes are still starting.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(
+    config: GatewayConfig,
+    stop: CancellationToken,
+) -> Result<(), CommandError> {
+    tokio::select! {
+        served = serve(&config, stop.clone()) => served,
+        // Only while starting: `serve` itself ends in an orderly way.
+        () = async { stop.cancelled().await; tokio::time::sleep(config.drain_timeout * 2).await } => {
+            Err(CommandError::failed("did not stop in time"))
+        }
+    }
+}
+
+async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), CommandError> {
+    let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
+    let endpoint = |url: &String| {
+        url.parse::<Endpoint>()
+            .map_err(|error| CommandError::usage(error.to_string()))
+    };
+    let kv = Arc::new(RemoteKv::connect(endpoint(&config.meta)?, secret.clone()));
+    let mut nodes = Vec::with_capacity(config.nodes.len());
+    for url in &config.nodes {
+        nodes.push(Node {
+            url: url.clone(),
+            client: NodeClient::connect(endpoint(url)?, secret.clone()),
+        });
+    }
+    let Some(master_key_file) = &config.front.master_key_file else {
+        return Err(CommandError::usage("master_key_file is not set"));
+    };
+    let Some(root) = &config.front.root else {
+        return Err(CommandError::usage("root_access_key is not set"));
+    };
+    let meta = Meta::new(
+        Arc::clone(&kv) as _,
+        read_master_key(master_key_file).map_err(StartError::from)?,
+    );
+    let cluster = cluster_id(&config.cluster, config.cluster_id);
+
+    let Some(found) = first_look(&meta, &nodes, &stop).await? else {
+        return Ok(());
+    };
+    let disk_count = meta
+        .disks()
+        .await
+        .map_err(StartError::from)?
+        .len()
+        .max(found.len());
+    let geometry = config
+        .front
+        .erasure
+        .unwrap_or_else(|| Geometry::for_disk_count(disk_count));
+    register(&meta, cluster, geometry, &found, clock::now_ms())
+        .await
+        .map_err(StartError::from)?;
+    let entries = entries(&meta, &nodes, &[]).await?;
+    let mut front = Front::start(FrontParts {
+        config: &config.front,
+        root,
+        drain_timeout: config.drain_timeout,
+        geometry,
+        disks: entries,
+        meta: meta.clone(),
+        metadata_state: Arc::new(RemoteState(kv)),
+    })
+    .await?;
+    say(&format!(
+        "Cairn gateway at http://{} with {} disks on {} nodes, coded {geometry}\n",
+        front.address(),
+        found.len(),
+        nodes.len()
+    ));
+
+    let disks = front.disks().clone();
+    let failure = tokio::select! {
+        error = front.failed() => Some(error),
+        () = keep_looking(&meta, &nodes, disks, cluster, geometry) => None,
+        () = stop.cancelled() => None,
+    };
+    front.stop().await;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// One storage node.
+#[derive(Debug)]
+struct Node {
+    url: String,
+    client: NodeClient,
+}
+
+/// Waits until the metadata answer and at least one node does; `None` if told to stop before.
+async fn first_look(
+    meta: &Meta,
+    nodes: &[Node],
+    stop: &CancellationToken,
+) -> Result<Option<Vec<FoundDisk>>, CommandError> {
+    let mut has_complained = false;
+    loop {
+        let problem = match meta.check_master_key().await {
+            Ok(()) => match look(nodes).await {
+                found if found.is_empty() => "no storage node answers".to_owned(),
+                found => return Ok(Some(found)),
+            },
+            Err(error @ MetaError::Kv(_)) => error.to_string(),
+            Err(error) => return Err(StartError::from(error).into()),
+        };
+        if !has_complained {
+            tracing::warn!(%problem, "waiting before serving");
+            has_complained = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
+        }
+    }
+}
+
+/// Asks all nodes for their disks, side by side.
+async fn look(nodes: &[Node]) -> Vec<FoundDisk> {
+    let asked = futures_util::future::join_all(
+        nodes
+            .iter()
+            .map(|node| async move { (node, node.client.describe().await) }),
+    )
+    .await;
+    let mut found = Vec::new();
+    for (node, answer) in asked {
+        match answer {
+            Ok(description) => found.extend(description.disks.iter().map(|disk| FoundDisk {
+                disk_id: disk.disk_id,
+                node: DiskNode::Url(node.url.clone()),
+                path: String::new(),
+                host: description.info.host.clone(),
+                zone: description.info.zone.clone(),
+            })),
+            Err(error) => tracing::debug!(%error, "a storage node does not answer"),
+        }
+    }
+    found
+}
+
+/// The disks of the map that one of the configured nodes serves, or served last. Those in `current` keep their store.
+async fn entries(
+    meta: &Meta,
+    nodes: &[Node],
+    current: &[DiskEntry],
+) -> Result<Vec<DiskEntry>, StartError> {
+    let entry = |record: cairn_meta::DiskRecord| {
+        let DiskNode::Url(url) = &record.node else {
+            return None;
+        };
+        let node = nodes.iter().find(|node| node.url == *url)?;
+        let disk_id = DiskId(record.id.0);
+        let known = current
+            .iter()
+            .find(|entry| entry.store.disk_id() == disk_id);
+        Some(DiskEntry {
+            store: known.map_or_else(
+                || node.client.disk(disk_id) as _,
+                |entry| Arc::clone(&entry.store),
+            ),
+            host: record.host,
+            zone: record.zone,
+            locality: Locality::Remote,
+            role: match record.state {
+                DiskState::Active => DiskRole::Active,
+                DiskState::Draining => DiskRole::Draining,
+                DiskState::Retired => return None,
+            },
+        })
+    };
+    Ok(meta.disks().await?.into_iter().filter_map(entry).collect())
+}
+
+/// Takes in disks that nodes have got since, and what an administrator decided about them.
+async fn keep_looking(
+    meta: &Meta,
+    nodes: &[Node],
+    disks: Disks,
+    cluster: [u8; 16],
+    geometry: Geometry,
+) {
+    let mut current: Vec<DiskEntry> = Vec::new();
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let updated = async {
+            register(meta, cluster, geometry, &look(nodes).await, clock::now_ms()).await?;
+            entries(meta, nodes, &current).await
+        };
+        match updated.await {
+            Ok(entries) => {
+                if !is_same(&entries, &current) {
+                    disks.update(entries.clone());
+                    current = entries;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the map of disks cannot be renewed now"),
+        }
+    }
+}
+
+fn is_same(entries: &[DiskEntry], others: &[DiskEntry]) -> bool {
+    let same = |a: &DiskEntry, b: &DiskEntry| {
+        Arc::ptr_eq(&a.store, &b.store) && a.role == b.role && a.host == b.host && a.zone == b.zone
+    };
+    entries.len() == others.len() && entries.iter().zip(others).all(|(a, b)| same(a, b))
+}
+
+/// The metadata service as this gateway sees it.
+#[derive(Debug)]
+struct RemoteState(Arc<RemoteKv>);
+
+#[async_trait]
+impl MetadataState for RemoteState {
+    async fn status(&self) -> MetadataStatus {
+        let answer = tokio::time::timeout(Duration::from_secs(3), self.0.get(b"\0health")).await;
+        let (healthy, detail) = match answer {
+            Ok(Ok(_)) => (true, format!("service at {}", self.0.endpoint())),
+            Ok(Err(error)) => (false, error.to_string()),
+            Err(_) => (false, format!("{} does not answer", self.0.endpoint())),
+        };
+        MetadataStatus {
+            backend: "remote".to_owned(),
+            healthy,
+            detail,
+            figures: std::collections::BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `cairn meta`: the metadata service that gateways share.
+
+use std::sync::Arc;
+
+use cairn_meta::kv::remote::kv_service;
+use cairn_rpc::ClusterSecret;
+use cairn_storage_node::ClusterId;
+use tokio_util::sync::CancellationToken;
+
+use super::internal_server::InternalServer;
+use super::say;
+use crate::command::CommandError;
+use crate::config::MetaConfig;
+use crate::serve::{MetadataPlaces, StartError, cluster_id, open_metadata};
+
+pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(), CommandError> {
+    let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
+    let copy_count = config.copies.len();
+    let places = MetadataPlaces {
+        primary: config.data,
+        copies: config.copies,
+        copy_count,
+    };
+    let kv = open_metadata(
+        places,
+        ClusterId(cluster_id(&config.cluster, config.cluster_id)),
+    )
+    .await?;
+    let server = InternalServer::bind(config.listen).await?;
+    say(&format!(
+        "Cairn metadata service at http://{}\n",
+        server.address()
+    ));
+    let served = server
+        .serve(
+            kv_service(Arc::clone(&kv) as _, secret),
+            stop,
+            config.drain_timeout,
+        )
+        .await;
+    let closed = tokio::task::spawn_blocking(move || kv.close()).await;
+    closed
+        .map_err(|panic| CommandError::failed(format!("closing the metadata failed: {panic}")))?;
+    Ok(served?)
+}

@@ -1,0 +1,56 @@
+//! Why a server process did not start.
+
+use std::net::SocketAddr;
+
+use crate::command::CommandError;
+use crate::local_disks::DisksError;
+use crate::serve::secrets::SecretsError;
+
+/// What kept a process from starting, or made it end. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directories.
+    #[error(transparent)]
+    Disks(#[from] DisksError),
+    /// The secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The metadata database.
+    #[error(transparent)]
+    Database(#[from] cairn_meta::kv::rocks::OpenError),
+    /// The metadata in it.
+    #[error("the metadata cannot be used: {0}")]
+    Meta(#[from] cairn_meta::MetaError),
+    /// The cluster secret.
+    #[error(transparent)]
+    ClusterSecret(#[from] cairn_rpc::SecretError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] cairn_gateway::tls::TlsError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something of the system is missing.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A part of the program failed in a way it should not.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> Self {
+        Self::failed(error.to_string())
+    }
+}

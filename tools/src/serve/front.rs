@@ -1,0 +1,199 @@
+//! The part that faces clients: engine, gateway and listeners. The same in `cairn serve` and `cairn gateway`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_gateway::admin::MetadataState;
+use cairn_gateway::clock::SystemClock;
+use cairn_gateway::config::{GatewayConfig, RootCredentials as GatewayRoot, Timeouts};
+use cairn_gateway::engine::{
+    Background, BackgroundOptions, DiskEntry, Disks, Engine, EngineOptions, Geometry,
+};
+use cairn_gateway::gateway::{Components, Gateway};
+use cairn_gateway::server::{self, ListenerOptions, Surface};
+use cairn_gateway::tls::{TlsCertificate, TlsError};
+use cairn_meta::Meta;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::error::StartError;
+use crate::clock;
+use crate::config::{FrontConfig, RootCredentials};
+
+/// What a front is made of.
+#[derive(Debug)]
+pub(crate) struct FrontParts<'a> {
+    /// Addresses, domains, region, certificate.
+    pub(crate) config: &'a FrontConfig,
+    /// Root's key pair.
+    pub(crate) root: &'a RootCredentials,
+    /// Bound on finishing running requests.
+    pub(crate) drain_timeout: Duration,
+    /// How new objects are coded.
+    pub(crate) geometry: Geometry,
+    /// Where bytes go.
+    pub(crate) disks: Vec<DiskEntry>,
+    /// Where names go.
+    pub(crate) meta: Meta,
+    /// What the metadata backend says of itself.
+    pub(crate) metadata_state: Arc<dyn MetadataState>,
+}
+
+/// A front that serves.
+#[derive(Debug)]
+pub(crate) struct Front {
+    address: SocketAddr,
+    disks: Disks,
+    background: Background,
+    listeners: JoinSet<Result<(), TlsError>>,
+    stop: CancellationToken,
+}
+
+impl Front {
+    /// Binds, then starts background work, then serves.
+    ///
+    /// # Errors
+    /// When an address is taken or the certificate cannot be used.
+    pub(crate) async fn start(parts: FrontParts<'_>) -> Result<Self, StartError> {
+        let config = parts.config;
+        let listener = bind(config.listen).await?;
+        let admin_listener = match config.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let certificate = config
+            .tls
+            .as_ref()
+            .map(|tls| TlsCertificate::load(&tls.certificate, &tls.key))
+            .transpose()?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+
+        let disks = Disks::new(parts.disks);
+        let clock = Arc::new(SystemClock);
+        let options = EngineOptions {
+            disk_absence_max: config.disk_lost_after,
+            ..EngineOptions::new(parts.geometry)
+        };
+        disks.refresh(options.status_deadline).await;
+        let engine = Arc::new(Engine::new(
+            options,
+            parts.meta.clone(),
+            disks.clone(),
+            Arc::clone(&clock) as _,
+        ));
+        let settings = GatewayConfig {
+            region: config.region.clone(),
+            domains: config.domains.clone(),
+            timeouts: Timeouts {
+                drain: parts.drain_timeout,
+                ..Timeouts::default()
+            },
+            ..GatewayConfig::new(GatewayRoot::new(
+                &parts.root.access_key,
+                parts.root.secret_key.reveal(),
+            ))
+        };
+        let components = Components {
+            meta: parts.meta,
+            engine: Arc::clone(&engine),
+            clock,
+            metadata_state: parts.metadata_state,
+        };
+        let gateway = Gateway::new(settings, components)
+            .map_err(|error| StartError::Internal(error.to_string()))?;
+        let background = engine.start_background(BackgroundOptions::new(holder()?));
+
+        let stop = CancellationToken::new();
+        let mut listeners = JoinSet::new();
+        let surface = if admin_listener.is_some() {
+            Surface::S3
+        } else {
+            Surface::All
+        };
+        let options = ListenerOptions {
+            surface,
+            certificate: certificate.clone(),
+        };
+        listeners.spawn(server::serve(
+            Arc::clone(&gateway),
+            listener,
+            options,
+            stopped(&stop),
+        ));
+        if let Some(listener) = admin_listener {
+            let options = ListenerOptions {
+                surface: Surface::Admin,
+                certificate,
+            };
+            listeners.spawn(server::serve(gateway, listener, options, stopped(&stop)));
+        }
+        Ok(Self {
+            address,
+            disks,
+            background,
+            listeners,
+            stop,
+        })
+    }
+
+    /// Where S3 is served.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The live map of disks, for whoever looks for more of them.
+    pub(crate) fn disks(&self) -> &Disks {
+        &self.disks
+    }
+
+    /// Ends when a listener does, which none should.
+    pub(crate) async fn failed(&mut self) -> StartError {
+        match self.listeners.join_next().await {
+            Some(Ok(Err(error))) => error.into(),
+            Some(Err(panic)) => StartError::Internal(format!("a listener failed: {panic}")),
+            Some(Ok(Ok(()))) | None => StartError::Internal("a listener ended".to_owned()),
+        }
+    }
+
+    /// Drains the listeners, then stops the background work between two steps.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.listeners.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a listener failed"),
+                Err(panic) => tracing::error!(%panic, "a listener failed"),
+            }
+        }
+        self.background.shutdown().await;
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
+}
+
+fn stopped(stop: &CancellationToken) -> impl Future<Output = ()> + use<> {
+    stop.clone().cancelled_owned()
+}
+
+/// What this process calls itself in leases: no other process and no other start has the same name.
+fn holder() -> Result<String, StartError> {
+    let bytes = clock::random_bytes::<8>().map_err(|source| StartError::System {
+        what: "a name for this process",
+        source,
+    })?;
+    Ok(format!(
+        "{}-{}",
+        crate::host_name::host_name(),
+        hex::encode(bytes)
+    ))
+}

@@ -1,0 +1,155 @@
+//! The metadata database of a process that has one: where it stands, and what it says of itself.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cairn_gateway::admin::MetadataState;
+use cairn_gateway::admin::api::MetadataStatus;
+use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions, Start};
+use cairn_storage_node::ClusterId;
+
+use super::error::StartError;
+
+/// Name of the metadata directory on a data disk, of the database and of its copies alike: which of them holds the
+/// database may change when a disk is lost.
+const DIRECTORY_NAME: &str = "meta";
+
+/// Where the database and its copies are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MetadataPlaces {
+    /// Preferred for the database.
+    pub(crate) primary: PathBuf,
+    /// May hold copies.
+    pub(crate) copies: Vec<PathBuf>,
+    /// How many of them do.
+    pub(crate) copy_count: usize,
+}
+
+impl MetadataPlaces {
+    /// On the data disks, the database on the first or in a directory of its own; `m` copies.
+    pub(crate) fn on_disks(disks: &[PathBuf], own: Option<&Path>, parity_count: usize) -> Self {
+        let mut places = disks.iter().map(|disk| disk.join(DIRECTORY_NAME));
+        let primary = match own {
+            Some(own) => own.to_owned(),
+            None => places
+                .next()
+                .unwrap_or_else(|| PathBuf::from(DIRECTORY_NAME)),
+        };
+        Self {
+            primary,
+            copies: places.collect(),
+            copy_count: parity_count,
+        }
+    }
+}
+
+/// Opens the database, restoring it from a copy if need be, and says what was done.
+///
+/// # Errors
+/// When the newest metadata may be missing, or a directory is not what it should be. Nothing was overwritten.
+pub(crate) async fn open(
+    places: MetadataPlaces,
+    cluster_id: ClusterId,
+) -> Result<Arc<RocksKv>, StartError> {
+    let options = RocksKvOptions {
+        copies: places.copies,
+        copy_count: places.copy_count,
+        ..RocksKvOptions::new(places.primary, cluster_id.0)
+    };
+    let opened = tokio::task::spawn_blocking(move || RocksKv::open(&options)).await;
+    let (kv, report) = opened
+        .map_err(|panic| StartError::Internal(format!("opening the metadata failed: {panic}")))??;
+    if matches!(report.start, Start::Restored { .. })
+        || !report.missing.is_empty()
+        || !report.notes.is_empty()
+    {
+        tracing::warn!(missing = ?report.missing, notes = ?report.notes, "{report}");
+    } else {
+        tracing::info!("{report}");
+    }
+    Ok(Arc::new(kv))
+}
+
+/// Tells the gateway how the database is.
+#[derive(Debug)]
+pub(crate) struct RocksState(pub(crate) Arc<RocksKv>);
+
+#[async_trait]
+impl MetadataState for RocksState {
+    async fn status(&self) -> MetadataStatus {
+        let status = self.0.status();
+        let failed: Vec<String> = status
+            .places
+            .iter()
+            .filter_map(|place| {
+                Some(format!(
+                    "{}: {}",
+                    place.path.display(),
+                    place.failure.as_ref()?
+                ))
+            })
+            .collect();
+        let detail = match (&status.broken, status.is_reduced()) {
+            (Some(broken), _) => broken.clone(),
+            (None, true) => {
+                format!(
+                    "{} of {} copies; {}",
+                    status.holder_count(),
+                    status.holder_count_wanted,
+                    failed.join("; ")
+                )
+            }
+            (None, false) => format!(
+                "database in {}, {} copies in all",
+                status.primary.display(),
+                status.holder_count()
+            ),
+        };
+        let counters = status.counters;
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let figures = [
+            ("copies", count(status.holder_count())),
+            ("copies_wanted", count(status.holder_count_wanted)),
+            ("queue_depth", count(status.queue_depth)),
+            ("journal_bytes", status.journal_bytes),
+            ("commits", counters.commits),
+            ("conflicts", counters.conflicts),
+            ("commit_groups", counters.groups),
+            ("reduced_groups", counters.reduced_groups),
+            ("copies_lost", counters.copies_lost),
+            ("failovers", counters.failovers),
+            ("checkpoints", counters.checkpoints),
+        ];
+        MetadataStatus {
+            backend: "rocksdb".to_owned(),
+            healthy: status.broken.is_none(),
+            detail,
+            figures: figures
+                .into_iter()
+                .map(|(name, figure)| (name.to_owned(), figure))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_is_on_the_first_disk_and_all_others_may_hold_copies() {
+        let disks = ["/d1", "/d2", "/d3"].map(PathBuf::from);
+        let places = MetadataPlaces::on_disks(&disks, None, 1);
+        assert_eq!(places.primary, Path::new("/d1/meta"));
+        assert_eq!(
+            places.copies,
+            [PathBuf::from("/d2/meta"), PathBuf::from("/d3/meta")]
+        );
+        let own = MetadataPlaces::on_disks(&disks, Some(Path::new("/ssd/meta")), 1);
+        assert_eq!(
+            (own.primary.as_path(), own.copies.len()),
+            (Path::new("/ssd/meta"), 3)
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! `cairn serve`: everything in one process, step by step.
+//!
+//! [`start`] is the whole story. It can be called several times in one process (tests do), since nothing here is
+//! global.
+
+mod cluster_identity;
+mod error;
+mod front;
+mod metadata;
+mod registration;
+mod secrets;
+mod welcome;
+
+pub use error::StartError;
+pub use secrets::SecretsError;
+pub use welcome::Welcome;
+
+pub(crate) use cluster_identity::cluster_id;
+pub(crate) use front::{Front, FrontParts};
+pub(crate) use metadata::{MetadataPlaces, RocksState, open as open_metadata};
+pub(crate) use registration::{FoundDisk, register};
+pub(crate) use secrets::read_master_key;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cairn_gateway::engine::{DiskEntry, DiskRole, Geometry, Locality};
+use cairn_meta::kv::rocks::RocksKv;
+use cairn_meta::{DiskNode, Meta};
+use cairn_storage_node::{ClusterId, ShardStore as _};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::config::{RootCredentials, ServeConfig};
+use crate::host_name::host_name;
+use crate::local_disks::{self, Adopted, DisksError, Roster, Slot, Tolerance};
+use secrets::{Given, Keeping, Secrets};
+
+/// Zone of disks that are all in one process.
+const ZONE: &str = "default";
+
+/// A store that is up.
+#[derive(Debug)]
+pub struct Server {
+    front: Front,
+    slots: Vec<Arc<Slot>>,
+    kv: Arc<RocksKv>,
+    stop_watching: CancellationToken,
+    watchers: TaskTracker,
+    geometry: Geometry,
+    root: RootCredentials,
+    is_root_new: bool,
+}
+
+/// Brings a store up, or leaves everything as it was.
+///
+/// # Errors
+/// [`StartError`] says what to do about it.
+pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
+    // Who are the disks? Only looking, until all of it makes sense.
+    let sites = local_disks::look(&config.data)?;
+    let directories: Vec<&Path> = config.data.iter().map(PathBuf::as_path).collect();
+    let roster = Roster::newest(&directories)?;
+    let geometry_of = |disk_count| {
+        config
+            .front
+            .erasure
+            .unwrap_or_else(|| Geometry::for_disk_count(disk_count))
+    };
+    let allowed =
+        |disk_count| Tolerance::AtMost(usize::from(geometry_of(disk_count).parity_count()));
+    let plan = local_disks::decide(&sites, roster.as_ref(), allowed)?;
+    refuse_lost_disks(config, plan.is_first_start)?;
+    let cluster_id = match plan.cluster_id {
+        Some(cluster_id) => cluster_id,
+        None => ClusterId(random("an identity for the store")?),
+    };
+
+    // From here on directories are written.
+    let adopted = local_disks::adopt(&plan, cluster_id)?;
+    let geometry = geometry_of(adopted.disks.len());
+    let parity_count = usize::from(geometry.parity_count());
+    let secrets = establish_secrets(config, &adopted, parity_count, roster.is_some())?;
+    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count);
+    let kv = metadata::open(places, cluster_id).await?;
+    // Written last: a start that was interrupted before this is a first start again.
+    if let Some(next) = adopted.next_roster(roster.as_ref()) {
+        next.write(&adopted.present())?;
+    }
+
+    let slots = local_disks::open_all(&adopted, config.disk_reserve.0).await?;
+    let host = host_name();
+    let meta = Meta::new(Arc::clone(&kv) as _, secrets.master_key.clone());
+    meta.check_master_key().await?;
+    register(
+        &meta,
+        cluster_id.0,
+        geometry,
+        &found(&slots, &host),
+        clock::now_ms(),
+    )
+    .await?;
+
+    let front = Front::start(FrontParts {
+        config: &config.front,
+        root: &secrets.root,
+        drain_timeout: config.drain_timeout,
+        geometry,
+        disks: entries(&slots, &host),
+        meta,
+        metadata_state: Arc::new(RocksState(Arc::clone(&kv))),
+    })
+    .await?;
+
+    let stop_watching = CancellationToken::new();
+    let watchers = TaskTracker::new();
+    for slot in &slots {
+        watchers.spawn(local_disks::watch(Arc::clone(slot), stop_watching.clone()));
+    }
+    watchers.close();
+    let Secrets {
+        root, is_root_new, ..
+    } = secrets;
+    Ok(Server {
+        front,
+        slots,
+        kv,
+        stop_watching,
+        watchers,
+        geometry,
+        root,
+        is_root_new,
+    })
+}
+
+impl Server {
+    /// Where S3 is served; the port is the real one where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.front.address()
+    }
+
+    /// Root's credentials.
+    pub fn root(&self) -> &RootCredentials {
+        &self.root
+    }
+
+    /// What to tell the person who started it.
+    pub fn welcome<'a>(&'a self, config: &'a ServeConfig) -> Welcome<'a> {
+        let disk_count = self.slots.len();
+        let layout = match (self.geometry.data_count(), self.geometry.parity_count()) {
+            (1, 0) => {
+                "one copy on one disk: the loss of the disk is the loss of the data".to_owned()
+            }
+            (1, parity) => format!(
+                "{} copies on {disk_count} disks; any {parity} may be lost",
+                parity + 1
+            ),
+            (_, parity) => format!(
+                "coded {} on {disk_count} disks; any {parity} may be lost",
+                self.geometry
+            ),
+        };
+        Welcome {
+            address: self.address(),
+            is_tls: config.front.tls.is_some(),
+            region: &config.front.region,
+            layout,
+            new_root: self.is_root_new.then_some(&self.root),
+            access_key: &self.root.access_key,
+        }
+    }
+
+    /// Ends only if the server ends by itself, which is a failure.
+    pub async fn failed(&mut self) -> StartError {
+        self.front.failed().await
+    }
+
+    /// Takes no new connections, lets running requests finish (bounded by the drain time-out), and closes everything.
+    pub async fn stop(self) {
+        self.front.stop().await;
+        self.stop_watching.cancel();
+        self.watchers.wait().await;
+        futures_util::future::join_all(self.slots.iter().map(|slot| slot.close())).await;
+        let kv = self.kv;
+        if let Err(panic) = tokio::task::spawn_blocking(move || kv.close()).await {
+            tracing::error!(%panic, "closing the metadata failed");
+        }
+    }
+}
+
+/// A metadata directory that was in use while all disks are new: the disks are not mounted.
+fn refuse_lost_disks(config: &ServeConfig, is_first_start: bool) -> Result<(), DisksError> {
+    let Some(meta) = config.meta.as_deref().filter(|_| is_first_start) else {
+        return Ok(());
+    };
+    if std::fs::read_dir(meta).is_ok_and(|entries| entries.count() > 0) {
+        return Err(DisksError::TooManyMissing {
+            missing: config.data.clone(),
+            allowed: 0,
+        });
+    }
+    Ok(())
+}
+
+fn establish_secrets(
+    config: &ServeConfig,
+    adopted: &Adopted,
+    parity_count: usize,
+    is_initialized: bool,
+) -> Result<Secrets, StartError> {
+    let master_key = config
+        .front
+        .master_key_file
+        .as_deref()
+        .map(read_master_key)
+        .transpose()?;
+    let keeping = Keeping {
+        directories: &adopted.present(),
+        copy_count: parity_count + 1,
+        cluster_id: adopted.cluster_id,
+        is_initialized,
+    };
+    Ok(secrets::establish(
+        keeping,
+        Given {
+            root: config.front.root.clone(),
+            master_key,
+        },
+    )?)
+}
+
+fn found(slots: &[Arc<Slot>], host: &str) -> Vec<FoundDisk> {
+    let found = |slot: &Arc<Slot>| FoundDisk {
+        disk_id: slot.disk_id(),
+        node: DiskNode::Local,
+        path: slot.path().display().to_string(),
+        host: host.to_owned(),
+        zone: ZONE.to_owned(),
+    };
+    slots.iter().map(found).collect()
+}
+
+fn entries(slots: &[Arc<Slot>], host: &str) -> Vec<DiskEntry> {
+    let entry = |slot: &Arc<Slot>| DiskEntry {
+        store: Arc::clone(slot) as _,
+        host: host.to_owned(),
+        zone: ZONE.to_owned(),
+        locality: Locality::Local,
+        role: DiskRole::Active,
+    };
+    slots.iter().map(entry).collect()
+}
+
+fn random<const N: usize>(what: &'static str) -> Result<[u8; N], StartError> {
+    clock::random_bytes().map_err(|source| StartError::System { what, source })
+}

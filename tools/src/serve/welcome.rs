@@ -1,0 +1,92 @@
+//! What is printed when the store is up: for people, on standard output, once.
+
+use std::net::SocketAddr;
+
+use crate::config::RootCredentials;
+
+/// What there is to say.
+#[derive(Debug)]
+pub struct Welcome<'a> {
+    /// Where S3 is served.
+    pub address: SocketAddr,
+    /// Whether over HTTPS.
+    pub is_tls: bool,
+    /// The region clients sign for.
+    pub region: &'a str,
+    /// How data is coded, on how many disks.
+    pub layout: String,
+    /// Root's credentials, if they were made just now.
+    pub new_root: Option<&'a RootCredentials>,
+    /// Root's access key.
+    pub access_key: &'a str,
+}
+
+impl Welcome<'_> {
+    /// The endpoint as clients write it. A server that listens everywhere is reached at this machine too.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        format!("{scheme}://{address}")
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> String {
+        let (secret, remark) = match self.new_root {
+            Some(root) => (
+                root.secret_key.reveal(),
+                "These root credentials were made just now and are not shown again. Keep them; a copy is in\n\
+                 cairn-secrets.json on several of the disks, readable for the owner of this process alone.\n\n",
+            ),
+            None => ("(as shown at the first start, or as you set it)", ""),
+        };
+        format!(
+            "Cairn serves S3 at {endpoint}\n{layout}\n\n{remark}\
+             export AWS_ENDPOINT_URL={endpoint}\n\
+             export AWS_DEFAULT_REGION={region}\n\
+             export AWS_ACCESS_KEY_ID={access_key}\n\
+             export AWS_SECRET_ACCESS_KEY='{secret}'\n\
+             aws s3 mb s3://photos && echo hello | aws s3 cp - s3://photos/hello.txt && aws s3 ls s3://photos/\n",
+            endpoint = self.endpoint(),
+            layout = self.layout,
+            region = self.region,
+            access_key = self.access_key,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn new_credentials_are_shown_and_old_ones_are_not() {
+        let root = RootCredentials {
+            access_key: "cairnabc".to_owned(),
+            secret_key: Secret::new("s3cr3t"),
+        };
+        let mut welcome = Welcome {
+            address: "0.0.0.0:9000".parse().unwrap(),
+            is_tls: false,
+            region: "us-east-1",
+            layout: "6 disks, 4+2".to_owned(),
+            new_root: Some(&root),
+            access_key: &root.access_key,
+        };
+        let text = welcome.text();
+        assert!(
+            text.starts_with("Cairn serves S3 at http://127.0.0.1:9000\n"),
+            "{text}"
+        );
+        assert!(text.contains("AWS_SECRET_ACCESS_KEY='s3cr3t'"), "{text}");
+        welcome.new_root = None;
+        assert!(!welcome.text().contains("s3cr3t"));
+    }
+}
