@@ -42,12 +42,24 @@ fn section(process: Process) -> String {
             setting.name,
             setting.flag(),
             setting.variable(),
-            if setting.arity == Arity::Many { " · list" } else { "" },
-            if setting.exposure == Exposure::Secret { " · secret" } else { "" },
+            if setting.arity == Arity::Many {
+                " · list"
+            } else {
+                ""
+            },
+            if setting.exposure == Exposure::Secret {
+                " · secret"
+            } else {
+                ""
+            },
             setting.help,
             setting.rule,
             setting.example,
-            if setting.default.is_empty() { "Must be set.".to_owned() } else { format!("Default: {}.", setting.default) },
+            if setting.default.is_empty() {
+                "Must be set.".to_owned()
+            } else {
+                format!("Default: {}.", setting.default)
+            },
         );
         debug_assert!(written.is_ok());
     }
