@@ -52,7 +52,7 @@ pub(crate) async fn respond(
                     panic = panic_message(&*panic),
                     resource = head.resource,
                     "a handler panicked"
-                )
+                );
             });
             Err(S3Error::of(ErrorCode::InternalError))
         }

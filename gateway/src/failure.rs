@@ -9,6 +9,10 @@ use cairn_meta::kv::KvError;
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// A metadata failure. What depends on the operation (which bucket, which upload) the operation adds.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it ends here, and is what `map_err` hands over"
+)]
 pub(crate) fn of_metadata(error: MetaError) -> S3Error {
     match &error {
         MetaError::NoSuchBucket => S3Error::of(ErrorCode::NoSuchBucket),

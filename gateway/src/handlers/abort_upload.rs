@@ -1,4 +1,4 @@
-//! AbortMultipartUpload.
+//! `AbortMultipartUpload`.
 
 use cairn_meta::MetaError;
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! CreateBucket, DeleteBucket, HeadBucket, GetBucketLocation.
+//! `CreateBucket`, `DeleteBucket`, `HeadBucket`, `GetBucketLocation`.
 
 use cairn_meta::{BucketName, BucketRecord, MetaError};
 use http::{HeaderValue, StatusCode, header};

@@ -77,7 +77,7 @@ fn content_range_unsatisfied(size: u64) -> http::HeaderValue {
         .unwrap_or_else(|_| http::HeaderValue::from_static("bytes */*"))
 }
 
-/// The range of UploadPartCopy, which is strict: exactly `bytes=first-last` within the source.
+/// The range of `UploadPartCopy`, which is strict: exactly `bytes=first-last` within the source.
 ///
 /// # Errors
 /// 400 `InvalidArgument`.

@@ -1,4 +1,4 @@
-//! CompleteMultipartUpload.
+//! `CompleteMultipartUpload`.
 //!
 //! Checks come in S3's order: the upload exists, the document is one, its parts ascend, they are there, they are
 //! large enough. The same request again gets the same answer, also long after it succeeded.

@@ -1,4 +1,4 @@
-//! CopyObject: the bytes go from disks to disks, through the engine's verified read and its write.
+//! `CopyObject`: the bytes go from disks to disks, through the engine's verified read and its write.
 
 use std::sync::Arc;
 

@@ -84,20 +84,17 @@ impl SourceName {
             )
         };
         // Some clients encode the question mark too; a key may contain what looks like a version all the same.
-        let (path, version) = match header.rsplit_once(VERSION_PARAMETER) {
-            Some((path, version)) => (
+        let (path, version) = if let Some((path, version)) = header.rsplit_once(VERSION_PARAMETER) {
+            (
                 addressing::percent_decode(path),
                 Some(version_id::parse(version)?),
-            ),
-            None => {
-                let decoded = addressing::percent_decode(header).ok_or_else(malformed)?;
-                let split = decoded.rsplit_once(VERSION_PARAMETER);
-                match split
-                    .and_then(|(path, version)| Some((path.to_owned(), version.parse().ok()?)))
-                {
-                    Some((path, version)) => (Some(path), Some(version)),
-                    None => (Some(decoded), None),
-                }
+            )
+        } else {
+            let decoded = addressing::percent_decode(header).ok_or_else(malformed)?;
+            let split = decoded.rsplit_once(VERSION_PARAMETER);
+            match split.and_then(|(path, version)| Some((path.to_owned(), version.parse().ok()?))) {
+                Some((path, version)) => (Some(path), Some(version)),
+                None => (Some(decoded), None),
             }
         };
         let path = path.ok_or_else(malformed)?;

@@ -1,4 +1,4 @@
-//! CreateMultipartUpload.
+//! `CreateMultipartUpload`.
 
 use cairn_meta::NewUpload;
 use http::{HeaderMap, StatusCode};

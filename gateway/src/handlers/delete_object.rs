@@ -1,4 +1,4 @@
-//! DeleteObject.
+//! `DeleteObject`.
 
 use cairn_meta::{ConditionalError, DeleteOutcome, VersionId};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

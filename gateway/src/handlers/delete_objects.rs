@@ -1,4 +1,4 @@
-//! DeleteObjects: up to 1,000 keys in one request, each a success or a failure of its own.
+//! `DeleteObjects`: up to 1,000 keys in one request, each a success or a failure of its own.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     for (object, outcome) in wanted.objects.iter().zip(&outcomes) {
         match outcome {
             Ok(_) if wanted.quiet => {}
-            Ok(deleted) => write_deleted(&mut xml, &bucket, object, deleted),
+            Ok(version) => write_deleted(&mut xml, &bucket, object, version),
             Err(error) => write_error(&mut xml, object, error),
         }
     }

@@ -1,4 +1,4 @@
-//! ListBuckets: the caller's own, by name, in pages.
+//! `ListBuckets`: the caller's own, by name, in pages.
 
 use cairn_meta::BucketName;
 use http::StatusCode;

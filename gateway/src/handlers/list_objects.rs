@@ -1,4 +1,4 @@
-//! ListObjects and ListObjectsV2: the same pages, continued by a marker or by a token.
+//! `ListObjects` and `ListObjectsV2`: the same pages, continued by a marker or by a token.
 
 use cairn_meta::{CanonicalId, ListEntry, ListPage, ListRequest, ObjectRecord};
 use http::StatusCode;
@@ -79,9 +79,10 @@ pub(super) async fn handle_v2(request: S3Request) -> Result<Response, S3Error> {
     };
     let page = query.page(&request, after).await?;
     let wants_owner = request.query.get("fetch-owner") == Some("true");
-    let owners = match wants_owner {
-        true => Some(OwnerNames::of(request.gateway.meta(), &owners_of(&page)).await?),
-        false => None,
+    let owners = if wants_owner {
+        Some(OwnerNames::of(request.gateway.meta(), &owners_of(&page)).await?)
+    } else {
+        None
     };
 
     let mut xml = XmlWriter::document();

@@ -1,4 +1,4 @@
-//! ListParts.
+//! `ListParts`.
 
 use http::StatusCode;
 

@@ -1,4 +1,4 @@
-//! ListMultipartUploads: by key, then by time of initiation.
+//! `ListMultipartUploads`: by key, then by time of initiation.
 
 use cairn_meta::{CanonicalId, UploadListEntry, UploadListPage, UploadListRequest, UploadRecord};
 use http::StatusCode;

@@ -7,7 +7,7 @@ use cairn_meta::{ManifestPart, PartNumber};
 use crate::operation::Query;
 use crate::s3_error::{ErrorCode, S3Error};
 
-/// The part that UploadPart or UploadPartCopy writes.
+/// The part that `UploadPart` or `UploadPartCopy` writes.
 ///
 /// # Errors
 /// 400 `InvalidArgument` outside 1 to 10,000.

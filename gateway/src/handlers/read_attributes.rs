@@ -1,4 +1,4 @@
-//! GetObjectAttributes.
+//! `GetObjectAttributes`.
 
 use cairn_meta::{ManifestPart, ObjectBody, ObjectRecord};
 use http::StatusCode;
@@ -18,6 +18,10 @@ use crate::xml::XmlWriter;
 const HEADER: &str = "x-amz-object-attributes";
 
 /// What is asked for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each attribute is asked for by itself"
+)]
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     etag: bool,

@@ -11,6 +11,7 @@ use crate::s3_error::{ErrorCode, S3Error};
 use crate::timestamp;
 
 /// The names of the four headers: those of a read, or those of a copy about its source.
+#[expect(clippy::struct_field_names, reason = "they are the headers' names")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConditionHeaders {
     if_match: &'static str,
@@ -108,7 +109,7 @@ fn date(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, S3Error>
         .map(timestamp::seconds))
 }
 
-/// Whether `*`, or one of a list of ETags, quoted, bare or weak, is the object's.
+/// Whether `*`, or one of a list of `ETags`, quoted, bare or weak, is the object's.
 fn matches_any(list: &str, etag: &str) -> bool {
     list.split(',').map(str::trim).any(|candidate| {
         let candidate = candidate.strip_prefix("W/").unwrap_or(candidate);

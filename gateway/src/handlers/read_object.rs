@@ -1,4 +1,4 @@
-//! GetObject and HeadObject: one path, so that they cannot differ in anything but the body.
+//! GetObject and `HeadObject`: one path, so that they cannot differ in anything but the body.
 
 use std::ops::Range;
 

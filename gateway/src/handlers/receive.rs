@@ -28,7 +28,7 @@ use crate::gateway::Gateway;
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// Disks have their own deadlines; this only keeps a copy from waiting for ever.
-const COPY_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+const COPY_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// What arrived: durable, verified, not yet visible.
 #[derive(Debug)]

@@ -259,7 +259,7 @@ fn bucket_name(name: &str) -> Result<BucketName, S3Error> {
     })
 }
 
-/// Clients find a bucket's region by HeadBucket, also where they may not do more.
+/// Clients find a bucket's region by `HeadBucket`, also where they may not do more.
 fn with_region_for_head_bucket(
     error: S3Error,
     operation: Operation,

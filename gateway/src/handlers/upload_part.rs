@@ -1,4 +1,4 @@
-//! UploadPart.
+//! `UploadPart`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! UploadPartCopy: a part from a range of an existing object.
+//! `UploadPartCopy`: a part from a range of an existing object.
 
 use std::sync::Arc;
 
@@ -43,13 +43,13 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         ));
     }
 
-    let place = PartPlace {
+    let target = PartPlace {
         bucket,
         key,
         upload,
         part_number,
     };
-    let work = run(Arc::clone(&gateway), place, source, range);
+    let work = run(Arc::clone(&gateway), target, source, range);
     let pace = Pace {
         patience: gateway.config().timeouts.keep_alive,
         interval: gateway.config().timeouts.keep_alive,

@@ -1,4 +1,4 @@
-//! Conditions on writes: `If-None-Match: *` and `If-Match` on PutObject, CopyObject, CompleteMultipartUpload, and
+//! Conditions on writes: `If-None-Match: *` and `If-Match` on PutObject, `CopyObject`, `CompleteMultipartUpload`, and
 //! `If-Match` on deletes.
 //!
 //! A condition is asked twice: before the body is read, to refuse early, and again by the metadata at the instant

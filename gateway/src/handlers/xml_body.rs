@@ -31,7 +31,7 @@ pub(super) async fn read(
     read_as(request, &headers, digest).await
 }
 
-/// The same for CompleteMultipartUpload, whose checksum headers are those of the object, not of the document.
+/// The same for `CompleteMultipartUpload`, whose checksum headers are those of the object, not of the document.
 ///
 /// # Errors
 /// As [`read`].

@@ -2,6 +2,12 @@
 //!
 //! Behind the cargo feature `testing`, so that whole-system tests reuse it and released binaries do not carry it.
 
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "this is a part of tests: what does not work shall stop them"
+)]
+
 mod client;
 mod server;
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::Client;
 use crate::admin::SilentMetadata;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{GatewayConfig, RootCredentials};
 use crate::engine::{DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality};
 use crate::gateway::{Components, Gateway};
@@ -85,13 +85,13 @@ impl TestServer {
             .enumerate()
             .map(|(index, store)| entry(index, store))
             .collect();
-        let clock = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let engine_options = EngineOptions::new(Geometry::for_disk_count(options.disk_count));
         let engine = Engine::new(
             engine_options,
             meta.clone(),
             Disks::new(entries),
-            clock.clone(),
+            Arc::clone(&clock),
         );
         let mut config = GatewayConfig::new(RootCredentials::new(ROOT_ACCESS_KEY, ROOT_SECRET_KEY));
         config.region.clone_from(&options.region);
@@ -176,7 +176,8 @@ impl TestServer {
     /// Stops accepting and waits until running requests are done.
     pub async fn shut_down(mut self) {
         if let Some(stop) = self.stop.take() {
-            drop(stop.send(()));
+            // A server that has ended by itself needs no telling.
+            stop.send(()).unwrap_or_default();
         }
         (&mut self.serving).await.expect("a server that ends");
     }

@@ -1,4 +1,4 @@
-//! CreateBucket, HeadBucket, GetBucketLocation, ListBuckets, DeleteBucket.
+//! `CreateBucket`, `HeadBucket`, `GetBucketLocation`, `ListBuckets`, `DeleteBucket`.
 
 use super::{put, stable, with_bucket};
 use crate::testing::{TestServer, TestServerOptions};
@@ -38,7 +38,7 @@ async fn every_answer_carries_the_ids_of_its_request() {
     insta::assert_snapshot!(stable(&answer));
 }
 
-/// E51: in us-east-1, creating one's own bucket again changes nothing and succeeds.
+/// In us-east-1, creating one's own bucket again changes nothing and succeeds.
 #[tokio::test]
 async fn creating_ones_own_bucket_again_succeeds_in_us_east_1() {
     let (_server, client) = with_bucket().await;
@@ -47,7 +47,7 @@ async fn creating_ones_own_bucket_again_succeeds_in_us_east_1() {
     assert_eq!(client.get("/b-1/k").send().await.text(), "kept");
 }
 
-/// E51: elsewhere it is refused.
+/// Elsewhere it is refused.
 #[tokio::test]
 async fn creating_ones_own_bucket_again_is_refused_elsewhere() {
     let options = TestServerOptions {
@@ -96,7 +96,7 @@ async fn a_bucket_of_somebody_else_cannot_be_taken() {
     assert_eq!(client.head("/b-1").send().await.outcome(), "200");
 }
 
-/// E9: the region is told even to those who may not look.
+/// The region is told even to those who may not look.
 #[tokio::test]
 async fn head_bucket_tells_the_region_to_strangers() {
     let (server, _client) = with_bucket().await;
@@ -149,7 +149,7 @@ async fn a_bucket_with_objects_is_not_deleted() {
     assert_eq!(client.delete("/b-1").send().await.outcome(), "204");
 }
 
-/// E51: the location of a bucket in us-east-1 is the empty element.
+/// The location of a bucket in us-east-1 is the empty element.
 #[tokio::test]
 async fn location_in_us_east_1_is_empty() {
     let (_server, client) = with_bucket().await;

@@ -1,0 +1,181 @@
+//! Connections: one write per small answer, HTTP/2, bounds, time-outs, panics, drain.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{head_of, pattern, put, with_bucket};
+use crate::testing::{TestServer, TestServerOptions};
+
+#[tokio::test]
+async fn http2_is_spoken_on_the_same_port() {
+    let server = TestServer::start().await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let uri = format!("http://{}/-/health/live", server.address);
+    let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.version()),
+        (200, http::Version::HTTP_2)
+    );
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "live\n"
+    );
+}
+
+#[tokio::test]
+async fn a_small_answer_leaves_in_one_write() {
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/k", pattern(4096)).await;
+    let request = client.get("/b-1/k").signed();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(head_of(&request).as_bytes())
+        .await
+        .unwrap();
+    let mut buffer = vec![0; 64 << 10];
+    let len = stream.read(&mut buffer).await.unwrap();
+    let text = String::from_utf8_lossy(&buffer[..len]);
+    let body_start = text.find("\r\n\r\n").unwrap() + 4;
+    assert_eq!(buffer[body_start..len], pattern(4096));
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_to_slow_down() {
+    let options = TestServerOptions {
+        configure: |config| config.limits.requests_max = 0,
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    assert_eq!(
+        server.client().put("/b-1", "").send().await.outcome(),
+        "503 SlowDown"
+    );
+    assert_eq!(
+        server.client().get("/-/health/live").send().await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn who_sends_no_request_is_disconnected() {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.header_read = Duration::from_millis(100),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    for sent in ["", "P", "GET / HTTP/1.1\r\nhost: x"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let closed =
+            tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_timed_out() {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.body_idle = Duration::from_millis(100),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    client.put("/b-1", "").send().await;
+    let request = client
+        .put("/b-1/k", "")
+        .payload(crate::testing::Payload::Unsigned)
+        .header("content-length", "1000")
+        .signed();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all((head_of(&request) + "some bytes").as_bytes())
+        .await
+        .unwrap();
+    let mut buffer = vec![0; 16 << 10];
+    let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    let text = String::from_utf8_lossy(&buffer[..len]);
+    assert!(
+        text.starts_with("HTTP/1.1 400") && text.contains("connection: close"),
+        "{text}"
+    );
+    assert_eq!(client.get("/b-1/k").send().await.outcome(), "404 NoSuchKey");
+}
+
+#[tokio::test]
+async fn draining_finishes_what_runs_and_takes_nothing_new() {
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/k", pattern(8 << 20)).await;
+    let address = server.address;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = client.get("/b-1/k").signed();
+    stream
+        .write_all(head_of(&request).as_bytes())
+        .await
+        .unwrap();
+    let mut first = [0; 1024];
+    stream.read_exact(&mut first).await.unwrap();
+    let draining = tokio::spawn(server.shut_down());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!draining.is_finished());
+    assert!(TcpStream::connect(address).await.is_err());
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(first.len() + rest.len() > 8 << 20);
+    tokio::time::timeout(Duration::from_secs(5), draining)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn unreadable_data_is_an_error_and_never_wrong_bytes() {
+    use cairn_storage_node::fault::Fault;
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/k", pattern(9 << 20)).await;
+    for fault in &server.faults[..2] {
+        fault.set(Fault::Down);
+    }
+    assert_eq!(client.get("/b-1/k").send().await.body, pattern(9 << 20));
+    for fault in &server.faults {
+        fault.set(Fault::Down);
+    }
+    let answer = client.get("/b-1/k").send().await;
+    assert_eq!(answer.outcome(), "503 ServiceUnavailable");
+    assert_eq!(
+        client
+            .put("/b-1/new", pattern(100_000))
+            .send()
+            .await
+            .outcome(),
+        "503 ServiceUnavailable"
+    );
+    for fault in &server.faults {
+        fault.clear();
+    }
+    server
+        .gateway
+        .engine()
+        .disks()
+        .refresh(Duration::from_secs(1))
+        .await;
+    assert_eq!(client.get("/b-1/k").send().await.body, pattern(9 << 20));
+    assert_eq!(
+        client.get("/b-1/new").send().await.outcome(),
+        "404 NoSuchKey"
+    );
+}

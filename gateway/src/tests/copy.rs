@@ -1,0 +1,292 @@
+//! `CopyObject` and what it must ask of source and destination.
+
+use super::{pattern, put, stable, with_bucket};
+use crate::testing::{Answer, Client};
+
+async fn copy(client: &Client, source: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = client.put(target, "").header("x-amz-copy-source", source);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request.send().await
+}
+
+#[tokio::test]
+async fn a_copy_has_the_bytes_headers_metadata_and_tags_of_its_source() {
+    let (_server, client) = with_bucket().await;
+    for size in [0, 10, 100_000, 9 << 20] {
+        let body = pattern(size);
+        let stored = client
+            .put("/b-1/source", body.clone())
+            .header("content-type", "text/plain")
+            .header("x-amz-meta-a", "1")
+            .header("x-amz-tagging", "t=1")
+            .header("x-amz-website-redirect-location", "/elsewhere")
+            .send()
+            .await;
+        let copied = copy(&client, "/b-1/source", "/b-1/copy", &[]).await;
+        assert_eq!(copied.outcome(), "200", "{}", copied.text());
+        assert_eq!(
+            copied.element("ETag"),
+            stored.header("etag").replace('"', "&quot;")
+        );
+        let got = client
+            .get("/b-1/copy")
+            .header("x-amz-checksum-mode", "ENABLED")
+            .send()
+            .await;
+        assert_eq!(got.body, body);
+        assert_eq!(got.header("content-type"), "text/plain");
+        assert_eq!(got.header("x-amz-meta-a"), "1");
+        assert_eq!(got.header("x-amz-tagging-count"), "1");
+        assert_eq!(
+            got.header("x-amz-checksum-crc64nvme"),
+            stored.header("x-amz-checksum-crc64nvme")
+        );
+        // A redirect belongs to one object.
+        assert_eq!(got.header("x-amz-website-redirect-location"), "");
+    }
+}
+
+#[tokio::test]
+async fn directives_replace_metadata_and_tags() {
+    let (_server, client) = with_bucket().await;
+    let request = client
+        .put("/b-1/source", "x")
+        .header("x-amz-meta-a", "1")
+        .header("x-amz-tagging", "t=1");
+    request.send().await;
+    let replace = [
+        ("x-amz-metadata-directive", "REPLACE"),
+        ("x-amz-meta-b", "2"),
+        ("content-type", "text/css"),
+    ];
+    assert_eq!(
+        copy(&client, "b-1/source", "/b-1/copy", &replace)
+            .await
+            .outcome(),
+        "200"
+    );
+    let got = client.head("/b-1/copy").send().await;
+    assert_eq!(
+        (got.header("x-amz-meta-a"), got.header("x-amz-meta-b")),
+        ("", "2")
+    );
+    assert_eq!(
+        (
+            got.header("content-type"),
+            got.header("x-amz-tagging-count")
+        ),
+        ("text/css", "1")
+    );
+
+    let tags = [
+        ("x-amz-tagging-directive", "REPLACE"),
+        ("x-amz-tagging", "a=1&b=2"),
+    ];
+    assert_eq!(
+        copy(&client, "b-1/source", "/b-1/copy", &tags)
+            .await
+            .outcome(),
+        "200"
+    );
+    let got = client.head("/b-1/copy").send().await;
+    assert_eq!(
+        (
+            got.header("x-amz-meta-a"),
+            got.header("x-amz-tagging-count")
+        ),
+        ("1", "2")
+    );
+
+    for directive in ["x-amz-metadata-directive", "x-amz-tagging-directive"] {
+        assert_eq!(
+            copy(&client, "b-1/source", "/b-1/copy", &[(directive, "MOVE")])
+                .await
+                .outcome(),
+            "400 InvalidArgument"
+        );
+    }
+    let algorithm = [("x-amz-checksum-algorithm", "SHA256")];
+    let copied = copy(&client, "b-1/source", "/b-1/copy", &algorithm).await;
+    assert!(
+        !copied.element("ChecksumSHA256").is_empty(),
+        "{}",
+        copied.text()
+    );
+    insta::assert_snapshot!(stable(&copied));
+}
+
+#[tokio::test]
+async fn a_copy_to_itself_must_change_something() {
+    let (_server, client) = with_bucket().await;
+    put(&client, "/b-1/k", "x").await;
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/k", &[]).await.outcome(),
+        "400 InvalidRequest"
+    );
+    let replace = [
+        ("x-amz-metadata-directive", "REPLACE"),
+        ("x-amz-meta-a", "1"),
+    ];
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/k", &replace).await.outcome(),
+        "200"
+    );
+    let got = client.get("/b-1/k").send().await;
+    assert_eq!(
+        (got.text().as_str(), got.header("x-amz-meta-a")),
+        ("x", "1")
+    );
+}
+
+/// The forms of the header that clients send.
+#[tokio::test]
+async fn sources_are_found_however_they_are_written() {
+    let (_server, client) = with_bucket().await;
+    put(&client, "/b-1/dir/a%20b%3F", "x").await;
+    for source in [
+        "/b-1/dir/a%20b%3F",
+        "b-1/dir/a%20b%3F",
+        "b-1%2Fdir%2Fa%20b%3F",
+        "b-1/dir/a%20b%3F?versionId=null",
+    ] {
+        assert_eq!(
+            copy(&client, source, "/b-1/copy", &[]).await.outcome(),
+            "200",
+            "{source}"
+        );
+    }
+    for (source, outcome) in [
+        ("b-1", "400 InvalidArgument"),
+        ("b-1/", "400 InvalidArgument"),
+        ("b-1/absent", "404 NoSuchKey"),
+        ("b-9/k", "404 NoSuchBucket"),
+        ("b-1/dir/a%20b%3F?versionId=bad", "400 InvalidArgument"),
+        (
+            "b-1/dir/a%20b%3F?versionId=00000000000000000000000000000000",
+            "404 NoSuchVersion",
+        ),
+    ] {
+        assert_eq!(
+            copy(&client, source, "/b-1/copy", &[]).await.outcome(),
+            outcome,
+            "{source}"
+        );
+    }
+}
+
+/// 412, never 304.
+#[tokio::test]
+async fn conditions_on_the_source() {
+    const PAST: &str = "Mon, 12 Oct 2009 17:50:30 GMT";
+    let (_server, client) = with_bucket().await;
+    let etag = put(&client, "/b-1/k", "x").await.header("etag").to_owned();
+    for (name, value, outcome) in [
+        ("x-amz-copy-source-if-match", etag.as_str(), "200"),
+        (
+            "x-amz-copy-source-if-match",
+            "\"other\"",
+            "412 PreconditionFailed",
+        ),
+        (
+            "x-amz-copy-source-if-none-match",
+            etag.as_str(),
+            "412 PreconditionFailed",
+        ),
+        ("x-amz-copy-source-if-none-match", "\"other\"", "200"),
+        ("x-amz-copy-source-if-modified-since", PAST, "200"),
+        (
+            "x-amz-copy-source-if-unmodified-since",
+            PAST,
+            "412 PreconditionFailed",
+        ),
+    ] {
+        assert_eq!(
+            copy(&client, "b-1/k", "/b-1/copy", &[(name, value)])
+                .await
+                .outcome(),
+            outcome,
+            "{name}: {value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn conditions_on_the_target() {
+    let (_server, client) = with_bucket().await;
+    put(&client, "/b-1/k", "x").await;
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/copy", &[("if-none-match", "*")])
+            .await
+            .outcome(),
+        "200"
+    );
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/copy", &[("if-none-match", "*")])
+            .await
+            .outcome(),
+        "412 PreconditionFailed"
+    );
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/new", &[("if-match", "\"abc\"")])
+            .await
+            .outcome(),
+        "404 NoSuchKey"
+    );
+}
+
+/// Both ends are authorized, each for what is done to it.
+#[tokio::test]
+async fn source_and_target_are_both_authorized() {
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/secret", "x").await;
+    let anna = server.user("anna").await;
+    assert_eq!(anna.put("/annas", "").send().await.outcome(), "200");
+    put(&anna, "/annas/own", "y").await;
+    assert_eq!(
+        copy(&anna, "b-1/secret", "/annas/stolen", &[])
+            .await
+            .outcome(),
+        "403 AccessDenied"
+    );
+    assert_eq!(
+        copy(&anna, "annas/own", "/b-1/planted", &[])
+            .await
+            .outcome(),
+        "403 AccessDenied"
+    );
+    assert_eq!(
+        copy(&server.anonymous(), "b-1/secret", "/annas/x", &[])
+            .await
+            .outcome(),
+        "403 AccessDenied"
+    );
+    let upload = anna
+        .post("/annas/big?uploads", "")
+        .send()
+        .await
+        .element("UploadId");
+    let part = copy(
+        &anna,
+        "b-1/secret",
+        &format!("/annas/big?partNumber=1&uploadId={upload}"),
+        &[],
+    )
+    .await;
+    assert_eq!(part.outcome(), "403 AccessDenied");
+    assert_eq!(
+        anna.get("/annas/stolen").send().await.outcome(),
+        "404 NoSuchKey"
+    );
+    let owner = [(
+        "x-amz-source-expected-bucket-owner",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+    )];
+    assert_eq!(
+        copy(&client, "b-1/secret", "/b-1/x", &owner)
+            .await
+            .outcome(),
+        "403 AccessDenied"
+    );
+}

@@ -1,0 +1,625 @@
+//! Multipart uploads.
+
+use base64::Engine;
+use md5::{Digest, Md5};
+
+use super::{pattern, put, stable, with_bucket};
+use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, PartChecksum, composite};
+use crate::testing::{Answer, Client};
+
+const PART: usize = 5 << 20;
+
+async fn create(client: &Client, key: &str, headers: &[(&str, &str)]) -> String {
+    let mut request = client.post(&format!("/b-1/{key}?uploads"), "");
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let answer = request.send().await;
+    assert_eq!(answer.outcome(), "200", "{}", answer.text());
+    answer.element("UploadId")
+}
+
+async fn upload(client: &Client, key: &str, id: &str, number: u32, body: Vec<u8>) -> Answer {
+    client
+        .put(
+            &format!("/b-1/{key}?partNumber={number}&uploadId={id}"),
+            body,
+        )
+        .send()
+        .await
+}
+
+fn document(parts: &[(u32, String)]) -> String {
+    let part = |(number, etag): &(u32, String)| {
+        let etag = etag.replace('"', "&quot;");
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+    };
+    let parts = parts.iter().map(part).collect::<Vec<_>>().concat();
+    format!(
+        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>"
+    )
+}
+
+async fn complete(client: &Client, key: &str, id: &str, parts: &[(u32, String)]) -> Answer {
+    client
+        .post(&format!("/b-1/{key}?uploadId={id}"), document(parts))
+        .send()
+        .await
+}
+
+/// Uploads parts of these sizes, numbered from 1; returns what Complete lists.
+async fn upload_parts(client: &Client, key: &str, id: &str, sizes: &[usize]) -> Vec<(u32, String)> {
+    let mut parts = Vec::new();
+    for (number, size) in (1..).zip(sizes) {
+        let answer = upload(client, key, id, number, pattern(*size)).await;
+        assert_eq!(answer.outcome(), "200", "{}", answer.text());
+        parts.push((number, answer.header("etag").to_owned()));
+    }
+    parts
+}
+
+#[tokio::test]
+async fn an_upload_becomes_an_object() {
+    let (_server, client) = with_bucket().await;
+    let id = create(
+        &client,
+        "k",
+        &[
+            ("content-type", "text/plain"),
+            ("x-amz-meta-a", "1"),
+            ("x-amz-tagging", "t=1"),
+        ],
+    )
+    .await;
+    let parts = upload_parts(&client, "k", &id, &[PART, PART, 1000]).await;
+    assert_eq!(client.get("/b-1/k").send().await.outcome(), "404 NoSuchKey");
+    let done = complete(&client, "k", &id, &parts).await;
+    assert_eq!(done.outcome(), "200", "{}", done.text());
+    insta::assert_snapshot!(stable(&done));
+
+    let whole = [pattern(PART), pattern(PART), pattern(1000)].concat();
+    let mut etag = Md5::new();
+    for size in [PART, PART, 1000] {
+        etag.update(Md5::digest(pattern(size)));
+    }
+    let got = client
+        .get("/b-1/k")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    assert_eq!(got.body, whole);
+    assert_eq!(
+        got.header("etag"),
+        format!("\"{}-3\"", hex::encode(etag.finalize()))
+    );
+    assert_eq!(
+        (got.header("content-type"), got.header("x-amz-meta-a")),
+        ("text/plain", "1")
+    );
+    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &whole).to_base64();
+    assert_eq!(
+        (
+            got.header("x-amz-checksum-crc64nvme"),
+            got.header("x-amz-checksum-type")
+        ),
+        (expected.as_str(), "FULL_OBJECT")
+    );
+
+    let across = client
+        .get("/b-1/k")
+        .header("range", format!("bytes={}-{}", PART - 5, 2 * PART + 4))
+        .send()
+        .await;
+    assert_eq!(across.body, whole[PART - 5..2 * PART + 5]);
+    let part = client.get("/b-1/k?partNumber=3").send().await;
+    assert_eq!(
+        (
+            part.outcome().as_str(),
+            part.body.len(),
+            part.header("x-amz-mp-parts-count")
+        ),
+        ("206", 1000, "3")
+    );
+    assert_eq!(
+        part.header("content-range"),
+        format!("bytes {}-{}/{}", 2 * PART, 2 * PART + 999, 2 * PART + 1000)
+    );
+    let beyond = client.get("/b-1/k?partNumber=4").send().await;
+    assert_eq!(
+        (
+            beyond.outcome().as_str(),
+            beyond.element("ActualPartCount").as_str()
+        ),
+        ("416 InvalidPartNumber", "3")
+    );
+    let attributes = client
+        .get("/b-1/k?attributes")
+        .header("x-amz-object-attributes", "ObjectParts")
+        .header("x-amz-max-parts", "2");
+    insta::assert_snapshot!(stable(&attributes.send().await));
+}
+
+#[tokio::test]
+async fn completing_again_gives_the_same_answer() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let first = complete(&client, "k", &id, &parts).await;
+    let again = complete(&client, "k", &id, &parts).await;
+    assert_eq!(
+        (again.outcome().as_str(), again.text()),
+        ("200", first.text())
+    );
+    let other = complete(
+        &client,
+        "k",
+        &id,
+        &[(1, "\"00000000000000000000000000000000\"".into())],
+    )
+    .await;
+    assert_eq!(other.outcome(), "404 NoSuchUpload");
+    assert_eq!(
+        client
+            .delete(&format!("/b-1/k?uploadId={id}"))
+            .send()
+            .await
+            .outcome(),
+        "204"
+    );
+    assert_eq!(
+        upload(&client, "k", &id, 1, vec![1]).await.outcome(),
+        "404 NoSuchUpload"
+    );
+    assert_eq!(client.get("/b-1/k").send().await.body, pattern(10));
+}
+
+/// Each refusal, in S3's order, and the upload survives it.
+#[tokio::test]
+async fn what_cannot_be_completed_is_refused() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[PART, 100, 100]).await;
+    let [one, two, three] = [0, 1, 2].map(|index| parts[index].clone());
+    let path = format!("/b-1/k?uploadId={id}");
+    assert_eq!(
+        client
+            .post("/b-1/k?uploadId=nothing", "<")
+            .send()
+            .await
+            .outcome(),
+        "404 NoSuchUpload"
+    );
+    assert_eq!(
+        client.post(&path, "<").send().await.outcome(),
+        "400 MalformedXML"
+    );
+    assert_eq!(
+        client.post(&path, document(&[])).send().await.outcome(),
+        "400 MalformedXML"
+    );
+    assert_eq!(
+        complete(&client, "other", &id, &parts).await.outcome(),
+        "404 NoSuchUpload"
+    );
+    assert_eq!(
+        complete(&client, "k", &id, &[two.clone(), one.clone()])
+            .await
+            .outcome(),
+        "400 InvalidPartOrder"
+    );
+    assert_eq!(
+        complete(&client, "k", &id, &[one.clone(), one.clone()])
+            .await
+            .outcome(),
+        "400 InvalidPartOrder"
+    );
+    let wrong = complete(&client, "k", &id, &[(1, two.1.clone())]).await;
+    assert_eq!(
+        (
+            wrong.outcome().as_str(),
+            wrong.element("PartNumber").as_str()
+        ),
+        ("400 InvalidPart", "1")
+    );
+    assert_eq!(
+        (wrong.element("UploadId"), wrong.element("ETag")),
+        (id.clone(), two.1.trim_matches('"').to_owned())
+    );
+    assert_eq!(
+        complete(&client, "k", &id, &[(9, one.1.clone())])
+            .await
+            .outcome(),
+        "400 InvalidPart"
+    );
+    let small = complete(
+        &client,
+        "k",
+        &id,
+        &[one.clone(), two.clone(), three.clone()],
+    )
+    .await;
+    assert_eq!(small.outcome(), "400 EntityTooSmall");
+    assert_eq!(
+        (
+            small.element("ProposedSize"),
+            small.element("MinSizeAllowed")
+        ),
+        ("100".into(), PART.to_string())
+    );
+    let sized = client
+        .post(&path, document(&[one.clone(), three.clone()]))
+        .header("x-amz-mp-object-size", "5")
+        .send()
+        .await;
+    assert_eq!(sized.outcome(), "400 InvalidRequest");
+    assert_eq!(client.get("/b-1/k").send().await.outcome(), "404 NoSuchKey");
+    // Parts that are not listed are left out; numbers need not follow each other.
+    let size = (PART + 100).to_string();
+    let done = client
+        .post(&path, document(&[one, three]))
+        .header("x-amz-mp-object-size", size)
+        .send()
+        .await;
+    assert_eq!(done.outcome(), "200", "{}", done.text());
+    assert_eq!(client.get("/b-1/k").send().await.body.len(), PART + 100);
+}
+
+#[tokio::test]
+async fn completions_can_be_conditional() {
+    let (_server, client) = with_bucket().await;
+    put(&client, "/b-1/k", "there").await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let refused = client
+        .post(&format!("/b-1/k?uploadId={id}"), document(&parts))
+        .header("if-none-match", "*")
+        .send()
+        .await;
+    assert_eq!(refused.outcome(), "412 PreconditionFailed");
+    assert_eq!(client.get("/b-1/k").send().await.text(), "there");
+    assert_eq!(complete(&client, "k", &id, &parts).await.outcome(), "200");
+}
+
+#[tokio::test]
+async fn parts_are_replaced_and_refused() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    upload(&client, "k", &id, 1, pattern(10)).await;
+    let last = upload(&client, "k", &id, 1, pattern(20)).await;
+    for number in ["0", "10001", "x", ""] {
+        let answer = client
+            .put(&format!("/b-1/k?partNumber={number}&uploadId={id}"), "x")
+            .send()
+            .await;
+        assert_eq!(
+            (
+                answer.outcome().as_str(),
+                answer.element("ArgumentName").as_str()
+            ),
+            ("400 InvalidArgument", "partNumber")
+        );
+    }
+    let unknown = upload(&client, "k", &"0".repeat(32), 1, vec![1]).await;
+    assert_eq!(
+        (unknown.outcome().as_str(), unknown.element("UploadId")),
+        ("404 NoSuchUpload", "0".repeat(32))
+    );
+    assert_eq!(
+        upload(&client, "other", &id, 1, vec![1]).await.outcome(),
+        "404 NoSuchUpload"
+    );
+    let wrong = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "x")
+        .header(
+            "content-md5",
+            base64::engine::general_purpose::STANDARD.encode([0; 16]),
+        );
+    assert_eq!(wrong.send().await.outcome(), "400 BadDigest");
+    assert_eq!(
+        complete(&client, "k", &id, &[(1, last.header("etag").to_owned())])
+            .await
+            .outcome(),
+        "200"
+    );
+    assert_eq!(client.get("/b-1/k").send().await.body, pattern(20));
+}
+
+#[tokio::test]
+async fn an_aborted_upload_is_gone() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let path = format!("/b-1/k?uploadId={id}");
+    assert_eq!(client.delete(&path).send().await.outcome(), "204");
+    assert_eq!(
+        client.delete(&path).send().await.outcome(),
+        "404 NoSuchUpload"
+    );
+    assert_eq!(client.get(&path).send().await.outcome(), "404 NoSuchUpload");
+    assert_eq!(
+        complete(&client, "k", &id, &parts).await.outcome(),
+        "404 NoSuchUpload"
+    );
+}
+
+#[tokio::test]
+async fn parts_are_listed_in_pages() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "a%20b", &[("x-amz-checksum-algorithm", "CRC32C")]).await;
+    upload_parts(&client, "a%20b", &id, &[10, 20, 30]).await;
+    let path = format!("/b-1/a%20b?uploadId={id}");
+    let page = client.get(&format!("{path}&max-parts=2")).send().await;
+    assert_eq!(page.elements("PartNumber"), ["1", "2"]);
+    assert_eq!(
+        (
+            page.element("IsTruncated"),
+            page.element("NextPartNumberMarker")
+        ),
+        ("true".into(), "2".into())
+    );
+    insta::assert_snapshot!(stable(&page));
+    let rest = client
+        .get(&format!("{path}&part-number-marker=2&encoding-type=url"))
+        .send()
+        .await;
+    assert_eq!(
+        (rest.elements("PartNumber"), rest.element("Key")),
+        (vec!["3".to_owned()], "a%20b".to_owned())
+    );
+    assert_eq!(
+        client
+            .get(&format!("{path}&max-parts=x"))
+            .send()
+            .await
+            .outcome(),
+        "400 InvalidArgument"
+    );
+}
+
+#[tokio::test]
+async fn uploads_are_listed_by_key_then_time() {
+    let (_server, client) = with_bucket().await;
+    let mut ids = Vec::new();
+    for key in ["b", "a", "a", "dir/x"] {
+        ids.push(create(&client, key, &[]).await);
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    }
+    let all = client.get("/b-1?uploads").send().await;
+    assert_eq!(all.elements("Key"), ["a", "a", "b", "dir/x"]);
+    assert_eq!(
+        all.elements("UploadId"),
+        [&ids[1], &ids[2], &ids[0], &ids[3]].map(String::clone)
+    );
+    let page = client.get("/b-1?uploads&max-uploads=1").send().await;
+    assert_eq!(
+        (
+            page.element("NextKeyMarker"),
+            page.element("NextUploadIdMarker")
+        ),
+        ("a".into(), ids[1].clone())
+    );
+    let next = client
+        .get(&format!(
+            "/b-1?uploads&key-marker=a&upload-id-marker={}",
+            ids[1]
+        ))
+        .send()
+        .await;
+    assert_eq!(
+        next.elements("UploadId"),
+        [&ids[2], &ids[0], &ids[3]].map(String::clone)
+    );
+    let behind = client.get("/b-1?uploads&key-marker=a").send().await;
+    assert_eq!(behind.elements("Key"), ["b", "dir/x"]);
+    // Ignored without key-marker.
+    let ignored = client
+        .get(&format!("/b-1?uploads&upload-id-marker={}", ids[1]))
+        .send()
+        .await;
+    assert_eq!(ignored.elements("Key").len(), 4);
+    let folded = client.get("/b-1?uploads&delimiter=%2F").send().await;
+    assert_eq!(folded.elements("CommonPrefixes"), ["<Prefix>dir/</Prefix>"]);
+    insta::assert_snapshot!(stable(&folded));
+}
+
+#[tokio::test]
+async fn parts_can_be_copied_from_ranges() {
+    let (_server, client) = with_bucket().await;
+    let body = pattern(6 << 20);
+    put(&client, "/b-1/source", body.clone()).await;
+    let id = create(&client, "k", &[]).await;
+    let copy = |number: u32, range: Option<&str>| {
+        let request = client
+            .put(&format!("/b-1/k?partNumber={number}&uploadId={id}"), "")
+            .header("x-amz-copy-source", "b-1/source");
+        match range {
+            Some(range) => request.header("x-amz-copy-source-range", range),
+            None => request,
+        }
+    };
+    let whole = copy(1, None).send().await;
+    assert_eq!(whole.outcome(), "200", "{}", whole.text());
+    let slice = copy(2, Some("bytes=100-199")).send().await;
+    for bad in [
+        "bytes=0-",
+        "bytes=-5",
+        "0-5",
+        "bytes=5-4",
+        &format!("bytes=0-{}", 6 << 20),
+    ] {
+        assert_eq!(
+            copy(3, Some(bad)).send().await.outcome(),
+            "400 InvalidArgument",
+            "{bad}"
+        );
+    }
+    let etag = |answer: &Answer| answer.element("ETag").replace("&quot;", "\"");
+    assert_eq!(
+        etag(&slice),
+        format!("\"{}\"", hex::encode(Md5::digest(&body[100..200])))
+    );
+    assert_eq!(
+        complete(&client, "k", &id, &[(1, etag(&whole)), (2, etag(&slice))])
+            .await
+            .outcome(),
+        "200"
+    );
+    assert_eq!(
+        client.get("/b-1/k").send().await.body,
+        [&body[..], &body[100..200]].concat()
+    );
+}
+
+/// Composite checksums need every part's, consecutively from 1.
+#[tokio::test]
+async fn composite_checksums() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[("x-amz-checksum-algorithm", "SHA256")]).await;
+    let bodies = [pattern(PART), pattern(7)];
+    let mut sums = Vec::new();
+    let mut listed = Vec::new();
+    for (number, body) in (1..).zip(&bodies) {
+        let checksum = ChecksumHasher::of(ChecksumAlgorithm::Sha256, body);
+        let answer = client
+            .put(
+                &format!("/b-1/k?partNumber={number}&uploadId={id}"),
+                body.clone(),
+            )
+            .header("x-amz-checksum-sha256", checksum.to_base64())
+            .send()
+            .await;
+        assert_eq!(answer.header("x-amz-checksum-sha256"), checksum.to_base64());
+        listed.push(format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><ChecksumSHA256>{}</ChecksumSHA256></Part>",
+            answer.header("etag"),
+            checksum.to_base64()
+        ));
+        sums.push(PartChecksum {
+            checksum,
+            size_bytes: body.len() as u64,
+        });
+    }
+    let listed = listed.concat();
+    let path = format!("/b-1/k?uploadId={id}");
+    let mismatch = client
+        .put(&format!("/b-1/k?partNumber=3&uploadId={id}"), "x")
+        .header("x-amz-checksum-crc32", crc32(b"x"));
+    assert_eq!(mismatch.send().await.outcome(), "400 InvalidRequest");
+    let without = listed.split("<ChecksumSHA256>").next().unwrap().to_owned() + "</Part>";
+    let missing = client
+        .post(
+            &path,
+            format!("<CompleteMultipartUpload>{without}</CompleteMultipartUpload>"),
+        )
+        .send()
+        .await;
+    assert_eq!(missing.outcome(), "400 InvalidRequest");
+    let document = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
+    let other_type = client
+        .post(&path, document.clone())
+        .header("x-amz-checksum-type", "FULL_OBJECT")
+        .send()
+        .await;
+    assert_eq!(other_type.outcome(), "400 InvalidRequest");
+    let expected = format!(
+        "{}-2",
+        composite(ChecksumAlgorithm::Sha256, &sums).to_base64()
+    );
+    let claimed = client
+        .post(&path, document)
+        .header("x-amz-checksum-sha256", &expected)
+        .send()
+        .await;
+    assert_eq!(claimed.outcome(), "200", "{}", claimed.text());
+    assert_eq!(
+        (
+            claimed.element("ChecksumSHA256"),
+            claimed.element("ChecksumType")
+        ),
+        (expected.clone(), "COMPOSITE".into())
+    );
+    let head = client
+        .head("/b-1/k")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    assert_eq!(head.header("x-amz-checksum-sha256"), expected);
+}
+
+#[tokio::test]
+async fn full_object_checksums_are_combined_and_compared() {
+    let (_server, client) = with_bucket().await;
+    for (algorithm, wanted) in [
+        (ChecksumAlgorithm::Crc32, "CRC32"),
+        (ChecksumAlgorithm::Crc64Nvme, "CRC64NVME"),
+    ] {
+        let id = create(
+            &client,
+            "k",
+            &[
+                ("x-amz-checksum-algorithm", wanted),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ],
+        )
+        .await;
+        let parts = upload_parts(&client, "k", &id, &[PART, 7]).await;
+        let whole: Checksum = ChecksumHasher::of(algorithm, &[pattern(PART), pattern(7)].concat());
+        let path = format!("/b-1/k?uploadId={id}");
+        let wrong = ChecksumHasher::of(algorithm, b"other").to_base64();
+        let refused = client
+            .post(&path, document(&parts))
+            .header(algorithm.header(), wrong)
+            .send()
+            .await;
+        assert_eq!(refused.outcome(), "400 BadDigest");
+        let done = client
+            .post(&path, document(&parts))
+            .header(algorithm.header(), whole.to_base64())
+            .send()
+            .await;
+        assert_eq!(done.outcome(), "200", "{}", done.text());
+        assert_eq!(done.element(algorithm.xml_element()), whole.to_base64());
+    }
+    for (algorithm, kind) in [("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")] {
+        let refused = client
+            .post("/b-1/k?uploads", "")
+            .header("x-amz-checksum-algorithm", algorithm)
+            .header("x-amz-checksum-type", kind)
+            .send()
+            .await;
+        assert_eq!(
+            refused.outcome(),
+            "400 InvalidRequest",
+            "{algorithm} {kind}"
+        );
+    }
+}
+
+/// What SDKs do by default: parts with a CRC32 to an upload that asked for none.
+#[tokio::test]
+async fn parts_may_bring_a_checksum_the_upload_did_not_ask_for() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let part = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "hello")
+        .header("x-amz-checksum-crc32", crc32(b"hello"));
+    let answer = part.send().await;
+    assert_eq!(answer.header("x-amz-checksum-crc32"), crc32(b"hello"));
+    assert_eq!(
+        complete(&client, "k", &id, &[(1, answer.header("etag").to_owned())])
+            .await
+            .outcome(),
+        "200"
+    );
+    let head = client
+        .head("/b-1/k")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, b"hello").to_base64();
+    assert_eq!(head.header("x-amz-checksum-crc64nvme"), expected);
+}
+
+fn crc32(bytes: &[u8]) -> String {
+    ChecksumHasher::of(ChecksumAlgorithm::Crc32, bytes).to_base64()
+}
