@@ -6,6 +6,11 @@ DATA   ?= ./data
 DISKS  ?= $(foreach n,1 2 3 4 5 6,$(DATA)/disk$(n))
 LISTEN ?= 127.0.0.1:9000
 
+# RocksDB is most of a first build, and clang compiles it a third faster than gcc does.
+ifeq ($(origin CXX),default)
+export CXX := clang++
+endif
+
 .PHONY: run build test fmt lint unit compat deny doc bench setup setup-tests
 
 run: build
@@ -26,7 +31,7 @@ lint:
 
 # The system tests drive the binary of the same profile: one profile, one build of the libraries.
 unit:
-	cargo build --workspace --bins --quiet
+	cargo build --workspace --all-targets --quiet
 	cargo test --workspace --quiet
 
 compat:
