@@ -35,6 +35,8 @@ pub struct TestServerOptions {
     pub configure: fn(&mut GatewayConfig),
     /// What is served.
     pub listener: ListenerOptions,
+    /// What time the gateway thinks it is.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for TestServerOptions {
@@ -45,6 +47,7 @@ impl Default for TestServerOptions {
             disk_count: 6,
             configure: |_| {},
             listener: ListenerOptions::default(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -80,13 +83,28 @@ impl TestServer {
             .into_iter()
             .map(|store| Arc::new(store) as Arc<dyn ShardStore>)
             .collect();
+        Self::start_over(meta, disks, faults, options).await
+    }
+
+    /// Another gateway over the metadata and the disks of this one.
+    pub async fn start_beside(&self, options: TestServerOptions) -> Self {
+        let meta = self.gateway.meta().clone();
+        Self::start_over(meta, self.disks.clone(), self.faults.clone(), options).await
+    }
+
+    async fn start_over(
+        meta: Meta,
+        disks: Vec<Arc<dyn ShardStore>>,
+        faults: Vec<FaultSwitch>,
+        options: TestServerOptions,
+    ) -> Self {
         let entries = disks
             .iter()
             .enumerate()
             .map(|(index, store)| entry(index, store))
             .collect();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let engine_options = EngineOptions::new(Geometry::for_disk_count(options.disk_count));
+        let clock = options.clock;
+        let engine_options = EngineOptions::new(Geometry::for_disk_count(disks.len()));
         let engine = Engine::new(
             engine_options,
             meta.clone(),

@@ -1,0 +1,160 @@
+//! One `cairn` process: started, watched for a line of its output, killed or ended.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a process may take to say that it is ready, or to end when told to.
+///
+/// Generous, because the machine may be compiling or running other tests at the same time.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running `cairn` process; killed when dropped.
+#[derive(Debug)]
+pub struct CairnProcess {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl CairnProcess {
+    /// Starts `cairn ARGUMENTS`, its output going to `log_dir/NAME.{stdout,stderr}`.
+    pub fn start(
+        name: &str,
+        arguments: &[String],
+        environment: &[(&str, String)],
+        log_dir: &Path,
+    ) -> Self {
+        let stdout = log_dir.join(format!("{name}.stdout"));
+        let stderr = log_dir.join(format!("{name}.stderr"));
+        let child = Command::new(cairn_binary())
+            .args(arguments)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&stderr)
+                    .unwrap(),
+            )
+            .spawn()
+            .expect("the cairn binary starts");
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Waits until the process has printed a loopback URL, and returns it.
+    ///
+    /// # Errors
+    /// What the process wrote to standard error, if it ended first.
+    pub fn endpoint(&mut self) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let printed = std::fs::read_to_string(&self.stdout).unwrap();
+            if let Some(url) = loopback_url(&printed) {
+                return Ok(url);
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Err(format!("{status}: {}", self.stderr()));
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no endpoint after {PATIENCE:?}: {}",
+                self.stderr()
+            );
+            pause();
+        }
+    }
+
+    /// Ends the process at once, as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to end (`SIGTERM`) and waits for it.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "still running after {PATIENCE:?}: {}",
+                self.stderr()
+            );
+            pause();
+        }
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// All it has written to standard error, earlier runs of the same name included.
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// All it has written to standard output.
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(&self.stdout).unwrap()
+    }
+}
+
+impl Drop for CairnProcess {
+    fn drop(&mut self) {
+        // Already ended is fine here: the point is that nothing outlives the test.
+        if self.is_running() {
+            self.kill();
+        }
+    }
+}
+
+/// Lets other processes work between two looks at a condition.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "polling another process; the deadline is the caller's"
+)]
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// The binary under test: `CAIRN_BINARY`, or the one that was built beside this test.
+fn cairn_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("CAIRN_BINARY") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let binary = test.ancestors().nth(2).unwrap().join("cairn");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        binary.display()
+    );
+    binary
+}
+
+fn loopback_url(text: &str) -> Option<String> {
+    const SCHEME: &str = "http://127.0.0.1:";
+    let (_, rest) = text.split_once(SCHEME)?;
+    // A line that is still being written has no end yet.
+    let (line, _) = rest.split_once('\n')?;
+    let port = line.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    Some(format!("{SCHEME}{port}"))
+}

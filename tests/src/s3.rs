@@ -1,0 +1,104 @@
+//! The AWS SDK for Rust, pointed at a server under test.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::serve::{ACCESS_KEY, SECRET_KEY};
+
+/// A client with the SDK's defaults but for retries, which would hide what a test looks for.
+pub fn client(endpoint: &str) -> Client {
+    client_with_keys(endpoint, ACCESS_KEY, SECRET_KEY)
+}
+
+/// As [`client`], for another user.
+pub fn client_with_keys(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .endpoint_url(endpoint)
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::from_keys(access_key, secret_key, None))
+        .force_path_style(true)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+/// Stores one object.
+///
+/// # Errors
+/// S3's error code, or what happened to the connection.
+pub async fn put(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    body: Vec<u8>,
+) -> Result<String, String> {
+    let answer = client
+        .put_object()
+        .bucket(bucket)
+        .key(key)
+        .body(ByteStream::from(body))
+        .send()
+        .await;
+    answer
+        .map(|put| put.e_tag.expect("every PUT returns an ETag"))
+        .map_err(|error| code(&error))
+}
+
+/// Reads one object whole.
+///
+/// # Errors
+/// S3's error code, or what happened to the connection.
+pub async fn get(client: &Client, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
+    let answer = client
+        .get_object()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await
+        .map_err(|error| code(&error))?;
+    let body = answer
+        .body
+        .collect()
+        .await
+        .map_err(|error| format!("broken body: {error}"))?;
+    Ok(body.to_vec())
+}
+
+/// All keys of a bucket in the order they are listed.
+///
+/// # Errors
+/// S3's error code, or what happened to the connection.
+pub async fn list(client: &Client, bucket: &str) -> Result<Vec<String>, String> {
+    let mut pages = client
+        .list_objects_v2()
+        .bucket(bucket)
+        .into_paginator()
+        .send();
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| code(&error))?;
+        keys.extend(
+            page.contents
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|object| object.key),
+        );
+    }
+    Ok(keys)
+}
+
+/// S3's error code where there is one, otherwise a description of the failure.
+pub fn code<E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
+    error: &SdkError<E, R>,
+) -> String {
+    error
+        .code()
+        .map_or_else(|| format!("{error:?}"), str::to_owned)
+}

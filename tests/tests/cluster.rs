@@ -1,0 +1,164 @@
+//! Several processes: any two storage nodes may die, the metadata service may die, a gateway may die.
+//!
+//! Method: six storage nodes in three zones, a metadata service and two gateways, all real processes. Each pair of
+//! nodes is killed in turn while objects are read and written through both gateways.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends by panicking with the reason"
+)]
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use cairn_tests::cluster::Cluster;
+use cairn_tests::payload::payload;
+use cairn_tests::s3::{client, get, put};
+
+const BUCKET: &str = "cluster";
+const SIZES: [usize; 5] = [0, 1, 40_000, 4 << 20, 9_000_000];
+
+async fn fill(client: &Client) {
+    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    for size in SIZES {
+        put(client, BUCKET, &format!("object-{size}"), payload(size, 5))
+            .await
+            .unwrap();
+    }
+}
+
+async fn assert_all_readable(client: &Client, context: &str) {
+    for size in SIZES {
+        let body = get(client, BUCKET, &format!("object-{size}"))
+            .await
+            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(body == payload(size, 5), "{context}: {size}");
+    }
+}
+
+/// Repeats `attempt` until it succeeds: a peer was just started, and is noticed within seconds.
+async fn eventually<T>(context: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => assert!(Instant::now() < deadline, "{context}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_show_the_same_objects() {
+    let cluster = Cluster::start(2);
+    let [first, second] = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));
+    fill(&first).await;
+    assert_all_readable(&second, "through the other gateway").await;
+    second
+        .delete_object()
+        .bucket(BUCKET)
+        .key("object-1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        get(&first, BUCKET, "object-1").await.unwrap_err(),
+        "NoSuchKey"
+    );
+}
+
+#[tokio::test]
+async fn any_two_storage_nodes_may_be_killed() {
+    let mut cluster = Cluster::start(1);
+    let client = client(cluster.endpoint(0));
+    fill(&client).await;
+    for first in 0..6 {
+        for second in first + 1..6 {
+            let context = format!("nodes {first} and {second} killed");
+            cluster.kill_node(first);
+            cluster.kill_node(second);
+            assert_all_readable(&client, &context).await;
+            for size in SIZES {
+                put(&client, BUCKET, "new", payload(size, 9))
+                    .await
+                    .unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert!(
+                    get(&client, BUCKET, "new").await.unwrap() == payload(size, 9),
+                    "{context}"
+                );
+            }
+            cluster.restart_node(first);
+            cluster.restart_node(second);
+            // Full redundancy is noticed again before the next pair dies.
+            eventually(&context, async || ready(&cluster).await).await;
+        }
+    }
+}
+
+/// Whether the gateway reports every disk as usable.
+async fn ready(cluster: &Cluster) -> Result<(), String> {
+    let text = cairn_tests::http::get_text(&format!("{}/-/metrics", cluster.endpoint(0))).await?;
+    let healthy = text
+        .lines()
+        .filter(|line| {
+            line.starts_with("cairn_disk_health{")
+                && line.contains("health=\"healthy\"")
+                && line.ends_with(" 1")
+        })
+        .count();
+    if healthy == 6 {
+        Ok(())
+    } else {
+        Err(format!("{healthy} healthy disks"))
+    }
+}
+
+#[tokio::test]
+async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() {
+    let mut cluster = Cluster::start(1);
+    let client = client(cluster.endpoint(0));
+    fill(&client).await;
+    for node in [0, 2, 4] {
+        cluster.kill_node(node);
+    }
+    let refusal = get(&client, BUCKET, "object-9000000").await.unwrap_err();
+    assert!(
+        ["ServiceUnavailable", "SlowDown", "InternalError"].contains(&refusal.as_str()),
+        "{refusal}"
+    );
+    for node in [0, 2, 4] {
+        cluster.restart_node(node);
+    }
+    eventually("three nodes are back", async || {
+        get(&client, BUCKET, "object-9000000").await
+    })
+    .await;
+    assert_all_readable(&client, "three nodes are back").await;
+}
+
+#[tokio::test]
+async fn the_metadata_service_may_die_and_lose_its_directory() {
+    let mut cluster = Cluster::start(1);
+    let client = client(cluster.endpoint(0));
+    fill(&client).await;
+    cluster.kill_meta();
+    assert!(get(&client, BUCKET, "object-1").await.is_err());
+    cluster.remove_meta_directory();
+    cluster.restart_meta();
+    eventually("restored metadata", async || {
+        get(&client, BUCKET, "object-1").await
+    })
+    .await;
+    assert_all_readable(&client, "restored metadata").await;
+}
+
+#[tokio::test]
+async fn a_killed_gateway_takes_nothing_with_it() {
+    let mut cluster = Cluster::start(2);
+    let [first, second] = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));
+    fill(&first).await;
+    cluster.kill_gateway(0);
+    assert_all_readable(&second, "the other gateway").await;
+    cluster.restart_gateway(0);
+    assert_all_readable(&client(cluster.endpoint(0)), "the restarted gateway").await;
+}

@@ -1,0 +1,105 @@
+//! Starting, stopping and refusing to start: what an operator sees at 3 a.m.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a file damaged on purpose need not be durable"
+)]
+
+use cairn_tests::payload::payload;
+use cairn_tests::s3::{client, client_with_keys, code, get, put};
+use cairn_tests::serve::{ACCESS_KEY, Server};
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_a_clean_restart() {
+    let mut server = Server::start(6);
+    let before = client(server.endpoint());
+    before
+        .create_bucket()
+        .bucket("restart")
+        .send()
+        .await
+        .unwrap();
+    put(&before, "restart", "key", payload(100_000, 1))
+        .await
+        .unwrap();
+    assert!(
+        server.terminate().success(),
+        "SIGTERM ends with exit code 0"
+    );
+    server.restart().unwrap();
+    assert_eq!(
+        get(&client(server.endpoint()), "restart", "key")
+            .await
+            .unwrap(),
+        payload(100_000, 1)
+    );
+}
+
+#[tokio::test]
+async fn every_number_of_disks_serves() {
+    for disk_count in 1..=8 {
+        let mut server = Server::start(disk_count);
+        let client = client(server.endpoint());
+        client.create_bucket().bucket("disks").send().await.unwrap();
+        for size in [0, 1, 40_000, 5_000_000] {
+            put(&client, "disks", "key", payload(size, 1))
+                .await
+                .unwrap();
+            assert!(
+                get(&client, "disks", "key").await.unwrap() == payload(size, 1),
+                "{disk_count} disks, {size} bytes"
+            );
+        }
+        assert!(server.terminate().success());
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_disks_is_refused() {
+    let mut first = Server::start(3);
+    let arguments: Vec<String> = ["serve", "--listen", "127.0.0.1:0"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(
+            (0..3).flat_map(|index| ["--data".to_owned(), first.disk(index).display().to_string()]),
+        )
+        .collect();
+    let logs = tempfile::tempdir().unwrap();
+    let environment = [
+        ("CAIRN_ROOT_ACCESS_KEY", ACCESS_KEY.to_owned()),
+        ("CAIRN_ROOT_SECRET_KEY", "x".repeat(40)),
+    ];
+    let mut second =
+        cairn_tests::process::CairnProcess::start("second", &arguments, &environment, logs.path());
+    let refusal = second.endpoint().unwrap_err();
+    assert!(
+        refusal.contains("disk0"),
+        "the message names the disk: {refusal}"
+    );
+    assert!(first.process().is_running());
+}
+
+#[tokio::test]
+async fn a_damaged_identity_file_is_refused_and_left_alone() {
+    let mut server = Server::start(3);
+    assert!(server.terminate().success());
+    let identity = server.disk(1).join("cairn-disk.json");
+    std::fs::write(&identity, "{ not json").unwrap();
+    let refusal = server.restart().unwrap_err();
+    assert!(
+        refusal.contains("cairn-disk.json"),
+        "the message names the file: {refusal}"
+    );
+    assert_eq!(std::fs::read_to_string(&identity).unwrap(), "{ not json");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_refused() {
+    let server = Server::start(1);
+    let intruder = client_with_keys(
+        server.endpoint(),
+        ACCESS_KEY,
+        "a wrong secret key of some length",
+    );
+    let refusal = intruder.list_buckets().send().await.unwrap_err();
+    assert_eq!(code(&refusal), "SignatureDoesNotMatch");
+}
