@@ -3,21 +3,29 @@
 use std::fmt;
 
 /// Names one disk for its whole life; written into its identity file when the disk is adopted.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct DiskId(pub [u8; 16]);
 
 /// Names one cluster: a disk that belongs to another one is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct ClusterId(pub [u8; 16]);
 
 /// Names the bytes of one upload (one PUT or one part): all its chunks carry it. Random, never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct DataId(pub [u8; 16]);
 
 /// Names one shard: the `shard_index`-th piece of the `chunk_index`-th chunk of `data_id` (both 0-based).
 ///
 /// The order is that of the fields, so a listing keeps the shards of one datum together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct ShardId {
     /// The datum the shard belongs to.
     pub data_id: DataId,
@@ -48,7 +56,11 @@ impl ShardId {
         let (data, rest) = bytes.split_first_chunk::<16>()?;
         let (chunk, rest) = rest.split_first_chunk::<4>()?;
         let [shard_index] = rest else { return None };
-        Some(Self { data_id: DataId(*data), chunk_index: u32::from_be_bytes(*chunk), shard_index: *shard_index })
+        Some(Self {
+            data_id: DataId(*data),
+            chunk_index: u32::from_be_bytes(*chunk),
+            shard_index: *shard_index,
+        })
     }
 }
 
@@ -83,7 +95,11 @@ hex_identity!(DataId);
 
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.data_id, self.chunk_index, self.shard_index)
+        write!(
+            f,
+            "{}/{}/{}",
+            self.data_id, self.chunk_index, self.shard_index
+        )
     }
 }
 

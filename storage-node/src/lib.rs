@@ -25,7 +25,7 @@ pub use ids::{ClusterId, DataId, DiskId, ShardId};
 pub use local_disk::{Clock, LocalDisk, LocalDiskOptions, OpenError};
 pub use memory::MemoryShardStore;
 pub use shard_store::{
-    DESCRIPTOR_SIZE_BYTES_MAX, DiskHealth, DiskStatus, Durability, LIST_LIMIT_MAX, SHARD_SIZE_BYTES_MAX, ShardError,
-    ShardPage, ShardPut, ShardStat, ShardStore, WriteTicket,
+    DESCRIPTOR_SIZE_BYTES_MAX, DiskHealth, DiskStatus, Durability, LIST_LIMIT_MAX,
+    SHARD_SIZE_BYTES_MAX, ShardError, ShardPage, ShardPut, ShardStat, ShardStore, WriteTicket,
 };
 pub use verified_bytes::VerifiedBytes;

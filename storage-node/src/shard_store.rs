@@ -34,7 +34,8 @@ pub trait ShardStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`ShardError::DiskFull`], [`ShardError::DiskFailed`], [`ShardError::Unreachable`],
     /// [`ShardError::Busy`], [`ShardError::TooLarge`].
-    async fn put(&self, shard: ShardPut, durability: Durability) -> Result<WriteTicket, ShardError>;
+    async fn put(&self, shard: ShardPut, durability: Durability)
+    -> Result<WriteTicket, ShardError>;
 
     /// Returns when all that was put before `ticket` (and `ticket` itself) is durable.
     ///
@@ -102,7 +103,10 @@ impl ShardPut {
             (self.descriptor.len(), DESCRIPTOR_SIZE_BYTES_MAX),
         ] {
             if size_bytes > limit_bytes {
-                return Err(ShardError::TooLarge { size_bytes, limit_bytes });
+                return Err(ShardError::TooLarge {
+                    size_bytes,
+                    limit_bytes,
+                });
             }
         }
         Ok(())
@@ -119,7 +123,9 @@ pub enum Durability {
 }
 
 /// Proof that a write was accepted by one run of one disk; later tickets of a run compare greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct WriteTicket {
     /// Which run of the store (random, fresh at each open).
     pub run: u64,

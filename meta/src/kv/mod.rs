@@ -125,13 +125,19 @@ pub struct Batch {
 impl Batch {
     /// Requires that `key` is absent (`expected` is `None`) or still has the value that was read.
     pub fn check(&mut self, key: impl Into<Bytes>, expected: Option<Bytes>) -> &mut Self {
-        self.checks.push(Check { key: key.into(), expected });
+        self.checks.push(Check {
+            key: key.into(),
+            expected,
+        });
         self
     }
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> &mut Self {
-        self.writes.push(Write::Put { key: key.into(), value: value.into() });
+        self.writes.push(Write::Put {
+            key: key.into(),
+            value: value.into(),
+        });
         self
     }
 

@@ -94,7 +94,7 @@ mod tests {
             let got = u64::try_from(all.latency(quantile).as_micros()).unwrap();
             assert!(got.abs_diff(us) <= 1, "p{quantile}: {got}");
         }
-        assert_eq!(all.latency_max(), Duration::from_micros(1000));
+        assert_eq!(all.latency_max(), Duration::from_millis(1));
     }
 
     #[test]
@@ -116,6 +116,6 @@ mod tests {
     fn absurd_latencies_saturate() {
         let mut tally = Tally::default();
         tally.success(Duration::from_secs(100_000), 0);
-        assert!(tally.latency_max() >= Duration::from_secs(600));
+        assert!(tally.latency_max() >= Duration::from_mins(10));
     }
 }

@@ -67,7 +67,6 @@ impl Payload {
             .size_bytes
             .saturating_sub(block * BLOCK_BYTES)
             .min(BLOCK_BYTES);
-        #[expect(clippy::cast_possible_truncation, reason = "at most BLOCK_BYTES")]
         let len = len as usize;
         let mut stamp = [0; STAMP_BYTES];
         let numbers = self
@@ -85,10 +84,6 @@ impl Payload {
         let mixed = (self.object.wrapping_mul(31).wrapping_add(block))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             >> 44;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "20 bits: less than half the buffer"
-        )]
         let start = mixed as usize;
         [
             Bytes::copy_from_slice(&stamp).slice(..stamp_len),

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert!(duration("5").is_err() && duration("s").is_err() && duration("1.5s").is_err());
     }
 

@@ -65,7 +65,7 @@ impl Roster {
                         .as_ref()
                         .is_none_or(|newest| newest.revision < roster.revision) =>
                 {
-                    newest = Some(roster)
+                    newest = Some(roster);
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -194,8 +194,9 @@ mod tests {
     fn the_highest_revision_counts_and_damage_is_passed_over() {
         let root = tempfile::tempdir().unwrap();
         let dirs: Vec<PathBuf> = (0..3).map(|n| root.path().join(n.to_string())).collect();
-        dirs.iter()
-            .for_each(|dir| std::fs::create_dir(dir).unwrap());
+        for dir in &dirs {
+            std::fs::create_dir(dir).unwrap();
+        }
         let [a, b, c] = dirs.iter().map(PathBuf::as_path).collect::<Vec<_>>()[..] else {
             panic!()
         };

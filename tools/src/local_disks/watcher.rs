@@ -54,6 +54,10 @@ async fn is_back(slot: &Slot) -> bool {
 }
 
 /// When to try again, in ticks of [`INTERVAL`].
+#[expect(
+    clippy::struct_field_names,
+    reason = "the unit belongs to a number's name"
+)]
 #[derive(Debug, Default)]
 struct Patience {
     /// Ticks to wait after the next attempt.

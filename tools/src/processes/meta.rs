@@ -31,7 +31,7 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         "Cairn metadata service at http://{}\n",
         server.address()
     ));
-    let served = server
+    let outcome = server
         .serve(
             kv_service(Arc::clone(&kv) as _, secret),
             stop,
@@ -41,5 +41,5 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
     let closed = tokio::task::spawn_blocking(move || kv.close()).await;
     closed
         .map_err(|panic| CommandError::failed(format!("closing the metadata failed: {panic}")))?;
-    Ok(served?)
+    Ok(outcome?)
 }

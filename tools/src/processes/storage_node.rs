@@ -40,7 +40,7 @@ pub(super) async fn run(
         watchers.spawn(local_disks::watch(Arc::clone(slot), stop.clone()));
     }
     watchers.close();
-    let served = server
+    let outcome = server
         .serve(
             node_service(stores, info, secret),
             stop.clone(),
@@ -50,7 +50,7 @@ pub(super) async fn run(
     stop.cancel();
     watchers.wait().await;
     futures_util::future::join_all(slots.iter().map(|slot| slot.close())).await;
-    Ok(served?)
+    Ok(outcome?)
 }
 
 /// The same steps as in `cairn serve`; how many disks may be away is not this node's to judge.

@@ -16,7 +16,7 @@ use super::signer::Signer;
 use crate::clock;
 
 /// Longest wait for the head of an answer: more than any server of ours takes for any request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Largest answer that is collected: a listing page of 1,000 keys of 1,024 bytes, escaped, and then some.
 const COLLECTED_BYTES_MAX: usize = 16 << 20;
 /// hyper's read buffer: large bodies arrive in pieces of up to this size.

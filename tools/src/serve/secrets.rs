@@ -203,11 +203,11 @@ fn read_copies(keeping: &Keeping<'_>) -> Result<Vec<(PathBuf, Document)>, Secret
                 damage = Some(SecretsError::Unreadable {
                     path,
                     detail: error.to_string(),
-                })
+                });
             }
             Ok(bytes) => match serde_json::from_slice::<Document>(&bytes) {
                 Ok(document) if document.format_version == FORMAT_VERSION => {
-                    copies.push((path, document))
+                    copies.push((path, document));
                 }
                 Ok(document) => {
                     let detail = format!(
@@ -317,7 +317,7 @@ fn spread(
                 failure = Some(SecretsError::Io {
                     path: directory.join(FILE_NAME),
                     source,
-                })
+                });
             }
         }
     }
@@ -364,7 +364,11 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId([3; 16]);
 
-    struct Disks(tempfile::TempDir, Vec<PathBuf>);
+    /// The directories last as long as the first field, which is only held.
+    struct Disks(
+        #[expect(dead_code, reason = "held for its drop")] tempfile::TempDir,
+        Vec<PathBuf>,
+    );
 
     impl Disks {
         fn new(count: usize) -> Self {
@@ -372,8 +376,9 @@ mod tests {
             let dirs: Vec<PathBuf> = (0..count)
                 .map(|n| root.path().join(format!("disk{n}")))
                 .collect();
-            dirs.iter()
-                .for_each(|dir| std::fs::create_dir(dir).unwrap());
+            for dir in &dirs {
+                std::fs::create_dir(dir).unwrap();
+            }
             Self(root, dirs)
         }
 
