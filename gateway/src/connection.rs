@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::connection_activity::ConnectionActivity;
 use crate::dispatch;
 use crate::gateway::Gateway;
 use crate::server::Surface;
@@ -40,13 +41,19 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Serves `stream` until either side ends it.
-    pub(crate) async fn serve(self, stream: TcpStream) {
+    pub(crate) async fn serve(mut self, stream: TcpStream) {
         let _counted = self.gateway.metrics().connection();
         let Some(acceptor) = self.acceptor.clone() else {
             return self.serve_http(stream).await;
         };
-        let handshake = acceptor.accept(stream);
-        match tokio::time::timeout(self.gateway.config().timeouts.header_read, handshake).await {
+        let deadline = self.gateway.config().timeouts.header_read;
+        let handshake = tokio::time::timeout(deadline, acceptor.accept(stream));
+        let handshake = tokio::select! {
+            handshake = handshake => handshake,
+            // Nothing was asked on this connection yet.
+            _ = self.draining.changed() => return,
+        };
+        match handshake {
             Ok(Ok(stream)) => self.serve_http(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
@@ -65,12 +72,17 @@ impl Connection {
         } = self;
         let header_read = gateway.config().timeouts.header_read;
         let seen_request = Arc::new(AtomicBool::new(false));
+        let activity = ConnectionActivity::default();
         let service = service_fn({
             let seen_request = Arc::clone(&seen_request);
+            let activity = activity.clone();
             move |request: Request<Incoming>| {
                 seen_request.store(true, Ordering::Relaxed);
                 let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(dispatch::respond(gateway, surface, request).await) }
+                let running = activity.begin_request();
+                async move {
+                    Ok::<_, Infallible>(dispatch::respond(gateway, surface, request, running).await)
+                }
             }
         });
         let builder = builder(header_read);
@@ -79,6 +91,7 @@ impl Connection {
         let mut first_request_deadline = pin!(tokio::time::sleep(header_read));
         let mut is_watching_first = true;
         let mut is_draining = false;
+        let mut quiet = pin!(activity.quiet());
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -101,6 +114,10 @@ impl Connection {
                         is_draining = true;
                         connection.as_mut().graceful_shutdown();
                     }
+                }
+                () = quiet.as_mut(), if is_draining => {
+                    tracing::debug!("connection without requests ended");
+                    return;
                 }
             }
         }

@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
+use crate::connection_activity::RunningRequest;
 use crate::gateway::Gateway;
 use crate::handlers;
 use crate::handlers::S3Request;
@@ -31,10 +32,11 @@ pub(crate) async fn respond(
     gateway: Arc<Gateway>,
     surface: Surface,
     request: Request<Incoming>,
+    running: RunningRequest,
 ) -> Response {
     let id = RequestId::random();
     let span = tracing::info_span!("request", request_id = %id, operation = tracing::field::Empty, bucket = tracing::field::Empty);
-    let mut log = RequestLog::begin(&gateway, span.clone());
+    let mut log = RequestLog::begin(&gateway, span.clone(), running);
     let (parts, body) = RequestBody::take(request, log.received());
     let head = Head {
         method: parts.method.clone(),

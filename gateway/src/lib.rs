@@ -18,6 +18,7 @@ pub mod checksum;
 pub mod clock;
 pub mod config;
 mod connection;
+mod connection_activity;
 mod dispatch;
 pub mod engine;
 mod failure;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::connection_activity::RunningRequest;
 use crate::gateway::Gateway;
 use crate::metrics::Counted;
 use crate::s3_error::ErrorCode;
@@ -24,12 +25,17 @@ pub(crate) struct RequestLog {
     sent: u64,
     is_broken: bool,
     _running: Counted,
+    _on_connection: RunningRequest,
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl RequestLog {
     /// Begins the report of a request whose header has just arrived.
-    pub(crate) fn begin(gateway: &Arc<Gateway>, span: tracing::Span) -> Self {
+    pub(crate) fn begin(
+        gateway: &Arc<Gateway>,
+        span: tracing::Span,
+        on_connection: RunningRequest,
+    ) -> Self {
         Self {
             gateway: Arc::clone(gateway),
             span,
@@ -41,6 +47,7 @@ impl RequestLog {
             sent: 0,
             is_broken: false,
             _running: gateway.metrics().running(),
+            _on_connection: on_connection,
             place: None,
         }
     }

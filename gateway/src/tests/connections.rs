@@ -143,6 +143,26 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn draining_does_not_wait_for_peers_that_ask_nothing() {
+    // The last: an HTTP/2 peer that will not answer the ping by which such a connection is ended.
+    for sent in [
+        "",
+        "P",
+        "GET / HTTP/1.1\r\nhost: x",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0",
+    ] {
+        let server = TestServer::start().await;
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        // Accepted, and what was sent is read, before the stop.
+        server.anonymous().get("/-/health/live").send().await;
+        tokio::time::timeout(Duration::from_secs(10), server.shut_down())
+            .await
+            .unwrap_or_else(|_| panic!("still waiting for {sent:?}"));
+    }
+}
+
+#[tokio::test]
 async fn unreadable_data_is_an_error_and_never_wrong_bytes() {
     use cairn_storage_node::fault::Fault;
     let (server, client) = with_bucket().await;
