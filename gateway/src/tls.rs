@@ -87,9 +87,13 @@ impl TlsCertificate {
 
     /// Reloads whenever one of the files changed, for as long as the future is polled.
     pub async fn watch(self: Arc<Self>) {
+        self.watch_every(WATCH_INTERVAL).await;
+    }
+
+    pub(crate) async fn watch_every(self: Arc<Self>, interval: Duration) {
         let mut seen = self.modified().await;
         loop {
-            tokio::time::sleep(WATCH_INTERVAL).await;
+            tokio::time::sleep(interval).await;
             let now = self.modified().await;
             if now == seen {
                 continue;

@@ -12,6 +12,7 @@ mod get;
 mod list;
 mod multipart;
 mod put;
+mod tls;
 
 use crate::testing::{Answer, Client, TestServer};
 
