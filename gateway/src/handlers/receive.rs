@@ -234,7 +234,7 @@ fn store_refusal(error: StoreError<S3Error>) -> S3Error {
             tracing::error!(%error, "write refused");
             S3Error::new(
                 ErrorCode::ServiceUnavailable,
-                "Too few disks can be written to for the object to be stored durably. Please try again when they are back.",
+                "Too few disks are there and have space left for the object to be stored durably. Please try again later.",
             )
         }
         StoreError::TooSlow => S3Error::of(ErrorCode::RequestTimeout),
