@@ -13,6 +13,7 @@ use super::shared::{
     http_url,
 };
 use super::value::ByteSize;
+use crate::local_disks::SpaceLimits;
 
 const DISK_RESERVE: ByteSize = ByteSize(1 << 30);
 
@@ -27,6 +28,8 @@ pub struct ServeConfig {
     pub front: FrontConfig,
     /// Left free on each disk.
     pub disk_reserve: ByteSize,
+    /// What each disk may hold, if less than its file system does.
+    pub disk_capacity_max: Option<ByteSize>,
     /// Bound on finishing running requests.
     pub drain_timeout: Duration,
     /// The log.
@@ -69,6 +72,8 @@ pub struct StorageNodeConfig {
     pub cluster_id: Option<[u8; 16]>,
     /// Left free on each disk.
     pub disk_reserve: ByteSize,
+    /// What each disk may hold, if less than its file system does.
+    pub disk_capacity_max: Option<ByteSize>,
     /// Bound on finishing running requests.
     pub drain_timeout: Duration,
     /// The log.
@@ -95,6 +100,11 @@ pub struct MetaConfig {
 }
 
 impl ServeConfig {
+    /// What each disk may take.
+    pub(crate) fn space_limits(&self) -> SpaceLimits {
+        space_limits(self.disk_reserve, self.disk_capacity_max)
+    }
+
     /// Merges and parses.
     ///
     /// # Errors
@@ -104,11 +114,13 @@ impl ServeConfig {
             let data = reader.some("data", directory);
             let front = FrontConfig::read(reader);
             check_disk_count(reader, &front, data.len());
+            let (disk_reserve, disk_capacity_max) = disk_space(reader);
             Some(Self {
                 data,
                 meta: reader.optional("meta", directory),
                 front,
-                disk_reserve: reader.or("disk_reserve", DISK_RESERVE, str::parse),
+                disk_reserve,
+                disk_capacity_max,
                 drain_timeout: drain_timeout(reader),
                 log: LogConfig::read(reader),
             })
@@ -153,6 +165,11 @@ impl GatewayConfig {
 }
 
 impl StorageNodeConfig {
+    /// What each disk may take.
+    pub(crate) fn space_limits(&self) -> SpaceLimits {
+        space_limits(self.disk_reserve, self.disk_capacity_max)
+    }
+
     /// Merges and parses.
     ///
     /// # Errors
@@ -165,7 +182,7 @@ impl StorageNodeConfig {
             let zone = reader.or("zone", "default".to_owned(), domain_label);
             let cluster = ClusterConfig::read(reader);
             let cluster_id = reader.optional("cluster_id", cluster_id);
-            let disk_reserve = reader.or("disk_reserve", DISK_RESERVE, str::parse);
+            let (disk_reserve, disk_capacity_max) = disk_space(reader);
             let drain_timeout = drain_timeout(reader);
             let log = LogConfig::read(reader);
             Some(Self {
@@ -176,6 +193,7 @@ impl StorageNodeConfig {
                 cluster: cluster?,
                 cluster_id,
                 disk_reserve,
+                disk_capacity_max,
                 drain_timeout,
                 log,
             })
@@ -220,6 +238,26 @@ fn parse<T>(
     let mut reader = Reader::new(&raw, problems);
     let config = read(&mut reader);
     reader.finish(config)
+}
+
+/// What writes must leave free, and what a disk may hold at most. `disk_reserve` must fit into the latter.
+fn disk_space(reader: &mut Reader<'_>) -> (ByteSize, Option<ByteSize>) {
+    let reserve = reader.or("disk_reserve", DISK_RESERVE, str::parse);
+    let capacity_max = reader.optional("disk_capacity_max", str::parse::<ByteSize>);
+    if capacity_max.is_some_and(|capacity_max| capacity_max <= reserve) {
+        reader.conflict(
+            "disk_capacity_max",
+            format!("must be more than disk_reserve, which is {reserve}"),
+        );
+    }
+    (reserve, capacity_max)
+}
+
+fn space_limits(reserve: ByteSize, capacity_max: Option<ByteSize>) -> SpaceLimits {
+    SpaceLimits {
+        reserve_bytes: reserve.0,
+        capacity_bytes_max: capacity_max.map(|capacity_max| capacity_max.0),
+    }
 }
 
 fn check_disk_count(reader: &mut Reader<'_>, front: &FrontConfig, disk_count: usize) {
@@ -297,6 +335,25 @@ mod tests {
             assert!(text.contains(expected), "{expected} is missing in:\n{text}");
         }
         assert!(!text.contains("short"), "{text}");
+    }
+
+    #[test]
+    fn a_disk_must_hold_more_than_its_reserve() {
+        let sized = |capacity| {
+            let (config, _) = ServeConfig::parse(&flags(&[
+                ("data", &["/d1"]),
+                ("disk_reserve", &["1MiB"]),
+                ("disk_capacity_max", &[capacity]),
+            ]))
+            .map_err(|problems| problems.to_string())?;
+            Ok::<_, String>(config.space_limits().capacity_bytes_max)
+        };
+        assert_eq!(sized("2MiB"), Ok(Some(2 << 20)));
+        assert!(
+            sized("1MiB")
+                .unwrap_err()
+                .contains("more than disk_reserve")
+        );
     }
 
     #[test]

@@ -264,11 +264,32 @@ pub static SETTINGS: &[Setting] = &[
         ..one("disk_reserve", &[Serve, StorageNode])
     },
     Setting {
+        rule: "a size",
+        example: "2TiB",
+        default: "none: the whole file system",
+        help: "What each disk may hold, where it shares its file system with something else.",
+        ..one("disk_capacity_max", &[Serve, StorageNode])
+    },
+    Setting {
         rule: "a duration",
         example: "30m",
         default: "15m",
         help: "A disk that is away for longer counts as lost: its shards are made again on other disks.",
         ..one("disk_lost_after", FRONT)
+    },
+    Setting {
+        rule: "a duration, the same on all gateways",
+        example: "1h",
+        default: "10m",
+        help: "How long the bytes of deleted and overwritten objects are kept for the downloads that are under way.",
+        ..one("delete_delay", FRONT)
+    },
+    Setting {
+        rule: "a duration from 2s, the same on all gateways",
+        example: "48h",
+        default: "24h",
+        help: "What interrupted writes left on the disks is collected when it is this old. A single write may take half as long.",
+        ..one("orphan_age", FRONT)
     },
     Setting {
         rule: "a PEM file with the certificate chain",

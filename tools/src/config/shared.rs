@@ -61,6 +61,10 @@ pub struct FrontConfig {
     pub erasure: Option<Geometry>,
     /// After this long a missing disk counts as lost.
     pub disk_lost_after: Duration,
+    /// How long deleted bytes are kept for readers.
+    pub delete_delay: Duration,
+    /// From this age on, shards that no metadata names are deleted.
+    pub orphan_age: Duration,
     /// Root credentials, if given.
     pub root: Option<RootCredentials>,
     /// Where the master key is kept, if outside.
@@ -98,6 +102,8 @@ impl FrontConfig {
                 text.parse::<Geometry>().map_err(|_| String::new())
             }),
             disk_lost_after: reader.or("disk_lost_after", Duration::from_mins(15), duration),
+            delete_delay: reader.or("delete_delay", cairn_meta::DELETE_DELAY_DEFAULT, duration),
+            orphan_age: reader.or("orphan_age", Duration::from_hours(24), orphan_age),
             root: read_root(reader),
             master_key_file: reader.optional("master_key_file", file),
             tls: read_tls(reader),
@@ -178,6 +184,16 @@ pub(super) fn drain_timeout(reader: &mut Reader<'_>) -> Duration {
             }
         })
     })
+}
+
+/// Half of it is what a write may take, which must be time enough for a small one.
+fn orphan_age(text: &str) -> Result<Duration, String> {
+    let age = duration(text)?;
+    if age >= Duration::from_secs(2) {
+        Ok(age)
+    } else {
+        Err("too short".to_owned())
+    }
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -23,5 +23,5 @@ pub(crate) use adopt::{Adopted, adopt};
 pub(crate) use plan::{Tolerance, decide};
 pub(crate) use roster::Roster;
 pub(crate) use sighting::look;
-pub(crate) use slot::{Slot, open_all};
+pub(crate) use slot::{Slot, SpaceLimits, open_all};
 pub(crate) use watcher::watch;

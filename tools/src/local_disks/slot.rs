@@ -17,13 +17,22 @@ use cairn_storage_node::{
 use super::adopt::{Adopted, AdoptedDisk};
 use super::error::DisksError;
 
+/// How much of its file system each disk may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpaceLimits {
+    /// Left free by writes.
+    pub(crate) reserve_bytes: u64,
+    /// Most that a disk may hold; `None`: its whole file system.
+    pub(crate) capacity_bytes_max: Option<u64>,
+}
+
 /// The place of one disk.
 #[derive(Debug)]
 pub(crate) struct Slot {
     disk_id: DiskId,
     path: PathBuf,
     cluster_id: ClusterId,
-    reserve_bytes: u64,
+    limits: SpaceLimits,
     disk: ArcSwapOption<LocalDisk>,
 }
 
@@ -34,12 +43,12 @@ pub(crate) struct Slot {
 /// watcher, like one that is missing.
 pub(crate) async fn open_all(
     adopted: &Adopted,
-    reserve_bytes: u64,
+    limits: SpaceLimits,
 ) -> Result<Vec<Arc<Slot>>, DisksError> {
     let slots: Vec<Arc<Slot>> = adopted
         .disks
         .iter()
-        .map(|disk| Arc::new(Slot::new(disk, adopted.cluster_id, reserve_bytes)))
+        .map(|disk| Arc::new(Slot::new(disk, adopted.cluster_id, limits)))
         .collect();
     let opening = slots
         .iter()
@@ -60,12 +69,12 @@ pub(crate) async fn open_all(
 }
 
 impl Slot {
-    fn new(disk: &AdoptedDisk, cluster_id: ClusterId, reserve_bytes: u64) -> Self {
+    fn new(disk: &AdoptedDisk, cluster_id: ClusterId, limits: SpaceLimits) -> Self {
         Self {
             disk_id: disk.disk_id,
             path: disk.path.clone(),
             cluster_id,
-            reserve_bytes,
+            limits,
             disk: ArcSwapOption::empty(),
         }
     }
@@ -79,7 +88,8 @@ impl Slot {
     pub(crate) async fn open(&self) -> Result<(), OpenError> {
         let options = LocalDiskOptions {
             expected_disk_id: Some(self.disk_id),
-            reserve_bytes: self.reserve_bytes,
+            reserve_bytes: self.limits.reserve_bytes,
+            capacity_bytes_max: self.limits.capacity_bytes_max,
             ..LocalDiskOptions::new(&self.path, self.cluster_id)
         };
         let path = self.path.clone();

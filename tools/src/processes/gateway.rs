@@ -64,7 +64,8 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
     let meta = Meta::new(
         Arc::clone(&kv) as _,
         read_master_key(master_key_file).map_err(StartError::from)?,
-    );
+    )
+    .with_delete_delay(config.front.delete_delay);
     let cluster = cluster_id(&config.cluster, config.cluster_id);
 
     let Some(found) = first_look(&meta, &nodes, &stop).await? else {

@@ -62,7 +62,7 @@ async fn open_disks(config: &StorageNodeConfig) -> Result<Vec<Arc<Slot>>, StartE
     let expected = ClusterId(cluster_id(&config.cluster, config.cluster_id));
     // Opening refuses disks of any other cluster, by name.
     let adopted = local_disks::adopt(&plan, expected)?;
-    let slots = local_disks::open_all(&adopted, config.disk_reserve.0).await?;
+    let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
     if let Some(next) = adopted.next_roster(roster.as_ref()) {
         next.write(&adopted.present())?;
     }

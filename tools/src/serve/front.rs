@@ -23,6 +23,9 @@ use super::error::StartError;
 use crate::clock;
 use crate::config::{FrontConfig, RootCredentials};
 
+/// However early a disk counts as lost, looking for such disks reads the whole list of data.
+const LOOK_FOR_LOST_DISKS_EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// What a front is made of.
 #[derive(Debug)]
 pub(crate) struct FrontParts<'a> {
@@ -76,10 +79,7 @@ impl Front {
 
         let disks = Disks::new(parts.disks);
         let clock = Arc::new(SystemClock);
-        let options = EngineOptions {
-            disk_absence_max: config.disk_lost_after,
-            ..EngineOptions::new(parts.geometry)
-        };
+        let options = engine_options(config, parts.geometry);
         disks.refresh(options.status_deadline).await;
         let engine = Arc::new(Engine::new(
             options,
@@ -107,7 +107,7 @@ impl Front {
         };
         let gateway = Gateway::new(settings, components)
             .map_err(|error| StartError::Internal(error.to_string()))?;
-        let background = engine.start_background(BackgroundOptions::new(holder()?));
+        let background = engine.start_background(background_options(config)?);
 
         let stop = CancellationToken::new();
         let mut listeners = JoinSet::new();
@@ -173,6 +173,30 @@ impl Front {
         }
         self.background.shutdown().await;
     }
+}
+
+fn engine_options(config: &FrontConfig, geometry: Geometry) -> EngineOptions {
+    EngineOptions {
+        disk_absence_max: config.disk_lost_after,
+        orphan_age_min: config.orphan_age,
+        // What is still being written must never look like an orphan.
+        store_duration_max: config.orphan_age / 2,
+        ..EngineOptions::new(geometry)
+    }
+}
+
+/// Whoever wants something done early wants it looked for often: the pauses follow from the ages.
+fn background_options(config: &FrontConfig) -> Result<BackgroundOptions, StartError> {
+    let defaults = BackgroundOptions::new(holder()?);
+    let quarter = config.orphan_age / 4;
+    Ok(BackgroundOptions {
+        collect_orphans_every: quarter.min(defaults.collect_orphans_every),
+        first_pass_after: quarter.min(defaults.first_pass_after),
+        leave_disks_every: config
+            .disk_lost_after
+            .clamp(LOOK_FOR_LOST_DISKS_EVERY_MIN, defaults.leave_disks_every),
+        ..defaults
+    })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -90,9 +90,10 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
         next.write(&adopted.present())?;
     }
 
-    let slots = local_disks::open_all(&adopted, config.disk_reserve.0).await?;
+    let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
     let host = host_name();
-    let meta = Meta::new(Arc::clone(&kv) as _, secrets.master_key.clone());
+    let meta = Meta::new(Arc::clone(&kv) as _, secrets.master_key.clone())
+        .with_delete_delay(config.front.delete_delay);
     meta.check_master_key().await?;
     register(
         &meta,
