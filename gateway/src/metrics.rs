@@ -2,15 +2,18 @@
 //!
 //! Names are `cairn_<part>_<what>_<unit>`, counters end in `_total`. Label values come from closed sets (the
 //! operation table, HTTP statuses, disk ids), never from a bucket, a key or a user. What belongs to another part
-//! (disks, queues, metadata) is read from it at scrape time, by [`crate::admin::status`].
+//! (disks, queues, metadata) is read from it at scrape time, by [`crate::admin::status`]; what the engine counts, and
+//! what that means, is in [`crate::engine`].
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 use crate::admin::api::ClusterStatus;
+use crate::engine::EngineMetrics;
 
 /// Upper bounds of the latency buckets in seconds: from a cached 4 KiB read to a 5 GiB part.
 const DURATION_BUCKETS_SECONDS: &[f64] = &[
@@ -128,13 +131,20 @@ impl Metrics {
         Counted::new(&self.requests_running)
     }
 
-    /// Everything in Prometheus' text format, with the state of the cluster as of `status`.
+    /// Everything in Prometheus' text format, with the state of the cluster as of `status`, and of the engine.
     ///
     /// # Errors
     /// If the encoder refuses a metric family.
-    pub fn export(&self, status: &ClusterStatus) -> Result<String, prometheus::Error> {
+    pub fn export(
+        &self,
+        status: &ClusterStatus,
+        engine: &EngineMetrics,
+    ) -> Result<String, prometheus::Error> {
         self.cluster.set(status);
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut families = self.registry.gather();
+        families.extend(of_engine(engine)?);
+        families.extend(of_metadata(status)?);
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
@@ -246,6 +256,83 @@ impl ClusterGauges {
     }
 }
 
+/// What the engine has counted. It keeps the counts itself, so each export has fresh counters with its values.
+fn of_engine(engine: &EngineMetrics) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let registry = Registry::new();
+    for sample in &engine.counters {
+        let name = format!("cairn_engine_{}_total", sample.name);
+        let counter = keep(&registry, IntCounter::new(name, sample.meaning))?;
+        counter.inc_by(sample.value);
+    }
+    for (name, help, value) in [
+        (
+            "cairn_engine_write_memory_used_bytes",
+            "Buffer memory in use by writes.",
+            engine.write_memory_used_bytes,
+        ),
+        (
+            "cairn_engine_read_memory_used_bytes",
+            "Buffer memory in use by reads.",
+            engine.read_memory_used_bytes,
+        ),
+    ] {
+        keep(&registry, IntGauge::new(name, help))?.set(saturating(value));
+    }
+    Ok(registry.gather())
+}
+
+/// Meaning of the metadata backend's counters, by their names in
+/// [`MetadataStatus::counters`](crate::admin::api::MetadataStatus::counters).
+const META_COUNTERS: &[(&str, &str)] = &[
+    ("commits", "Commits acknowledged."),
+    (
+        "conflicts",
+        "Commits refused because another came first; they are tried again.",
+    ),
+    (
+        "commits_refused_busy",
+        "Commits refused because too many were waiting.",
+    ),
+    (
+        "commit_groups",
+        "Journal records, each one sync on every copy.",
+    ),
+    ("journal_written_bytes", "Bytes of journal written."),
+    (
+        "reduced_groups",
+        "Journal records acknowledged with fewer copies than wanted.",
+    ),
+    ("copies_lost", "Copies of the metadata given up."),
+    (
+        "copies_established",
+        "Copies of the metadata made in place of lost ones.",
+    ),
+    (
+        "failovers",
+        "Times the metadata database moved to another disk.",
+    ),
+    ("checkpoints", "Checkpoints of the metadata made."),
+    (
+        "checkpoint_copied_bytes",
+        "Bytes of checkpoints copied to other disks.",
+    ),
+];
+
+/// What the metadata backend has counted; one without counters has none of these.
+fn of_metadata(status: &ClusterStatus) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let registry = Registry::new();
+    for (name, value) in &status.metadata.counters {
+        // A backend may count what is not known here: better without its meaning than not at all.
+        let meaning = META_COUNTERS
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("Counted by the metadata backend.", |(_, meaning)| *meaning);
+        let name = format!("cairn_meta_{name}_total");
+        keep(&registry, IntCounter::new(name, meaning))?.inc_by(*value);
+    }
+    Ok(registry.gather())
+}
+
 /// One more in a gauge for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Counted(IntGauge);
@@ -280,41 +367,79 @@ fn saturating(value: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::admin::api::{Disk, MetadataStatus, Queues};
+    use crate::engine::CounterSample;
 
-    #[test]
-    fn a_disk_that_changed_its_state_is_exported_once() {
-        let metrics = Metrics::new().unwrap();
-        let mut status = ClusterStatus {
+    fn cluster(disks: Vec<Disk>) -> ClusterStatus {
+        ClusterStatus {
             version: String::new(),
             region: String::new(),
             geometry: String::new(),
             writable: true,
-            disks: vec![Disk {
-                id: "d1".into(),
-                health: "healthy".into(),
-                host: String::new(),
-                zone: String::new(),
-                capacity_bytes: Some(10),
-                free_bytes: Some(5),
-                shard_count: None,
-                shard_bytes: None,
-                garbage_bytes: None,
-            }],
+            disks,
             queues: Queues {
                 deletions: 3,
                 repairs: 0,
             },
             metadata: MetadataStatus::default(),
-        };
+        }
+    }
+
+    fn idle_engine() -> EngineMetrics {
+        EngineMetrics {
+            counters: Vec::new(),
+            write_memory_used_bytes: 0,
+            read_memory_used_bytes: 0,
+            disks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn counters_of_engine_and_metadata_are_counters_with_their_meaning() {
+        let metrics = Metrics::new().unwrap();
+        let mut status = cluster(Vec::new());
+        status.metadata.counters = [("failovers".to_owned(), 2)].into();
+        let mut engine = idle_engine();
+        engine.counters = vec![CounterSample {
+            name: "reads_failed",
+            meaning: "Reads that failed.",
+            value: 3,
+        }];
+        // Twice: an export must not add to what the one before has shown.
+        metrics.export(&status, &engine).unwrap();
+        let text = metrics.export(&status, &engine).unwrap();
+        for lines in [
+            "# HELP cairn_engine_reads_failed_total Reads that failed.\n\
+             # TYPE cairn_engine_reads_failed_total counter\n\
+             cairn_engine_reads_failed_total 3\n",
+            "# TYPE cairn_meta_failovers_total counter\ncairn_meta_failovers_total 2\n",
+        ] {
+            assert!(text.contains(lines), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_changed_its_state_is_exported_once() {
+        let metrics = Metrics::new().unwrap();
+        let mut status = cluster(vec![Disk {
+            id: "d1".into(),
+            health: "healthy".into(),
+            host: String::new(),
+            zone: String::new(),
+            capacity_bytes: Some(10),
+            free_bytes: Some(5),
+            shard_count: None,
+            shard_bytes: None,
+            garbage_bytes: None,
+        }]);
         assert!(
             metrics
-                .export(&status)
+                .export(&status, &idle_engine())
                 .unwrap()
                 .contains(r#"cairn_disk_health{disk="d1",health="healthy"} 1"#)
         );
         status.disks[0].health = "failed".into();
         status.disks[0].free_bytes = None;
-        let text = metrics.export(&status).unwrap();
+        let text = metrics.export(&status, &idle_engine()).unwrap();
         assert!(
             text.contains(r#"cairn_disk_health{disk="d1",health="failed"} 1"#),
             "{text}"

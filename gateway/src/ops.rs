@@ -78,7 +78,8 @@ async fn ready(gateway: &Gateway) -> Response {
 
 async fn metrics(gateway: &Gateway) -> Response {
     let status = admin::status::cluster_status(gateway).await;
-    match gateway.metrics().export(&status) {
+    let engine = gateway.engine().metrics();
+    match gateway.metrics().export(&status, &engine) {
         Ok(export) => {
             let mut response = text(StatusCode::OK, export);
             response.headers_mut().insert(

@@ -183,8 +183,11 @@ pub struct MetadataStatus {
     pub healthy: bool,
     /// What an operator should know, in a sentence; may be empty.
     pub detail: String,
-    /// Sizes and counts by name, as `journal_lag_bytes`; also exported as metrics.
+    /// Sizes and counts as they are now, by name, as `journal_bytes`; also exported as metrics.
     pub figures: BTreeMap<String, u64>,
+    /// Counts since the start of the process that has the backend, by name, as `commits`; also exported as metrics.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// A refusal.

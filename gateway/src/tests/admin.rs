@@ -225,6 +225,7 @@ async fn health_and_metrics_tell_the_state() {
         "{metrics}"
     );
     assert!(metrics.contains("cairn_cluster_writable 1"));
+    assert!(metrics.contains("# TYPE cairn_engine_bytes_stored_total counter\n"));
 
     for fault in &server.faults[..3] {
         fault.set(Fault::Down);

@@ -257,7 +257,7 @@ impl MetadataState for RemoteState {
             backend: "remote".to_owned(),
             healthy,
             detail,
-            figures: std::collections::BTreeMap::new(),
+            ..MetadataStatus::default()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The metadata database of a process that has one: where it stands, and what it says of itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,24 +114,35 @@ impl MetadataState for RocksState {
             ("copies_wanted", count(status.holder_count_wanted)),
             ("queue_depth", count(status.queue_depth)),
             ("journal_bytes", status.journal_bytes),
+        ];
+        let counters = [
             ("commits", counters.commits),
             ("conflicts", counters.conflicts),
+            ("commits_refused_busy", counters.busy),
             ("commit_groups", counters.groups),
+            ("journal_written_bytes", counters.journal_bytes),
             ("reduced_groups", counters.reduced_groups),
             ("copies_lost", counters.copies_lost),
+            ("copies_established", counters.copies_established),
             ("failovers", counters.failovers),
             ("checkpoints", counters.checkpoints),
+            ("checkpoint_copied_bytes", counters.checkpoint_bytes),
         ];
         MetadataStatus {
             backend: "rocksdb".to_owned(),
             healthy: status.broken.is_none(),
             detail,
-            figures: figures
-                .into_iter()
-                .map(|(name, figure)| (name.to_owned(), figure))
-                .collect(),
+            figures: by_name(figures),
+            counters: by_name(counters),
         }
     }
+}
+
+fn by_name<const N: usize>(values: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    values
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 #[cfg(test)]
