@@ -1,10 +1,16 @@
 //! The background tasks together: they find work by themselves, and stop when told.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use cairn_meta::{
+    CanonicalId, ManifestPart, NewObject, NewUpload, ObjectKey, PartNumber, PartRecord,
+    SystemHeaders, UploadId,
+};
 use cairn_storage_node::fault::Fault;
 
 use super::cluster::{CHUNK, Cluster, pattern};
+use crate::clock::Clock as _;
 use crate::engine::BackgroundOptions;
 
 fn eager(holder: &str) -> BackgroundOptions {
@@ -69,6 +75,90 @@ async fn an_uncommitted_write_is_cleaned_up() {
     drop(cluster.store("key", &pattern(CHUNK)).await.unwrap());
     eventually("the cleanup", async || cluster.shard_count().await == 0).await;
     background.shutdown().await;
+}
+
+async fn begin_upload(cluster: &Cluster, key: &ObjectKey) -> UploadId {
+    let owner = CanonicalId([1; 32]);
+    let upload = NewUpload {
+        owner,
+        initiator: owner,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+    };
+    let begun = cluster
+        .meta
+        .create_upload(&cluster.bucket, key, upload, cluster.clock.now_ms())
+        .await;
+    begun.unwrap().id
+}
+
+/// Completes an upload of one part without bytes.
+async fn complete_upload(cluster: &Cluster, key: &ObjectKey, id: UploadId) {
+    let (meta, bucket, now_ms) = (&cluster.meta, &cluster.bucket, cluster.clock.now_ms());
+    let part = PartRecord {
+        part_number: PartNumber::new(1).unwrap(),
+        size_bytes: 0,
+        etag_md5: [7; 16],
+        checksum: None,
+        data_id: None,
+        last_modified_ms: now_ms,
+    };
+    meta.put_part(bucket.id, key, id, &part, None, now_ms)
+        .await
+        .unwrap();
+    let listed = ManifestPart {
+        part_number: part.part_number,
+        size_bytes: part.size_bytes,
+        data_id: part.data_id,
+        etag_md5: part.etag_md5,
+        checksum: part.checksum,
+    };
+    let object = NewObject {
+        size_bytes: 0,
+        etag: String::new(),
+        owner: CanonicalId([1; 32]),
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+        data: None,
+    };
+    let any = |_: Option<&cairn_meta::ObjectRecord>| Ok::<(), Infallible>(());
+    meta.complete_upload(bucket, key, id, &[listed], &object, now_ms, &any)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn completed_uploads_are_forgotten_in_time_and_unfinished_ones_never() {
+    let cluster = Cluster::new(6).await;
+    let key = ObjectKey::parse("key").unwrap();
+    let unfinished = begin_upload(&cluster, &key).await;
+    let completed = begin_upload(&cluster, &key).await;
+    complete_upload(&cluster, &key, completed).await;
+    let remembered = async || {
+        let found = cluster
+            .meta
+            .completed_upload(cluster.bucket.id, &key, completed)
+            .await;
+        found.unwrap().is_some()
+    };
+    assert!(remembered().await);
+
+    let kept = Duration::from_millis(cairn_meta::COMPLETED_KEPT_MS);
+    cluster.clock.advance(kept + Duration::from_secs(1));
+    let background = cluster.engine.start_background(eager("a"));
+    eventually("the purge", async || !remembered().await).await;
+    background.shutdown().await;
+    let still_there = cluster
+        .meta
+        .upload(cluster.bucket.id, &key, unfinished)
+        .await;
+    assert!(still_there.unwrap().is_some());
 }
 
 #[tokio::test]

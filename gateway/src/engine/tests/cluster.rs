@@ -51,7 +51,7 @@ pub(super) struct Cluster {
     pub(super) stores: Vec<Arc<MemoryShardStore>>,
     pub(super) switches: Vec<FaultSwitch>,
     entries: Vec<DiskEntry>,
-    bucket: BucketRecord,
+    pub(super) bucket: BucketRecord,
 }
 
 /// Every disk is on a host of its own, two hosts to a zone.
