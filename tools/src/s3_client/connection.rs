@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -59,7 +59,7 @@ impl Connection {
             format!("{}?{}", request.path, request.query)
         };
         let mut builder = http::Request::builder()
-            .method(request.method)
+            .method(request.method.clone())
             .uri(target)
             .header(http::header::HOST, self.endpoint.authority())
             .header("x-amz-date", signature.date)
@@ -67,6 +67,10 @@ impl Connection {
             .header(http::header::AUTHORIZATION, signature.authorization);
         for (name, value) in request.headers {
             builder = builder.header(name, value);
+        }
+        if request.method == http::Method::PUT && request.body.is_end_stream() {
+            // hyper leaves it out for an empty body, and S3 insists on it.
+            builder = builder.header(http::header::CONTENT_LENGTH, 0);
         }
         let signed = builder.body(request.body)?;
         let sender = self.ready().await?;
