@@ -13,10 +13,11 @@ const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a
 /// Six storage nodes in three zones with a disk each, a metadata service with two copies, and gateways.
 #[derive(Debug)]
 pub struct Cluster {
-    root: TempDir,
+    // Dropped in this order: nothing writes into the directories any more when they are removed.
+    gateways: Vec<Node>,
     nodes: Vec<Node>,
     meta: Node,
-    gateways: Vec<Node>,
+    root: TempDir,
 }
 
 /// One process that can be killed and started again under the same address.

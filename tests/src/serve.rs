@@ -15,9 +15,10 @@ pub const SECRET_KEY: &str = "whole-system-tests-secret-key-0123456789";
 /// The disks of one server, and the server while it runs.
 #[derive(Debug)]
 pub struct Server {
+    // Dropped in this order: nothing writes into the directories any more when they are removed.
+    process: Option<CairnProcess>,
     root: TempDir,
     disk_count: usize,
-    process: Option<CairnProcess>,
     endpoint: String,
     /// Further arguments of `cairn serve`.
     pub arguments: Vec<String>,
@@ -102,7 +103,10 @@ impl Server {
 
     /// Removes a disk's directory with all in it, whether the server is running or not.
     pub fn remove_disk(&self, index: usize) {
-        std::fs::remove_dir_all(self.disk(index)).unwrap();
+        // Out of reach first: a running server makes files while we walk the directory.
+        let doomed = self.disk(index).with_extension("removed");
+        std::fs::rename(self.disk(index), &doomed).unwrap();
+        std::fs::remove_dir_all(doomed).unwrap();
     }
 
     /// The running process.
