@@ -275,6 +275,11 @@ fn of_engine(engine: &EngineMetrics) -> Result<Vec<MetricFamily>, prometheus::Er
             "Buffer memory in use by reads.",
             engine.read_memory_used_bytes,
         ),
+        (
+            "cairn_engine_staged_bytes",
+            "Bytes of small writes that wait in the metadata for their shards.",
+            engine.staged_bytes,
+        ),
     ] {
         keep(&registry, IntGauge::new(name, help))?.set(saturating(value));
     }
@@ -389,6 +394,7 @@ mod tests {
             counters: Vec::new(),
             write_memory_used_bytes: 0,
             read_memory_used_bytes: 0,
+            staged_bytes: 0,
             disks: Vec::new(),
         }
     }

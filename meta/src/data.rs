@@ -9,7 +9,8 @@ use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
 use crate::records::{
-    CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, RepairRecord,
+    CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, NewData, RepairRecord,
+    StagedRecord,
 };
 use crate::retry::Attempts;
 
@@ -252,8 +253,18 @@ fn data_record(head: DataHead, runs: Vec<DataChunks>) -> Result<DataRecord, Meta
     })
 }
 
-/// Writes all records of a datum, and enqueues the repair of chunks that lack shards.
-pub(crate) fn put_data(batch: &mut Batch, id: DataId, record: &DataRecord, now_ms: u64) {
+/// Writes all records of a datum, and its bytes if it is staged; enqueues the repair of chunks that lack shards.
+pub(crate) fn put_data(batch: &mut Batch, new: &NewData, now_ms: u64) {
+    let NewData { id, record, staged } = new;
+    let id = *id;
+    debug_assert_eq!(
+        staged.is_some(),
+        record.chunks.iter().any(ChunkRecord::is_staged),
+        "bytes without shards are handed over"
+    );
+    if let Some(staged) = staged {
+        batch.put(keys::staged(id), encode(&StagedRecord::new(staged)));
+    }
     let mut runs = record.chunks.chunks(CHUNKS_PER_RECORD);
     let head = DataHead {
         size_bytes: record.size_bytes,
@@ -270,12 +281,16 @@ pub(crate) fn put_data(batch: &mut Batch, id: DataId, record: &DataRecord, now_m
         .zip(&record.chunks)
         .filter(|(_, chunk)| chunk.is_reduced())
     {
-        let repair = RepairRecord {
-            enqueued_at_ms: now_ms,
-            ticket: WriteId::random(),
-        };
-        batch.put(keys::repair(id, chunk_index), encode(&repair));
+        batch.put(keys::repair(id, chunk_index), repair_now(now_ms));
     }
+}
+
+/// A new entry of the repair queue.
+pub(crate) fn repair_now(now_ms: u64) -> Bytes {
+    encode(&RepairRecord {
+        enqueued_at_ms: now_ms,
+        ticket: WriteId::random(),
+    })
 }
 
 /// Chunk counts are 32-bit on disk; `usize` is never narrower on the machines Cairn runs on.

@@ -30,6 +30,7 @@ mod table {
     pub(super) const DELETION: u8 = b'q';
     pub(super) const REPAIR: u8 = b'r';
     pub(super) const SINGLETON: u8 = b's';
+    pub(super) const STAGED: u8 = b't';
     pub(super) const USER: u8 = b'U';
     pub(super) const UPLOAD: u8 = b'u';
     pub(super) const VERSION: u8 = b'v';
@@ -162,12 +163,22 @@ pub(crate) fn data_run(id: DataId, run: u32) -> Bytes {
     }
 }
 
+/// The bytes of a datum that has no shards yet.
+pub(crate) fn staged(id: DataId) -> Bytes {
+    key(table::STAGED, &[&id.0])
+}
+
+/// The table of staged bytes.
+pub(crate) fn all_staged() -> Bytes {
+    key(table::STAGED, &[])
+}
+
 /// The table of data.
 pub(crate) fn all_data() -> Bytes {
     key(table::DATA, &[])
 }
 
-/// The datum of a first record's key; `None` for the key of a continuation.
+/// The datum of the key of a first record or of staged bytes; `None` for the key of a continuation.
 pub(crate) fn data_id(kv_key: &[u8]) -> Option<DataId> {
     kv_key
         .get(1..)

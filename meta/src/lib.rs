@@ -25,6 +25,7 @@ mod queues;
 mod random;
 mod records;
 mod retry;
+mod staging;
 mod uploads;
 
 pub use buckets::BucketPage;
@@ -45,7 +46,7 @@ pub use records::{
     BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding,
     CompletedRecord, DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord,
     ManifestPart, NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, PartOwner,
-    PartRecord, SystemHeaders, UploadRecord, UserRecord, Versioning, parts_digest,
+    PartRecord, StagedBytes, SystemHeaders, UploadRecord, UserRecord, Versioning, parts_digest,
 };
 pub use uploads::{
     COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage,

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::codec::{Stored, decode, encode};
+use crate::data::repair_now;
 use crate::error::MetaError;
 use crate::ids::{BucketId, DataId, ManifestId, UploadId, WriteId};
 use crate::keys::{self, DeletionTarget};
@@ -134,6 +135,7 @@ impl Meta {
                 deletion.due_ms,
                 DeletionTarget::Data(deletion.data_id),
             ));
+            batch.delete(keys::staged(deletion.data_id));
             for prefix in [
                 keys::data(deletion.data_id),
                 keys::repairs(deletion.data_id),
@@ -197,13 +199,9 @@ impl Meta {
         let mut attempts = Attempts::default();
         while let Some(value) = self.kv.get(&data).await? {
             let mut batch = Batch::default();
-            let repair = RepairRecord {
-                enqueued_at_ms: now_ms,
-                ticket: WriteId::random(),
-            };
             batch
                 .check(data.clone(), Some(value))
-                .put(key.clone(), encode(&repair));
+                .put(key.clone(), repair_now(now_ms));
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,

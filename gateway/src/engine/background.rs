@@ -43,6 +43,8 @@ pub struct BackgroundOptions {
     pub delete_every: Duration,
     /// How often the repair queue is looked at.
     pub repair_every: Duration,
+    /// How often it is looked for bytes that a process staged and could not give their shards.
+    pub unstage_abandoned_every: Duration,
     /// How often it is looked for lost and draining disks.
     pub leave_disks_every: Duration,
     /// Pause between two passes of the orphan collector over all disks.
@@ -70,6 +72,7 @@ impl BackgroundOptions {
             refresh_every: Duration::from_secs(2),
             delete_every: Duration::from_secs(5),
             repair_every: Duration::from_secs(5),
+            unstage_abandoned_every: Duration::from_secs(20),
             leave_disks_every: Duration::from_mins(1),
             collect_orphans_every: 6 * HOUR,
             first_pass_after: Duration::from_mins(10),
@@ -134,9 +137,10 @@ impl Engine {
             tasks.spawn(supervise(name, stop.clone(), work));
         };
 
-        let loops: [(&'static str, Loop); 6] = [
+        let loops: [(&'static str, Loop); 7] = [
             ("delete", Loop::Delete),
             ("repair", Loop::Repair),
+            ("unstage-abandoned", Loop::UnstageAbandoned),
             ("leave-disks", Loop::LeaveDisks),
             ("collect-orphans", Loop::CollectOrphans),
             ("scrub", Loop::Scrub),
@@ -159,6 +163,11 @@ impl Engine {
         spawn(
             "refresh-disks",
             Box::new(move || Box::pin(engine.clone().refresh_disks(every))),
+        );
+        let engine = self.clone();
+        spawn(
+            "unstage",
+            Box::new(move || Box::pin(engine.clone().unstage_for_ever())),
         );
         let engine = self.clone();
         spawn(
@@ -193,7 +202,8 @@ impl Engine {
     async fn run_errands_for_ever(self) {
         let core = self.core();
         loop {
-            self.run_errands().await;
+            core.enqueue_repair_notices().await;
+            core.clean_up().await;
             tokio::select! {
                 () = core.cleanup.wait() => {}
                 () = core.repair_notices.wait() => {}
@@ -268,6 +278,7 @@ async fn supervise(name: &'static str, stop: CancellationToken, mut work: Work) 
 enum Loop {
     Delete,
     Repair,
+    UnstageAbandoned,
     LeaveDisks,
     CollectOrphans,
     Scrub,
@@ -299,6 +310,7 @@ impl Worker {
             let every = match which {
                 Loop::Delete => self.delete_pass().await,
                 Loop::Repair => self.repair_pass().await,
+                Loop::UnstageAbandoned => self.unstage_abandoned_pass().await,
                 Loop::LeaveDisks => self.leave_disks_pass().await,
                 Loop::CollectOrphans => self.collect_orphans_pass().await,
                 Loop::Scrub => self.scrub_pass().await,
@@ -334,6 +346,20 @@ impl Worker {
             }
             if after.is_none() {
                 return self.options.repair_every;
+            }
+        }
+    }
+
+    async fn unstage_abandoned_pass(&mut self) -> Duration {
+        let mut after = None;
+        loop {
+            self.permission.granted().await;
+            match self.engine.unstage_abandoned_once(after, STEP_LEN).await {
+                Ok(next) => after = next,
+                Err(error) => return log_failure("unstage-abandoned", &error),
+            }
+            if after.is_none() {
+                return self.options.unstage_abandoned_every;
             }
         }
     }

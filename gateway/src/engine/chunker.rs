@@ -51,6 +51,23 @@ pub(crate) struct Chunk {
     pub(crate) _memory: Option<Reservation>,
 }
 
+impl Chunk {
+    /// All bytes of a small datum that were kept elsewhere until now.
+    pub(crate) fn whole(payload: &[u8]) -> Self {
+        let mut padded = Vec::with_capacity(payload.len() + PADDING_LEN);
+        padded.extend_from_slice(payload);
+        padded.resize(payload.len() + PADDING_LEN, 0);
+        Self {
+            index: 0,
+            padded: padded.into(),
+            // What is staged fits in one chunk.
+            size_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            is_last: true,
+            _memory: None,
+        }
+    }
+}
+
 /// Why there is no next chunk.
 #[derive(Debug)]
 pub(crate) enum ChunkerError<E> {

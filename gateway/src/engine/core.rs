@@ -16,6 +16,7 @@ use super::memory::{BufferPool, MemoryBudget};
 use super::metrics::{Counters, EngineMetrics};
 use super::options::EngineOptions;
 use super::read::{Pins, RepairNotices};
+use super::staging::Staging;
 
 /// Idle buffers that are kept: those of a few busy writes. More would only keep memory.
 const IDLE_BUFFER_COUNT_MAX: usize = 16;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) cleanup: Arc<Cleanup>,
     pub(crate) repair_notices: RepairNotices,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) staging: Arc<Staging>,
 }
 
 impl Engine {
@@ -63,6 +65,10 @@ impl Engine {
             cleanup: Arc::default(),
             repair_notices: RepairNotices::default(),
             pins: Arc::default(),
+            staging: Arc::new(Staging::new(
+                options.staged_at_once_max,
+                options.staged_bytes_max,
+            )),
             options,
             meta,
             disks,
@@ -90,6 +96,7 @@ impl Engine {
             counters: self.core.counters.samples(),
             write_memory_used_bytes: self.core.write_budget.used_bytes(),
             read_memory_used_bytes: self.core.read_budget.used_bytes(),
+            staged_bytes: self.core.staging.used_bytes(),
             disks: self
                 .core
                 .disks
@@ -101,9 +108,11 @@ impl Engine {
         }
     }
 
-    /// Works off what reads and abandoned writes left to do: enqueues repairs that reads noticed, deletes shards
-    /// of writes that were not committed. The background tasks do this all the time; tests call it.
+    /// Works off what reads and writes left to do: gives shards to what was staged, enqueues repairs that reads
+    /// noticed, deletes shards of writes that were not committed. The background tasks do this all the time; tests
+    /// call it.
     pub async fn run_errands(&self) {
+        self.unstage_waiting().await;
         self.core.enqueue_repair_notices().await;
         self.core.clean_up().await;
     }

@@ -32,6 +32,10 @@ counters! {
     chunks_written_whole,
     /// Chunks written with enough shards to acknowledge, but not all.
     chunks_written_reduced,
+    /// Small writes that were committed together with their bytes.
+    writes_staged,
+    /// Staged writes that have their shards.
+    writes_unstaged,
     /// Shards that were written to another disk than first chosen, because that one failed or was slow.
     shards_replaced,
     /// Requests refused because buffer memory was used up.
@@ -100,6 +104,8 @@ pub struct EngineMetrics {
     pub write_memory_used_bytes: u64,
     /// Buffer memory in use by reads.
     pub read_memory_used_bytes: u64,
+    /// Bytes in the metadata that wait for their shards, of writes by this process.
+    pub staged_bytes: u64,
     /// All disks.
     pub disks: Vec<super::DiskView>,
 }

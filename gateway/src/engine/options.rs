@@ -22,6 +22,11 @@ pub struct EngineOptions {
     pub read_memory_bytes: usize,
     /// How long a request waits for memory.
     pub memory_wait_max: Duration,
+    /// How many small writes may be under way at a time that are acknowledged after one round of syncs; others take
+    /// two, which costs less under load. 0: all others.
+    pub staged_at_once_max: usize,
+    /// Bytes of such writes that may wait in the metadata for their shards.
+    pub staged_bytes_max: u32,
     /// How many chunks of one write are being stored while the next one arrives.
     pub write_ahead_chunk_count: usize,
     /// How many chunks of one read are fetched while one is being sent.
@@ -60,6 +65,8 @@ impl EngineOptions {
             write_memory_bytes: 112 * MIB,
             read_memory_bytes: 80 * MIB,
             memory_wait_max: Duration::from_secs(10),
+            staged_at_once_max: 4,
+            staged_bytes_max: 16 << 20,
             write_ahead_chunk_count: 2,
             read_ahead_chunk_count: 1,
             put_deadline: Duration::from_secs(10),

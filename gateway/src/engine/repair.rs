@@ -135,6 +135,10 @@ impl Core {
         record: &ChunkRecord,
         report: &mut RepairReport,
     ) -> Result<ChunkOutcome, MetaError> {
+        if record.is_staged() {
+            // Its bytes are as safe as its record; its shards are made in `staging`.
+            return Ok(ChunkOutcome::Whole { made_count: 0 });
+        }
         let inspection = self.inspect(data_id, index, record).await;
         report.bytes_read += u64::from(record.size_bytes).max(LOOK_COST_BYTES);
         let chunk = ChunkRef {

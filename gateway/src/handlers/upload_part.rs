@@ -104,10 +104,9 @@ pub(super) async fn commit_part(
         size_bytes,
         etag_md5: received.md5,
         checksum: Some(received.checksum.as_bytes().to_vec()),
-        data_id: data.as_ref().map(|(id, _)| *id),
+        data_id: data.as_ref().map(|data| data.id),
         last_modified_ms: now_ms,
     };
-    let record = data.as_ref().map(|(_, record)| record);
     let upload_id = place.upload.id;
     let result = gateway
         .meta()
@@ -116,7 +115,7 @@ pub(super) async fn commit_part(
             &place.key,
             upload_id,
             &part,
-            record,
+            data.as_ref(),
             now_ms,
         )
         .await;

@@ -45,11 +45,11 @@ impl Meta {
             let body = new
                 .data
                 .as_ref()
-                .map_or(ObjectBody::Empty, |(id, _)| ObjectBody::Single(*id));
+                .map_or(ObjectBody::Empty, |data| ObjectBody::Single(data.id));
             let record = change.put(&new, body, now_ms);
-            if let Some((id, data)) = &new.data {
-                put_data(&mut change.batch, *id, data, now_ms);
-                change.evidence.0.push((keys::data(*id), None));
+            if let Some(data) = &new.data {
+                put_data(&mut change.batch, data, now_ms);
+                change.evidence.0.push((keys::data(data.id), None));
             }
             match self.try_commit(change.batch).await? {
                 Committed::Applied => return Ok(record),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Record;
 use crate::error::MetaError;
 use crate::ids::{BucketId, DataId, DiskId, ObjectKey, PartNumber, UploadId};
+use crate::records::StagedBytes;
 
 /// Most chunks in one record: 2 GiB of 4 MiB chunks, about 7 KiB with 4+2 shards each.
 pub(crate) const CHUNKS_PER_RECORD: usize = 512;
@@ -57,9 +58,14 @@ pub struct ChunkRecord {
 }
 
 impl ChunkRecord {
-    /// Whether a shard is known to be missing.
+    /// Whether its bytes are still in the metadata: no shard of it was made yet.
+    pub fn is_staged(&self) -> bool {
+        self.shards.iter().all(Option::is_none)
+    }
+
+    /// Whether a shard is known to be missing, of a chunk that has shards.
     pub fn is_reduced(&self) -> bool {
-        self.shards.iter().any(Option::is_none)
+        self.shards.iter().any(Option::is_none) && !self.is_staged()
     }
 }
 
@@ -204,5 +210,14 @@ fn position_of(disk: DiskId, disks: &[DiskId]) -> u32 {
     u32::try_from(index + 1).expect("the list is short")
 }
 
-/// What the caller of a put hands over: a datum whose shards are durable already.
-pub type NewData = (DataId, DataRecord);
+/// What the caller of a put hands over: a datum whose shards are durable already, or which is staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewData {
+    /// Its name.
+    pub id: DataId,
+    /// Where its bytes are.
+    pub record: DataRecord,
+    /// The bytes themselves, if they are to be kept here until they have shards: then the record has one chunk,
+    /// which [is staged](ChunkRecord::is_staged).
+    pub staged: Option<StagedBytes>,
+}

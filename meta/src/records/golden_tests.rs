@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{Record, decode, encode};
+use crate::error::MetaError;
 use crate::ids::{
     AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, Email, ManifestId,
     ObjectKey, PartNumber, UploadId, UserName, VersionId, WriteId,
@@ -387,6 +388,32 @@ fn cluster() {
 }
 
 #[test]
+fn staged() {
+    let staged = StagedBytes {
+        payload: "abc".into(),
+        manifest: "m".into(),
+    };
+    golden(
+        &StagedRecord::new(&staged),
+        "01 6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85 03616263 016d",
+    );
+    assert_eq!(StagedRecord::new(&staged).verified().unwrap(), staged);
+}
+
+#[test]
+fn staged_bytes_that_changed_are_damage() {
+    let staged = StagedBytes {
+        payload: "abc".into(),
+        manifest: "m".into(),
+    };
+    let mut bytes = encode(&StagedRecord::new(&staged)).to_vec();
+    let payload_at = 1 + 32 + 1;
+    bytes[payload_at] ^= 1;
+    let changed = decode::<StagedRecord>(&bytes).unwrap().verified();
+    assert!(matches!(changed, Err(MetaError::Corrupt { .. })));
+}
+
+#[test]
 fn a_small_objects_record_is_small() {
     assert!(
         encode(&small_object()).len() <= 128,
@@ -427,6 +454,7 @@ proptest! {
         drop((decode::<ClusterRecord>(&bytes), decode::<DiskRecord>(&bytes), decode::<LeaseRecord>(&bytes)));
         drop(decode::<DataChunks>(&bytes).map(DataChunks::unpack));
         drop(decode::<DataHead>(&bytes).map(|head| head.chunks.unpack()));
+        drop(decode::<StagedRecord>(&bytes).map(StagedRecord::verified));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod iam;
 mod lease;
 mod object;
 mod queue;
+mod staged;
 mod upload;
 
 #[cfg(test)]
@@ -21,9 +22,11 @@ pub use object::{
     ChecksumAlgorithm, ChecksumKind, ManifestPart, ObjectBody, ObjectChecksum, ObjectKind,
     ObjectRecord, SystemHeaders,
 };
+pub use staged::StagedBytes;
 pub use upload::{CompletedRecord, PartRecord, UploadRecord, parts_digest};
 
 pub(crate) use data::{CHUNKS_PER_RECORD, DataChunks, DataHead};
 pub(crate) use iam::{KeyCheck, SealedKey};
 pub(crate) use object::{KeyHead, MANIFEST_PARTS_PER_RECORD, ManifestParts};
 pub(crate) use queue::{DeletionRecord, RepairRecord};
+pub(crate) use staged::StagedRecord;

@@ -8,12 +8,12 @@ use crate::keys::{self, DeletionTarget};
 use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
 use crate::queues::enqueue_deletion;
-use crate::records::{DataRecord, PartRecord};
+use crate::records::{NewData, PartRecord};
 use crate::retry::Attempts;
 
 impl Meta {
     /// Makes `part` the part of its number: the last to be committed wins, and the data of the one it replaces are
-    /// enqueued for deletion. `data` is the record of `part.data_id`: both or neither are there.
+    /// enqueued for deletion. `data` is what `part.data_id` names: both or neither are there.
     ///
     /// # Errors
     /// [`MetaError::NoSuchUpload`] if the upload does not exist, was completed or aborted: the data can be removed,
@@ -24,13 +24,13 @@ impl Meta {
         key: &ObjectKey,
         id: UploadId,
         part: &PartRecord,
-        data: Option<&DataRecord>,
+        data: Option<&NewData>,
         now_ms: u64,
     ) -> Result<(), MetaError> {
         debug_assert_eq!(
-            part.data_id.is_some(),
-            data.is_some(),
-            "a part has data, or has none"
+            part.data_id,
+            data.map(|data| data.id),
+            "a part names its data, or has none"
         );
         let part_key = keys::part(id, part.part_number);
         let value = encode(part);
@@ -57,9 +57,9 @@ impl Meta {
                 );
             }
             let mut evidence = Evidence::default();
-            if let (Some(data_id), Some(data)) = (part.data_id, data) {
-                put_data(&mut batch, data_id, data, now_ms);
-                evidence.0.push((keys::data(data_id), None));
+            if let Some(data) = data {
+                put_data(&mut batch, data, now_ms);
+                evidence.0.push((keys::data(data.id), None));
             }
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),

@@ -3,11 +3,11 @@
 use crate::support::*;
 use cairn_meta::{
     BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart, Meta,
-    MetaError, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
+    MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
 };
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
-fn big(bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
+fn big(bucket: &BucketRecord, count: u32) -> NewData {
     let chunk = |index: u32| ChunkRecord {
         size_bytes: 4 << 20,
         coding: Coding::Erasure { data: 4, parity: 2 },
@@ -29,12 +29,17 @@ fn big(bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
         created_at_ms: 1,
         chunks,
     };
-    (DataId::random(), record)
+    NewData {
+        id: DataId::random(),
+        record,
+        staged: None,
+    }
 }
 
 async fn put_big(meta: &Meta, bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
-    let (id, record) = big(bucket, count);
-    let new = object("e", Some((id, record.clone())));
+    let data = big(bucket, count);
+    let (id, record) = (data.id, data.record.clone());
+    let new = object("e", Some(data));
     meta.put_object(bucket, &key("big"), new, 1, &always)
         .await
         .unwrap();
@@ -152,12 +157,12 @@ async fn all_data_are_walked_page_by_page() {
     let bucket = bucket(&meta, "data").await;
     let mut expected = Vec::new();
     for (index, count) in [1, 600, 1, 1200, 1].into_iter().enumerate() {
-        let (id, record) = big(&bucket, count);
-        let new = object("e", Some((id, record.clone())));
+        let data = big(&bucket, count);
+        expected.push((data.id, data.record.clone()));
+        let new = object("e", Some(data));
         meta.put_object(&bucket, &key(&index.to_string()), new, 1, &always)
             .await
             .unwrap();
-        expected.push((id, record));
     }
     expected.sort_by_key(|(id, _)| *id);
     for limit in 1..5 {
@@ -186,16 +191,16 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
         .id;
     let mut parts = Vec::new();
     for number in 1..=PART_NUMBER_MAX {
-        let (data_id, record) = data(&bucket, &key("big"), 5 << 20);
+        let data = data(&bucket, &key("big"), 5 << 20);
         let part = PartRecord {
             part_number: PartNumber::new(number).unwrap(),
             size_bytes: 5 << 20,
             etag_md5: [1; 16],
             checksum: Some(vec![2; 32]),
-            data_id: Some(data_id),
+            data_id: Some(data.id),
             last_modified_ms: 1,
         };
-        meta.put_part(bucket.id, &key("big"), id, &part, Some(&record), 1)
+        meta.put_part(bucket.id, &key("big"), id, &part, Some(&data), 1)
             .await
             .unwrap();
         parts.push(ManifestPart {
@@ -253,16 +258,16 @@ async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
         .await
         .unwrap()
         .id;
-    let (data_id, record) = data(&bucket, &key("k"), 10);
+    let data = data(&bucket, &key("k"), 10);
     let part = PartRecord {
         part_number: PartNumber::new(1).unwrap(),
         size_bytes: 10,
         etag_md5: [1; 16],
         checksum: None,
-        data_id: Some(data_id),
+        data_id: Some(data.id),
         last_modified_ms: 1,
     };
-    meta.put_part(bucket.id, &key("k"), id, &part, Some(&record), 1)
+    meta.put_part(bucket.id, &key("k"), id, &part, Some(&data), 1)
         .await
         .unwrap();
     assert_eq!(meta.stale_uploads(2, 10).await.unwrap().len(), 1);
@@ -276,7 +281,7 @@ async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
         due.iter()
             .map(|deletion| deletion.data_id)
             .collect::<Vec<_>>(),
-        [data_id]
+        [data.id]
     );
     assert!(
         meta.upload(bucket.id, &key("k"), id)

@@ -149,15 +149,10 @@ async fn a_refused_put_leaves_nothing_behind() {
     let kv = MemoryKv::new();
     let meta = meta_over(&kv);
     let bucket = bucket(&meta, "faults").await;
-    let (id, record) = data(&bucket, &key("k"), 10);
+    let data = data(&bucket, &key("k"), 10);
+    let id = data.id;
     let refused = faulty(&kv, 1, Fault::Refused)
-        .put_object(
-            &bucket,
-            &key("k"),
-            object("e", Some((id, record))),
-            1,
-            &always,
-        )
+        .put_object(&bucket, &key("k"), object("e", Some(data)), 1, &always)
         .await;
     assert!(refused.is_err());
     assert!(meta.object(bucket.id, &key("k")).await.unwrap().is_none());

@@ -11,6 +11,8 @@ mod listing_model;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod staging;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod versions_model;

@@ -21,16 +21,16 @@ async fn put_part(
     number: u16,
     md5: u8,
 ) -> Result<PartRecord, MetaError> {
-    let (data_id, record) = data(bucket, key, 10);
+    let data = data(bucket, key, 10);
     let part = PartRecord {
         part_number: PartNumber::new(number).unwrap(),
         size_bytes: 10,
         etag_md5: [md5; 16],
         checksum: None,
-        data_id: Some(data_id),
+        data_id: Some(data.id),
         last_modified_ms: 1,
     };
-    meta.put_part(bucket.id, key, id, &part, Some(&record), 1)
+    meta.put_part(bucket.id, key, id, &part, Some(&data), 1)
         .await?;
     Ok(part)
 }

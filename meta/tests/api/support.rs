@@ -50,12 +50,16 @@ pub(crate) fn data(bucket: &BucketRecord, key: &ObjectKey, size_bytes: u32) -> N
         created_at_ms: 1_000,
         chunks: vec![chunk],
     };
-    (DataId::random(), record)
+    NewData {
+        id: DataId::random(),
+        record,
+        staged: None,
+    }
 }
 
 pub(crate) fn object(etag: impl Into<String>, data: Option<NewData>) -> NewObject {
     NewObject {
-        size_bytes: data.as_ref().map_or(0, |(_, record)| record.size_bytes),
+        size_bytes: data.as_ref().map_or(0, |data| data.record.size_bytes),
         etag: etag.into(),
         owner: OWNER,
         storage_class: "STANDARD".to_owned(),

@@ -10,6 +10,7 @@ mod gather_step;
 mod pins;
 mod repair_notices;
 mod shard_ranges;
+mod staged;
 mod stream;
 
 use std::ops::Range;
@@ -180,16 +181,16 @@ impl Core {
                 ReadError::SlowDown
             })?)
         };
-        let pieces = self
-            .read_chunk(
-                ChunkRef {
-                    data_id,
-                    index,
-                    record: &record,
-                },
-                range,
-            )
-            .await?;
+        let chunk = ChunkRef {
+            data_id,
+            index,
+            record: &record,
+        };
+        let pieces = if record.is_staged() {
+            self.read_staged(chunk, range).await?
+        } else {
+            self.read_chunk(chunk, range).await?
+        };
         Ok(ReadChunk { pieces, memory })
     }
 }

@@ -18,6 +18,7 @@ use cairn_storage_node::{DiskId, MemoryShardStore, ShardId, ShardStore};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::clock::{Clock, SystemClock};
+use crate::engine::descriptor::Descriptor;
 use crate::engine::{
     DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality, ReadError, StoreError,
     StoredData,
@@ -81,6 +82,8 @@ pub(super) fn options(disk_count: usize) -> EngineOptions {
         status_deadline: Duration::from_millis(50),
         disk_absence_max: Duration::ZERO,
         random_seed: Some(7),
+        // Most tests are about shards.
+        staged_at_once_max: 0,
         ..EngineOptions::new(Geometry::for_disk_count(disk_count))
     }
 }
@@ -124,6 +127,22 @@ impl Cluster {
             entries,
             bucket,
         }
+    }
+
+    /// The engine of another process over the same disks and metadata.
+    pub(super) fn another_engine(&self, options: EngineOptions) -> Engine {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Engine::new(options, self.meta.clone(), self.disks.clone(), clock)
+    }
+
+    /// What all shards say of themselves.
+    pub(super) async fn descriptors(&self) -> Vec<Descriptor> {
+        let mut descriptors = Vec::new();
+        for (shard, disks) in self.shards().await {
+            let stat = self.stores[disks[0]].stat(shard).await.unwrap().unwrap();
+            descriptors.push(Descriptor::decode(&stat.descriptor.unwrap()).unwrap());
+        }
+        descriptors
     }
 
     pub(super) fn fail(&self, disks: &[usize], fault: Fault) {

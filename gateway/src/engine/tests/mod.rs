@@ -15,3 +15,4 @@ mod failing_disks;
 mod garbage;
 mod repairs;
 mod round_trips;
+mod staging;

@@ -88,7 +88,7 @@ impl<'a> WriteContext<'a> {
     ) -> Result<WrittenChunk, WriteError> {
         let mut failed: Vec<DiskId> = Vec::new();
         for _ in 0..ROUND_COUNT_MAX {
-            let (coding, candidates) = self.coding(chunk.size_bytes, &failed)?;
+            let (coding, candidates) = self.core.coding(chunk.size_bytes, &failed)?;
             let seed = self.core.entropy.seed();
             let chosen = choose(
                 &candidates,
@@ -126,33 +126,6 @@ impl<'a> WriteContext<'a> {
         Err(WriteError::TooFewDisks { usable_count })
     }
 
-    /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others allow a
-    /// coding at all: fewer shards now are better than waiting for them.
-    fn coding(
-        &self,
-        size_bytes: u32,
-        failed: &[DiskId],
-    ) -> Result<(Coding, Vec<Candidate>), WriteError> {
-        let is_small = size_bytes as usize <= self.core.options.small_size_bytes_max;
-        let kind = if is_small {
-            ChunkKind::Small
-        } else {
-            ChunkKind::Large
-        };
-        let map = self.core.disks.map();
-        let now = Instant::now();
-        let mut usable_count = 0;
-        for dependability in [Dependability::InTime, Dependability::Any] {
-            let mut candidates = map.candidates(dependability, now);
-            candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
-            usable_count = candidates.len();
-            if let Some(coding) = self.core.options.geometry.coding(kind, usable_count) {
-                return Ok((coding, candidates));
-            }
-        }
-        Err(WriteError::TooFewDisks { usable_count })
-    }
-
     fn describe(
         &self,
         index: u32,
@@ -164,5 +137,34 @@ impl<'a> WriteContext<'a> {
         let placement = chosen.iter().map(|candidate| Some(candidate.disk_id));
         self.describer
             .describe(index, size_bytes, coding, placement, last.cloned())
+    }
+}
+
+impl Core {
+    /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others allow a
+    /// coding at all: fewer shards now are better than waiting for them.
+    pub(super) fn coding(
+        &self,
+        size_bytes: u32,
+        failed: &[DiskId],
+    ) -> Result<(Coding, Vec<Candidate>), WriteError> {
+        let is_small = size_bytes as usize <= self.options.small_size_bytes_max;
+        let kind = if is_small {
+            ChunkKind::Small
+        } else {
+            ChunkKind::Large
+        };
+        let map = self.disks.map();
+        let now = Instant::now();
+        let mut usable_count = 0;
+        for dependability in [Dependability::InTime, Dependability::Any] {
+            let mut candidates = map.candidates(dependability, now);
+            candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
+            usable_count = candidates.len();
+            if let Some(coding) = self.options.geometry.coding(kind, usable_count) {
+                return Ok((coding, candidates));
+            }
+        }
+        Err(WriteError::TooFewDisks { usable_count })
     }
 }

@@ -1,4 +1,4 @@
-//! Writing: stream → chunks → shards on disks, all durable when it returns.
+//! Writing: stream → chunks → shards on disks, all durable when it returns; or staged, to be durable with its commit.
 //!
 //! Invariants: at most a few chunks of one write are in memory; what is returned survives the loss of as many disks
 //! as its coding promises, or says that it is reduced; a write that fails or is dropped leaves nothing that is named
@@ -9,8 +9,11 @@ mod encode;
 mod ledger;
 mod seal;
 mod shard_puts;
+mod stage;
 mod stored_data;
 mod write_quorum;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_meta::{ChunkRecord, DataOwner, DataRecord};
@@ -27,7 +30,7 @@ use super::chunker::{Chunk, Chunker, ChunkerError};
 use super::coding::CodeError;
 use super::core::{Core, Engine};
 use super::descriptor::{Describer, LastChunk, MANIFEST_SIZE_BYTES_MAX};
-use cairn_storage_node::Durability;
+use cairn_storage_node::{DataId, Durability};
 
 pub(crate) use chunk_write::WrittenChunk;
 
@@ -150,21 +153,14 @@ impl Core {
         let mut chunker = Chunker::new(source, size_hint, self.chunker_options());
         let created_at_ms = self.clock.now_ms();
         let Some(first) = chunker.next().await? else {
-            return Ok(StoredData::empty(DataRecord {
-                size_bytes: 0,
-                owner,
-                created_at_ms,
-                chunks: Vec::new(),
-            }));
+            return Ok(StoredData::empty());
         };
         let data_id = self.entropy.data_id(created_at_ms);
-        let guard = WriteGuard::new(Ledger::new(data_id), std::sync::Arc::clone(&self.cleanup));
         let describer = Describer {
             owner,
             data_id,
             created_at_ms,
         };
-        let context = WriteContext::new(self, &describer, &guard);
 
         let mut manifest = Some(manifest);
         let mut last_chunk = |size_bytes| {
@@ -184,19 +180,39 @@ impl Core {
                 manifest: manifest.to_vec(),
             })
         };
-        let chunks = if first.is_last {
+        if first.is_last {
             let last = last_chunk(u64::from(first.size_bytes))?;
-            vec![
-                context
-                    .write_chunk(first, Durability::Synced, Some(&last))
-                    .await?,
-            ]
-        } else {
-            self.store_chunks(&context, first, chunker, last_chunk)
-                .await?
-        };
+            if let Some(staged) = self.stage(&describer, &first, &last) {
+                return Ok(staged);
+            }
+            return Ok(self.write_whole(describer, first, last).await?);
+        }
+        let guard = self.write_guard(data_id);
+        let context = WriteContext::new(self, &describer, &guard);
+        let chunks = self
+            .store_chunks(&context, first, chunker, last_chunk)
+            .await?;
         let record = self.data_record(describer, chunks);
         Ok(StoredData::new(record, guard))
+    }
+
+    /// Stores a datum that is one chunk.
+    pub(crate) async fn write_whole(
+        &self,
+        describer: Describer,
+        chunk: Chunk,
+        last: LastChunk,
+    ) -> Result<StoredData, WriteError> {
+        let guard = self.write_guard(describer.data_id);
+        let chunk = WriteContext::new(self, &describer, &guard)
+            .write_chunk(chunk, Durability::Synced, Some(&last))
+            .await?;
+        let record = self.data_record(describer, vec![chunk]);
+        Ok(StoredData::new(record, guard))
+    }
+
+    fn write_guard(&self, data_id: DataId) -> WriteGuard {
+        WriteGuard::new(Ledger::new(data_id), Arc::clone(&self.cleanup))
     }
 
     /// Stores the chunks of a longer stream, some at a time, and makes them durable together.

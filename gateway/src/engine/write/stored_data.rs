@@ -1,34 +1,56 @@
-//! What a write leaves: durable shards that nothing names yet, and the guard that deletes them if nothing ever will.
+//! What a write leaves: durable shards that nothing names yet, and the guard that deletes them if nothing ever will;
+//! or bytes that are to be durable with their commit.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_meta::{ChunkRecord, DataRecord, NewData};
+use cairn_meta::{DataRecord, NewData};
 use cairn_storage_node::{DiskId, ShardId};
 
 use super::ledger::Ledger;
 use crate::engine::cleanup::{Cleanup, Leftover, LeftoverReason};
 use crate::engine::ids;
+use crate::engine::staging::{StagedWrite, Staging};
 
-/// Bytes that are durable on their disks and not committed yet.
+/// Bytes that are not committed yet: durable on their disks, or small and handed to the commit themselves.
 ///
 /// Dropping it deletes the shards in the background. To commit, call [`StoredData::begin_commit`].
 #[derive(Debug)]
 pub struct StoredData {
-    record: DataRecord,
-    guard: Option<WriteGuard>,
+    size_bytes: u64,
+    kept: Kept,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Kept {
+    /// There are none.
+    Nowhere,
+    Shards(DataRecord, WriteGuard),
+    Staged(Box<StagedWrite>, Arc<Staging>),
 }
 
 /// Held while the metadata commit of stored data runs, when it cannot be known whether it will be applied.
 ///
 /// Say how it ended: [`CommitGuard::committed`] or [`CommitGuard::refused`]. Dropping it means that nobody knows
 /// (the commit had an unknown outcome, or the request was dropped while it ran): then nothing is deleted now, and
-/// the orphan collector decides a day later by what the metadata says.
+/// the orphan collector decides a day later by what the metadata says. Staged bytes that were committed after all
+/// are found in the metadata.
 #[derive(Debug)]
 #[must_use = "say how the commit ended"]
 pub struct CommitGuard {
-    ledger: Option<Ledger>,
-    strays: Vec<(DiskId, ShardId)>,
-    cleanup: Arc<Cleanup>,
+    write: PendingWrite,
+}
+
+/// What is being committed.
+#[derive(Debug)]
+enum PendingWrite {
+    Empty,
+    Shards {
+        ledger: Ledger,
+        strays: Vec<(DiskId, ShardId)>,
+        cleanup: Arc<Cleanup>,
+    },
+    Staged(Box<StagedWrite>, Arc<Staging>),
 }
 
 /// Deletes the shards of a write that is dropped before its commit.
@@ -41,77 +63,96 @@ pub(crate) struct WriteGuard {
 
 impl StoredData {
     /// Of no bytes: nothing is stored.
-    pub(crate) fn empty(record: DataRecord) -> Self {
+    pub(super) fn empty() -> Self {
         Self {
-            record,
-            guard: None,
+            size_bytes: 0,
+            kept: Kept::Nowhere,
         }
     }
 
-    pub(crate) fn new(record: DataRecord, guard: WriteGuard) -> Self {
+    pub(super) fn new(record: DataRecord, guard: WriteGuard) -> Self {
         Self {
-            record,
-            guard: Some(guard),
+            size_bytes: record.size_bytes,
+            kept: Kept::Shards(record, guard),
+        }
+    }
+
+    pub(super) fn staged(write: StagedWrite, staging: &Arc<Staging>) -> Self {
+        Self {
+            size_bytes: write.record.size_bytes,
+            kept: Kept::Staged(Box::new(write), Arc::clone(staging)),
         }
     }
 
     /// How many bytes were stored.
     pub fn size_bytes(&self) -> u64 {
-        self.record.size_bytes
-    }
-
-    /// Whether shards are missing that repair has to make; the record says which.
-    pub fn is_reduced(&self) -> bool {
-        self.record.chunks.iter().any(ChunkRecord::is_reduced)
+        self.size_bytes
     }
 
     /// Gives out what the metadata commit must contain; `None` for no bytes.
     pub fn begin_commit(self) -> (Option<NewData>, CommitGuard) {
-        let Some(guard) = self.guard else {
-            return (
-                None,
-                CommitGuard {
-                    ledger: None,
-                    strays: Vec::new(),
-                    cleanup: Arc::default(),
-                },
-            );
+        let (data, write) = match self.kept {
+            Kept::Nowhere => (None, PendingWrite::Empty),
+            Kept::Shards(record, guard) => {
+                let (ledger, cleanup) = guard.disarm();
+                let id = ids::meta_data(ledger.data_id());
+                let strays = ledger
+                    .shards()
+                    .filter(|(disk, shard)| !is_placed(&record, *disk, *shard))
+                    .collect();
+                let data = NewData {
+                    id,
+                    record,
+                    staged: None,
+                };
+                let write = PendingWrite::Shards {
+                    ledger,
+                    strays,
+                    cleanup,
+                };
+                (Some(data), write)
+            }
+            Kept::Staged(write, staging) => {
+                let data = NewData {
+                    id: ids::meta_data(write.data_id),
+                    record: write.record.clone(),
+                    staged: Some(write.bytes.clone()),
+                };
+                (Some(data), PendingWrite::Staged(write, staging))
+            }
         };
-        let (ledger, cleanup) = guard.disarm();
-        let data_id = ids::meta_data(ledger.data_id());
-        let strays = ledger
-            .shards()
-            .filter(|(disk, shard)| !is_placed(&self.record, *disk, *shard))
-            .collect();
-        (
-            Some((data_id, self.record)),
-            CommitGuard {
-                ledger: Some(ledger),
-                strays,
-                cleanup,
-            },
-        )
+        (data, CommitGuard { write })
     }
 }
 
 impl CommitGuard {
-    /// The commit was applied: only shards that were replaced during the write are deleted.
-    pub fn committed(mut self) {
-        if let Some(ledger) = self.ledger.take() {
-            let shards = std::mem::take(&mut self.strays);
-            let data_id = ledger.data_id();
-            self.cleanup.push(Leftover {
-                data_id,
-                shards,
-                reason: LeftoverReason::Replaced,
-            });
+    /// The commit was applied: shards that were replaced during the write are deleted, staged bytes get theirs.
+    pub fn committed(self) {
+        match self.write {
+            PendingWrite::Empty => {}
+            PendingWrite::Shards {
+                ledger,
+                strays,
+                cleanup,
+            } => {
+                cleanup.push(Leftover {
+                    data_id: ledger.data_id(),
+                    shards: strays,
+                    reason: LeftoverReason::Replaced,
+                });
+            }
+            PendingWrite::Staged(write, staging) => staging.committed(*write),
         }
     }
 
     /// The commit was certainly not applied: everything is deleted in the background.
-    pub fn refused(mut self) {
-        if let Some(ledger) = self.ledger.take() {
-            give_up(&ledger, &self.cleanup);
+    pub fn refused(self) {
+        match self.write {
+            PendingWrite::Shards {
+                ledger, cleanup, ..
+            } => give_up(&ledger, &cleanup),
+            // Nothing of it was anywhere but in the commit.
+            PendingWrite::Empty | PendingWrite::Staged(..) => {}
         }
     }
 }

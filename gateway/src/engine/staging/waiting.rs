@@ -1,0 +1,151 @@
+//! What may be staged, and what was and waits for its shards.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cairn_meta::{DataRecord, StagedBytes};
+use cairn_storage_node::DataId;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// A write that may be staged: its share of the bounds.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    /// Until its commit is over.
+    at_once: OwnedSemaphorePermit,
+    /// Until it has its shards.
+    memory: OwnedSemaphorePermit,
+}
+
+/// A datum that is staged, or will be if its commit succeeds.
+#[derive(Debug)]
+pub(crate) struct StagedWrite {
+    pub(crate) data_id: DataId,
+    pub(crate) record: DataRecord,
+    pub(crate) bytes: StagedBytes,
+    pub(crate) admission: Admission,
+}
+
+/// A committed one.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) data_id: DataId,
+    pub(crate) record: DataRecord,
+    pub(crate) bytes: StagedBytes,
+    /// Given back when it has its shards, or was left to others.
+    _memory: OwnedSemaphorePermit,
+}
+
+/// The bounds and the queue.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    at_once: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    memory_bytes: u32,
+    queue: Mutex<VecDeque<Waiting>>,
+    wake: Notify,
+}
+
+impl Staging {
+    pub(crate) fn new(at_once_max: usize, memory_bytes_max: u32) -> Self {
+        Self {
+            at_once: Arc::new(Semaphore::new(at_once_max)),
+            memory: Arc::new(Semaphore::new(memory_bytes_max as usize)),
+            memory_bytes: memory_bytes_max,
+            queue: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Whether a write of this size may be staged now. Never waits: past a bound, a write goes the ordinary way.
+    pub(crate) fn admit(&self, size_bytes: u32) -> Option<Admission> {
+        let at_once = Arc::clone(&self.at_once).try_acquire_owned().ok()?;
+        let memory = Arc::clone(&self.memory)
+            .try_acquire_many_owned(size_bytes)
+            .ok()?;
+        Some(Admission { at_once, memory })
+    }
+
+    /// Takes over a write whose commit was applied.
+    pub(crate) fn committed(&self, write: StagedWrite) {
+        let Admission { at_once, memory } = write.admission;
+        drop(at_once);
+        let waiting = Waiting {
+            data_id: write.data_id,
+            record: write.record,
+            bytes: write.bytes,
+            _memory: memory,
+        };
+        // Bounded by the memory its members hold.
+        self.locked().push_back(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Waits until there may be something.
+    pub(super) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes all that waits.
+    pub(super) fn take(&self) -> VecDeque<Waiting> {
+        std::mem::take(&mut *self.locked())
+    }
+
+    /// How many bytes are being staged or wait for their shards.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let free = u32::try_from(self.memory.available_permits()).unwrap_or(u32::MAX);
+        u64::from(self.memory_bytes.saturating_sub(free))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_meta::{BucketId, DataOwner, ObjectKey};
+
+    fn write(admission: Admission) -> StagedWrite {
+        StagedWrite {
+            data_id: DataId([1; 16]),
+            record: DataRecord {
+                size_bytes: 1,
+                owner: DataOwner {
+                    bucket: BucketId([0; 8]),
+                    key: ObjectKey::parse("k").unwrap(),
+                    part: None,
+                },
+                created_at_ms: 0,
+                chunks: Vec::new(),
+            },
+            bytes: StagedBytes {
+                payload: "a".into(),
+                manifest: "m".into(),
+            },
+            admission,
+        }
+    }
+
+    #[test]
+    fn only_so_many_are_staged_at_once() {
+        let staging = Staging::new(2, 1000);
+        let first = staging.admit(1).unwrap();
+        let second = staging.admit(1).unwrap();
+        assert!(staging.admit(1).is_none());
+        drop(first);
+        assert!(staging.admit(1).is_some());
+        staging.committed(write(second));
+        assert!(staging.admit(1).is_some(), "a committed one makes room");
+    }
+
+    #[test]
+    fn memory_is_held_until_there_are_shards() {
+        let staging = Staging::new(9, 10);
+        staging.committed(write(staging.admit(8).unwrap()));
+        assert!(staging.admit(3).is_none());
+        assert_eq!(staging.used_bytes(), 8);
+        drop(staging.take());
+        assert!(staging.admit(10).is_some());
+    }
+}
