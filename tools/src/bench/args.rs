@@ -81,6 +81,9 @@ pub(crate) struct S3Args {
     /// Write JSON to this file as well.
     #[arg(long)]
     pub(super) json_file: Option<PathBuf>,
+    /// Draw throughput and latency over concurrency into this SVG file.
+    #[arg(long)]
+    pub(super) plot: Option<PathBuf>,
 }
 
 /// Which answers are compared.

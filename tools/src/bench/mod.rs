@@ -10,6 +10,7 @@ mod keyspace_size;
 mod measurement;
 mod operation;
 mod payload;
+mod plot;
 mod progress;
 mod report;
 mod server_process;

@@ -11,19 +11,19 @@ use super::operation::Operation;
 /// One measurement, in units that say their name.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
-    operation: Operation,
-    size_bytes: u64,
-    concurrency: usize,
+    pub(super) operation: Operation,
+    pub(super) size_bytes: u64,
+    pub(super) concurrency: usize,
     seconds: f64,
     request_count: u64,
     error_count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_error: Option<String>,
-    requests_per_second: f64,
-    mebibytes_per_second: f64,
-    latency_ms_p50: f64,
+    pub(super) requests_per_second: f64,
+    pub(super) mebibytes_per_second: f64,
+    pub(super) latency_ms_p50: f64,
     latency_ms_p90: f64,
-    latency_ms_p99: f64,
+    pub(super) latency_ms_p99: f64,
     latency_ms_p999: f64,
     latency_ms_max: f64,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! A whole run: make the bucket, sweep, clean up, report.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::keyspace_size;
 use super::measurement::Tally;
 use super::operation::{Keyspace, Operation};
 use super::payload::Payloads;
+use super::plot;
 use super::progress::{INTERVAL, Progress};
 use super::report::{self, Row, ServerCost, Subject};
 use super::server_process::ServerProcess;
@@ -289,8 +291,14 @@ impl Session {
         if let Some(path) = &self.args.json_file {
             let written = std::fs::File::create(path)
                 .and_then(|file| serde_json::to_writer_pretty(file, &json).map_err(Into::into));
-            written
-                .map_err(|error| CommandError::failed(format!("{}: {error}", path.display())))?;
+            written.map_err(|error| unwritable(path, &error))?;
+        }
+        if let Some(path) = &self.args.plot
+            && let Some(svg) = plot::svg(rows).map_err(CommandError::failed)?
+        {
+            let written = std::fs::File::create(path)
+                .and_then(|mut file| std::io::Write::write_all(&mut file, svg.as_bytes()));
+            written.map_err(|error| unwritable(path, &error))?;
         }
         if self.args.json {
             println!("{json:#}");
@@ -306,6 +314,10 @@ impl Session {
             None => Ok(()),
         }
     }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::failed(format!("{}: {error}", path.display()))
 }
 
 /// What the server used while it was watched.
