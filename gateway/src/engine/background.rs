@@ -14,7 +14,7 @@ use cairn_meta::{self as meta, Lease, LeaseState};
 use cairn_storage_node::DiskId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::core::Engine;
@@ -27,6 +27,8 @@ const LEASE_NAME: &str = "engine-maintenance";
 const STEP_LEN: usize = 64;
 /// How many shards of a disk one step of the orphan collector looks at.
 const ORPHAN_STEP_LEN: usize = 1000;
+/// How long the end of a process waits for staged bytes to get their shards. They are safe without.
+const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
 /// After a panic or an error a loop goes on this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,7 @@ impl BackgroundOptions {
 /// steps finish.
 #[derive(Debug)]
 pub struct Background {
+    engine: Engine,
     tasks: JoinSet<()>,
     stop: CancellationToken,
     is_paused: Arc<watch::Sender<bool>>,
@@ -186,6 +189,7 @@ impl Engine {
             }),
         );
         Background {
+            engine: self.clone(),
             tasks,
             stop,
             is_paused,
@@ -244,8 +248,13 @@ impl Background {
         self.is_paused.send_replace(false);
     }
 
-    /// Stops all tasks and waits until they have.
+    /// Gives shards to what is still staged, if that takes no longer than a moment; then stops all tasks and waits
+    /// until they have.
     pub async fn shutdown(mut self) {
+        let unstaged = timeout(UNSTAGE_AT_END_MAX, self.engine.unstage_waiting()).await;
+        if unstaged.is_err() {
+            tracing::warn!("some staged bytes get their shards only after the next start");
+        }
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }

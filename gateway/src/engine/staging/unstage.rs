@@ -35,6 +35,7 @@ impl Engine {
     /// Gives shards to all that this process staged; what fails is left to [`Engine::unstage_abandoned_once`].
     pub(crate) async fn unstage_waiting(&self) {
         let core = self.core();
+        let _turn = core.staging.turn().await;
         stream::iter(core.staging.take())
             .for_each_concurrent(UNSTAGED_AT_ONCE, |waiting| async move {
                 let data_id = waiting.data_id;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_meta::{DataRecord, StagedBytes};
 use cairn_storage_node::DataId;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// A write that may be staged: its share of the bounds.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Staging {
     memory_bytes: u32,
     queue: Mutex<VecDeque<Waiting>>,
     wake: Notify,
+    /// Held by whoever gives shards to what waits: another one returns only when that is done too.
+    turn: Semaphore,
 }
 
 impl Staging {
@@ -53,6 +55,7 @@ impl Staging {
             memory_bytes: memory_bytes_max,
             queue: Mutex::default(),
             wake: Notify::new(),
+            turn: Semaphore::new(1),
         }
     }
 
@@ -83,6 +86,12 @@ impl Staging {
     /// Waits until there may be something.
     pub(super) async fn wait(&self) {
         self.wake.notified().await;
+    }
+
+    /// Waits until nobody else is giving shards to what waited.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turn.acquire().await.ok()
     }
 
     /// Takes all that waits.

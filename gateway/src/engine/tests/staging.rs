@@ -5,7 +5,7 @@ use std::time::Duration;
 use cairn_storage_node::fault::Fault;
 
 use super::cluster::{CHUNK, Cluster, SMALL, options, pattern};
-use crate::engine::EngineOptions;
+use crate::engine::{BackgroundOptions, EngineOptions};
 
 /// What is staged longer than a minute is taken over by others.
 const ABANDONED: Duration = Duration::from_secs(61);
@@ -154,6 +154,18 @@ async fn without_disks_for_its_shards_nothing_new_is_staged_and_what_is_stays_re
         .unstage_abandoned_once(None, 100)
         .await
         .unwrap();
+    assert_eq!(staged_count(&cluster).await, 0);
+    cluster.assert_full_redundancy().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_in_peace_leaves_nothing_staged() {
+    let cluster = staging_cluster().await;
+    let background = cluster
+        .engine
+        .start_background(BackgroundOptions::new("ends"));
+    cluster.put("key", &pattern(SMALL)).await.unwrap();
+    background.shutdown().await;
     assert_eq!(staged_count(&cluster).await, 0);
     cluster.assert_full_redundancy().await;
 }
