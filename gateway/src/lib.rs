@@ -15,7 +15,6 @@ pub mod auth;
 pub mod authorize;
 pub mod body;
 pub mod checksum;
-pub mod clock;
 pub mod config;
 mod connection;
 mod connection_activity;
@@ -42,3 +41,6 @@ mod tests;
 pub mod timestamp;
 pub mod tls;
 pub mod xml;
+
+// Components are given a clock.
+pub use cairn_rpc::clock;

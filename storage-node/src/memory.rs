@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_rpc::{Clock, SystemClock};
+use cairn_rpc::clock::{Clock, SystemClock};
 
 use crate::{
     DiskHealth, DiskId, DiskStatus, Durability, LIST_LIMIT_MAX, ShardError, ShardId, ShardPage,

@@ -33,7 +33,10 @@ fn crates_depend_only_downwards() {
         ("cairn-rpc", vec![]),
         ("cairn-storage-node", vec!["cairn-rpc"]),
         ("cairn-meta", vec!["cairn-rpc"]),
-        ("cairn-gateway", vec!["cairn-meta", "cairn-storage-node"]),
+        (
+            "cairn-gateway",
+            vec!["cairn-meta", "cairn-rpc", "cairn-storage-node"],
+        ),
         (
             "cairn-tools",
             vec![

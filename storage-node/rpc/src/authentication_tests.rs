@@ -17,10 +17,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
+use crate::clock::Clock;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
 use crate::{
-    BodyParts, CallError, ClientOptions, Clock, ClusterSecret, Guard, GuardOptions, Reply,
-    RpcClient,
+    BodyParts, CallError, ClientOptions, ClusterSecret, Guard, GuardOptions, Reply, RpcClient,
 };
 
 const NOW_MS: u64 = 1_800_000_000_000;

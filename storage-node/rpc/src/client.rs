@@ -17,9 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::collect;
+use crate::clock::{Clock, SystemClock};
 use crate::refusal::Refusal;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
-use crate::{BodyParts, Clock, ClusterSecret, Endpoint, Reply, SystemClock};
+use crate::{BodyParts, ClusterSecret, Endpoint, Reply};
 
 /// Of a reply that is not believed, this much is quoted.
 const QUOTE_LEN_MAX: usize = 200;

@@ -9,13 +9,15 @@
 //! [`Guard`] puts this in front of an axum router; [`RpcClient`] is the other end. The services of the storage
 //! node and of the metadata store are written above these two, and know nothing of seals.
 //!
+//! Because all of Cairn's processes stand on it, it also has the one [`clock`] that they are given.
+//!
 //! It must not know: what is called, or why.
 
 #[cfg(test)]
 mod authentication_tests;
 mod body;
 mod client;
-mod clock;
+pub mod clock;
 mod endpoint;
 mod refusal;
 mod replay;
@@ -26,7 +28,6 @@ mod server;
 
 pub use body::BodyParts;
 pub use client::{CallError, ClientOptions, RpcClient};
-pub use clock::{Clock, SystemClock};
 pub use endpoint::{Endpoint, EndpointError};
 pub use reply::Reply;
 pub use secret::{ClusterSecret, SECRET_LEN_MAX, SECRET_LEN_MIN, SecretError};

@@ -16,11 +16,12 @@ use http::{HeaderValue, StatusCode};
 use hyper::body::Body as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::ClusterSecret;
 use crate::body::collect;
+use crate::clock::{Clock, SystemClock};
 use crate::refusal::Refusal;
 use crate::replay::ReplayWindow;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId};
-use crate::{Clock, ClusterSecret, SystemClock};
 
 /// Largest reply that is sealed and sent: a page of the largest records, and room.
 const REPLY_SIZE_BYTES_MAX: usize = 32 << 20;
