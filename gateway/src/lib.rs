@@ -39,8 +39,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod timestamp;
-pub mod tls;
 pub mod xml;
 
-// Components are given a clock.
-pub use cairn_rpc::clock;
+// Components are given a clock, and listeners a certificate.
+pub use cairn_rpc::{clock, tls};

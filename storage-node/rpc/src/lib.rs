@@ -9,7 +9,7 @@
 //! [`Guard`] puts this in front of an axum router; [`RpcClient`] is the other end. The services of the storage
 //! node and of the metadata store are written above these two, and know nothing of seals.
 //!
-//! Because all of Cairn's processes stand on it, it also has the one [`clock`] that they are given.
+//! Because all of Cairn's processes stand on it, it also has the one [`clock`] that they are given, and [`tls`].
 //!
 //! It must not know: what is called, or why.
 
@@ -25,6 +25,7 @@ mod reply;
 mod seal;
 mod secret;
 mod server;
+pub mod tls;
 
 pub use body::BodyParts;
 pub use client::{CallError, ClientOptions, RpcClient};

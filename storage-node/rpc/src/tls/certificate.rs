@@ -90,7 +90,8 @@ impl TlsCertificate {
         self.watch_every(WATCH_INTERVAL).await;
     }
 
-    pub(crate) async fn watch_every(self: Arc<Self>, interval: Duration) {
+    /// As [`TlsCertificate::watch`], looking as often as the caller wants.
+    pub async fn watch_every(self: Arc<Self>, interval: Duration) {
         let mut seen = self.modified().await;
         loop {
             tokio::time::sleep(interval).await;
