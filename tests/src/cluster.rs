@@ -1,9 +1,10 @@
 //! Several machines, each a process of its own: storage nodes, one metadata service, gateways.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::authority::{Authority, CertificateFiles};
 use crate::process::CairnProcess;
 use crate::serve::{ACCESS_KEY, SECRET_KEY};
 
@@ -17,6 +18,7 @@ pub struct Cluster {
     gateways: Vec<Node>,
     nodes: Vec<Node>,
     meta: Node,
+    authority: Option<Authority>,
     root: TempDir,
 }
 
@@ -36,10 +38,27 @@ impl Cluster {
     /// If one does not start.
     #[must_use]
     pub fn start(gateway_count: usize) -> Self {
-        let root = tempfile::Builder::new()
-            .prefix("cairn-test-")
-            .tempdir()
-            .unwrap();
+        Self::start_in(directory(), None, gateway_count)
+    }
+
+    /// As [`Cluster::start`], with TLS between the processes: each has a certificate of one authority.
+    ///
+    /// # Panics
+    /// If one does not start.
+    #[must_use]
+    pub fn start_encrypted(gateway_count: usize) -> Self {
+        let root = directory();
+        let authority = Authority::new("cluster-ca", root.path());
+        Self::start_in(root, Some(authority), gateway_count)
+    }
+
+    fn start_in(root: TempDir, authority: Option<Authority>, gateway_count: usize) -> Self {
+        let identity = |name: &str| -> Vec<String> {
+            let files = authority
+                .as_ref()
+                .map(|authority| authority.issue("127.0.0.1", root.path(), name));
+            files.iter().flat_map(CertificateFiles::arguments).collect()
+        };
         std::fs::write(root.path().join("master-key"), MASTER_KEY).unwrap();
         let path = |name: &str| root.path().join(name).display().to_string();
         for directory in ["meta", "meta-copy1", "meta-copy2"] {
@@ -54,18 +73,15 @@ impl Cluster {
         let meta = ["meta".to_owned(), "--data".to_owned(), path("meta")]
             .into_iter()
             .chain(copies)
+            .chain(identity("meta"))
             .collect();
-        let mut cluster = Self {
-            meta: Node::new("meta", meta),
-            nodes: Vec::new(),
-            gateways: Vec::new(),
-            root,
-        };
-        cluster.meta.start(cluster.root.path());
+        let mut meta = Node::new("meta", meta);
+        meta.start(root.path());
+        let mut nodes = Vec::new();
         for index in 0..6 {
             let name = format!("node{index}");
-            std::fs::create_dir(cluster.root.path().join(&name)).unwrap();
-            let data = cluster.root.path().join(&name).display().to_string();
+            std::fs::create_dir(root.path().join(&name)).unwrap();
+            let data = root.path().join(&name).display().to_string();
             let zone = ["a", "b", "c"][index / 2];
             let arguments = [
                 "storage-node",
@@ -76,24 +92,76 @@ impl Cluster {
                 "--zone",
                 zone,
             ];
-            let mut node = Node::new(&name, arguments.map(str::to_owned).into());
-            node.start(cluster.root.path());
-            cluster.nodes.push(node);
+            let arguments = arguments.map(str::to_owned).into_iter();
+            let mut node = Node::new(&name, arguments.chain(identity(&name)).collect());
+            node.start(root.path());
+            nodes.push(node);
         }
+        let mut cluster = Self {
+            meta,
+            nodes,
+            gateways: Vec::new(),
+            authority,
+            root,
+        };
         for index in 0..gateway_count {
-            let mut arguments = vec![
-                "gateway".to_owned(),
-                "--meta".to_owned(),
-                cluster.meta.endpoint.clone(),
-            ];
-            for node in &cluster.nodes {
-                arguments.extend(["--node".to_owned(), node.endpoint.clone()]);
-            }
-            let mut gateway = Node::new(&format!("gateway{index}"), arguments);
+            let mut gateway = cluster.gateway(&format!("gateway{index}"));
             gateway.start(cluster.root.path());
             cluster.gateways.push(gateway);
         }
         cluster
+    }
+
+    /// A gateway of this cluster, not started yet.
+    fn gateway(&self, name: &str) -> Node {
+        let mut arguments = vec![
+            "gateway".to_owned(),
+            "--meta".to_owned(),
+            self.meta.endpoint.clone(),
+        ];
+        for node in &self.nodes {
+            arguments.extend(["--node".to_owned(), node.endpoint.clone()]);
+        }
+        if let Some(authority) = &self.authority {
+            arguments.extend([
+                "--cluster-ca-file".to_owned(),
+                authority.file().display().to_string(),
+            ]);
+        }
+        Node::new(name, arguments)
+    }
+
+    /// Starts one more gateway, its arguments changed, that is not expected to serve.
+    pub fn start_misled_gateway(&self, mislead: impl FnOnce(&mut Vec<String>)) -> CairnProcess {
+        let mut gateway = self.gateway("misled");
+        mislead(&mut gateway.arguments);
+        gateway.spawn(self.root.path())
+    }
+
+    /// Where a storage node listens, as a URL.
+    pub fn node_endpoint(&self, node: usize) -> &str {
+        &self.nodes[node].endpoint
+    }
+
+    /// Where the metadata service listens, as a URL.
+    pub fn meta_endpoint(&self) -> &str {
+        &self.meta.endpoint
+    }
+
+    /// Who issued the certificates of an encrypted cluster.
+    pub fn authority(&self) -> &Authority {
+        self.authority.as_ref().expect("the cluster is encrypted")
+    }
+
+    /// Gives a storage node a new certificate of the same authority, in the files that it reads.
+    pub fn renew_certificate(&self, node: usize) {
+        self.authority()
+            .issue("127.0.0.1", self.root.path(), &self.nodes[node].name);
+    }
+
+    /// The directory that all of it is in; for further files of a test.
+    pub fn directory(&self) -> &Path {
+        self.root.path()
     }
 
     /// Where a gateway listens, as a URL.
@@ -143,6 +211,14 @@ impl Cluster {
     }
 }
 
+/// A temporary directory of a whole cluster.
+fn directory() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("cairn-test-")
+        .tempdir()
+        .unwrap()
+}
+
 impl Node {
     fn new(name: &str, arguments: Vec<String>) -> Self {
         Self {
@@ -158,9 +234,15 @@ impl Node {
     }
 
     /// The first start takes a port of the system's choice, later ones the same again.
-    fn start(&mut self, root: &std::path::Path) {
-        let address = match self.endpoint.strip_prefix("http://") {
-            Some(address) => address.to_owned(),
+    fn start(&mut self, root: &Path) {
+        let mut process = self.spawn(root);
+        self.endpoint = process.endpoint().unwrap();
+        self.process = Some(process);
+    }
+
+    fn spawn(&self, root: &Path) -> CairnProcess {
+        let address = match self.endpoint.split_once("://") {
+            Some((_, address)) => address.to_owned(),
             None => "127.0.0.1:0".to_owned(),
         };
         let arguments: Vec<String> = self
@@ -184,8 +266,6 @@ impl Node {
                 ),
             ]);
         }
-        let mut process = CairnProcess::start(&self.name, &arguments, &environment, root);
-        self.endpoint = process.endpoint().unwrap();
-        self.process = Some(process);
+        CairnProcess::start(&self.name, &arguments, &environment, root)
     }
 }

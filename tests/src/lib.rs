@@ -10,6 +10,7 @@
     reason = "a test ends by panicking with the reason, and its files need not be durable"
 )]
 
+pub mod authority;
 pub mod cluster;
 pub mod http;
 pub mod linearizability;

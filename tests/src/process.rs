@@ -151,10 +151,15 @@ fn cairn_binary() -> PathBuf {
 }
 
 fn loopback_url(text: &str) -> Option<String> {
-    const SCHEME: &str = "http://127.0.0.1:";
-    let (_, rest) = text.split_once(SCHEME)?;
+    const AUTHORITY: &str = "://127.0.0.1:";
+    let (before, rest) = text.split_once(AUTHORITY)?;
+    let scheme = if before.ends_with("https") {
+        "https"
+    } else {
+        "http"
+    };
     // A line that is still being written has no end yet.
     let (line, _) = rest.split_once('\n')?;
     let port = line.split(|letter: char| !letter.is_ascii_digit()).next()?;
-    Some(format!("{SCHEME}{port}"))
+    Some(format!("{scheme}{AUTHORITY}{port}"))
 }

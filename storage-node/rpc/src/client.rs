@@ -11,15 +11,16 @@ use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::body::collect;
 use crate::clock::{Clock, SystemClock};
+use crate::connector::Connector;
 use crate::refusal::Refusal;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
+use crate::tls::TlsTrust;
 use crate::{BodyParts, ClusterSecret, Endpoint, Reply};
 
 /// Of a reply that is not believed, this much is quoted.
@@ -30,7 +31,9 @@ const QUOTE_LEN_MAX: usize = 200;
 pub struct ClientOptions {
     /// Dates the requests.
     pub clock: Arc<dyn Clock>,
-    /// How long a connection may take to be made.
+    /// Who may vouch for the server; needed to call `https://` endpoints, and not used for others.
+    pub trust: Option<TlsTrust>,
+    /// How long a connection may take to be made, the TLS handshake included.
     pub connect_timeout: Duration,
     /// How long a call may take altogether, waiting for its turn included.
     pub call_timeout: Duration,
@@ -44,6 +47,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
+            trust: None,
             connect_timeout: Duration::from_secs(2),
             call_timeout: Duration::from_secs(15),
             call_count_max: 256,
@@ -89,7 +93,7 @@ struct Inner {
     endpoint: Endpoint,
     secret: ClusterSecret,
     options: ClientOptions,
-    http: Client<HttpConnector, BodyParts>,
+    http: Client<Connector, BodyParts>,
     session: SessionId,
     counter: AtomicU64,
     /// The run of the server that answered last.
@@ -107,9 +111,7 @@ struct Answer {
 impl RpcClient {
     /// Prepares calls to `endpoint`; connects with the first of them.
     pub fn new(endpoint: Endpoint, secret: ClusterSecret, options: ClientOptions) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(options.connect_timeout));
+        let connector = Connector::new(options.trust.clone(), options.connect_timeout);
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_timeout)

@@ -24,6 +24,11 @@ pub struct EndpointError {
 }
 
 impl Endpoint {
+    /// Whether calls go through TLS.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
     /// The whole address of `path`, which begins with `/`.
     pub(crate) fn join(&self, path: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder()
@@ -47,13 +52,8 @@ impl FromStr for Endpoint {
             .map_err(|_| wrong("it is not a URL"))?
             .into_parts();
         let scheme = parts.scheme.ok_or_else(|| wrong("the scheme is missing"))?;
-        if scheme == Scheme::HTTPS {
-            return Err(wrong(
-                "calls between processes do not use TLS yet; use http, on a network that you trust",
-            ));
-        }
-        if scheme != Scheme::HTTP {
-            return Err(wrong("the scheme must be http"));
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(wrong("the scheme must be http or https"));
         }
         let authority = parts
             .authority
@@ -94,6 +94,7 @@ mod tests {
             "http://127.0.0.1:9100",
             "http://[::1]:9100",
             "http://node.example",
+            "https://node-1:9100",
         ] {
             assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
         }
@@ -105,7 +106,7 @@ mod tests {
             "",
             "node-1:9100",
             "ftp://n:1",
-            "https://n:1",
+            "https://",
             "http://",
             "http://n:1/path",
             "http://n:1/?q",

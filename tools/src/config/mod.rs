@@ -19,5 +19,7 @@ pub use processes::{GatewayConfig, MetaConfig, ServeConfig, StorageNodeConfig};
 pub use raw::{Origin, RawSettings, RawValue, Sources};
 pub use reader::{Effective, Reader};
 pub use setting::{Arity, Exposure, Process, SETTINGS, Setting};
-pub use shared::{ClusterConfig, FrontConfig, LogConfig, LogFormat, RootCredentials, TlsFiles};
+pub use shared::{
+    ClusterConfig, FrontConfig, ListenConfig, LogConfig, LogFormat, RootCredentials, TlsFiles,
+};
 pub use value::{ByteSize, Secret, duration};

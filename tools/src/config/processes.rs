@@ -1,16 +1,17 @@
 //! The immutable configuration of each process.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use cairn_rpc::Endpoint;
 
 use super::problem::Problems;
 use super::raw::{RawSettings, Sources};
 use super::reader::{Effective, Reader};
 use super::setting::Process;
 use super::shared::{
-    ClusterConfig, FrontConfig, LogConfig, address, directory, domain_label, drain_timeout,
-    http_url,
+    ClusterConfig, FrontConfig, ListenConfig, LogConfig, directory, domain_label, drain_timeout,
+    endpoint, file,
 };
 use super::value::ByteSize;
 use crate::local_disks::SpaceLimits;
@@ -40,9 +41,11 @@ pub struct ServeConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayConfig {
     /// The metadata service.
-    pub meta: String,
+    pub meta: Endpoint,
     /// The storage nodes; not empty.
-    pub nodes: Vec<String>,
+    pub nodes: Vec<Endpoint>,
+    /// Who may vouch for them; set if, and only if, one of them is called through TLS.
+    pub cluster_ca_file: Option<PathBuf>,
     /// What faces clients.
     pub front: FrontConfig,
     /// What this process proves to the others.
@@ -61,7 +64,7 @@ pub struct StorageNodeConfig {
     /// One directory per disk; not empty.
     pub data: Vec<PathBuf>,
     /// Where gateways reach it.
-    pub listen: SocketAddr,
+    pub listen: ListenConfig,
     /// Failure domain of all its disks; `None`: the machine's name.
     pub host: Option<String>,
     /// Failure domain of the host.
@@ -88,7 +91,7 @@ pub struct MetaConfig {
     /// Journal copies and checkpoints.
     pub copies: Vec<PathBuf>,
     /// Where gateways reach it.
-    pub listen: SocketAddr,
+    pub listen: ListenConfig,
     /// What this process proves to the others.
     pub cluster: ClusterConfig,
     /// Identity of the cluster, if not derived from its secret.
@@ -135,8 +138,10 @@ impl GatewayConfig {
     /// All problems at once.
     pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
         parse(Process::Gateway, sources, |reader| {
-            let meta = reader.required("meta", http_url);
-            let nodes = reader.some("node", http_url);
+            let meta = reader.required("meta", endpoint);
+            let nodes = reader.some("node", endpoint);
+            let cluster_ca_file = reader.optional("cluster_ca_file", file);
+            check_cluster_ca(reader, meta.iter().chain(&nodes));
             let front = FrontConfig::read(reader);
             if !reader.is_set("root_access_key") && !reader.is_set("root_secret_key") {
                 reader.conflict("root_access_key", "must be set for a gateway, to the same value on all of them, with root_secret_key");
@@ -154,6 +159,7 @@ impl GatewayConfig {
             Some(Self {
                 meta: meta?,
                 nodes,
+                cluster_ca_file,
                 front,
                 cluster: cluster?,
                 cluster_id,
@@ -177,7 +183,7 @@ impl StorageNodeConfig {
     pub fn parse(sources: &Sources) -> Result<(Self, Vec<Effective>), Problems> {
         parse(Process::StorageNode, sources, |reader| {
             let data = reader.some("data", directory);
-            let listen = reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9200)), address);
+            let listen = ListenConfig::read(reader, 9200);
             let host = reader.optional("host", domain_label);
             let zone = reader.or("zone", "default".to_owned(), domain_label);
             let cluster = ClusterConfig::read(reader);
@@ -210,7 +216,7 @@ impl MetaConfig {
         parse(Process::Meta, sources, |reader| {
             let data = reader.required("data", directory);
             let copies = reader.many("copy", directory);
-            let listen = reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9100)), address);
+            let listen = ListenConfig::read(reader, 9100);
             let cluster = ClusterConfig::read(reader);
             let cluster_id = reader.optional("cluster_id", cluster_id);
             let drain_timeout = drain_timeout(reader);
@@ -269,6 +275,25 @@ fn check_disk_count(reader: &mut Reader<'_>, front: &FrontConfig, disk_count: us
             "erasure",
             format!("`{erasure}` needs {needed} disks, and `data` names {disk_count}"),
         );
+    }
+}
+
+/// A certificate authority without anybody to verify is a mistake as well: somebody believes that calls are encrypted.
+fn check_cluster_ca<'a>(
+    reader: &mut Reader<'_>,
+    mut endpoints: impl Iterator<Item = &'a Endpoint>,
+) {
+    let is_set = reader.is_set("cluster_ca_file");
+    match (is_set, endpoints.any(Endpoint::is_tls)) {
+        (false, true) => reader.conflict(
+            "cluster_ca_file",
+            "must be set where `meta` or `node` is https://, to the CA that issued their certificates",
+        ),
+        (true, false) => reader.conflict(
+            "cluster_ca_file",
+            "is set, but neither `meta` nor any `node` is https://: nothing would be encrypted",
+        ),
+        (true, true) | (false, false) => {}
     }
 }
 
@@ -363,6 +388,29 @@ mod tests {
         let (config, effective) = MetaConfig::parse(&sources).unwrap();
         assert_eq!(config.cluster.secret.reveal(), secret);
         assert!(!format!("{effective:?}{config:?}").contains(secret));
+    }
+
+    #[test]
+    fn a_cluster_ca_and_https_addresses_go_together() {
+        let problems = |meta: &str, ca: Option<&str>| {
+            let mut given = flags(&[("meta", &[meta]), ("node", &["http://n:9200"])]);
+            if let Some(ca) = ca {
+                given
+                    .flags
+                    .insert("cluster_ca_file".to_owned(), vec![ca.to_owned()]);
+            }
+            GatewayConfig::parse(&given).unwrap_err().to_string()
+        };
+        let readable = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(problems("https://m:9100", None).contains("--cluster-ca-file "));
+        assert!(problems("http://m:9100", Some(readable)).contains("nothing would be encrypted"));
+        assert!(
+            problems("https://m:9100", Some("/nonexistent/ca.pem")).contains("/nonexistent/ca.pem")
+        );
+        for (meta, ca) in [("https://m:9100", Some(readable)), ("http://m:9100", None)] {
+            let text = problems(meta, ca);
+            assert!(!text.contains("cluster-ca-file"), "{text}");
+        }
     }
 
     #[test]

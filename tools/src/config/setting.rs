@@ -137,15 +137,15 @@ pub static SETTINGS: &[Setting] = &[
         ..one("meta", &[Serve])
     },
     Setting {
-        rule: "the http:// URL of the metadata service",
-        example: "http://meta.internal:9100",
+        rule: "the http:// or https:// URL of the metadata service",
+        example: "https://meta.internal:9100",
         help: "The metadata service that all gateways share.",
         ..one("meta", &[Gateway])
     },
     Setting {
         arity: Arity::Many,
-        rule: "the http:// URL of a storage node",
-        example: "http://node1.internal:9200",
+        rule: "the http:// or https:// URL of a storage node",
+        example: "https://node1.internal:9200",
         help: "The storage nodes.",
         ..one("node", &[Gateway])
     },
@@ -296,14 +296,21 @@ pub static SETTINGS: &[Setting] = &[
         example: "/etc/cairn/tls/fullchain.pem",
         default: "none: plain HTTP",
         help: "Certificate chain for HTTPS; needs `tls_key`. Read again when it changes.",
-        ..one("tls_cert", FRONT)
+        ..one("tls_cert", EVERY)
     },
     Setting {
         rule: "a PEM file with the private key",
         example: "/etc/cairn/tls/key.pem",
         default: "none: plain HTTP",
         help: "Private key for HTTPS; needs `tls_cert`.",
-        ..one("tls_key", FRONT)
+        ..one("tls_key", EVERY)
+    },
+    Setting {
+        rule: "a PEM file with CA certificates",
+        example: "/etc/cairn/tls/cluster-ca.pem",
+        default: "none: `meta` and `node` are http://",
+        help: "The certificate authorities that may vouch for the metadata service and the storage nodes; needed to call them by https://.",
+        ..one("cluster_ca_file", &[Gateway])
     },
     Setting {
         rule: "a duration up to 1h",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cairn_gateway::engine::Geometry;
+use cairn_rpc::{Endpoint, EndpointError};
 
 use super::reader::Reader;
 use super::value::{Secret, duration};
@@ -121,7 +122,7 @@ fn read_root(reader: &mut Reader<'_>) -> Option<RootCredentials> {
     })
 }
 
-fn read_tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
+pub(super) fn read_tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
     let certificate = reader.optional("tls_cert", file);
     let key = reader.optional("tls_key", file);
     check_pair(reader, "tls_cert", "tls_key");
@@ -137,6 +138,25 @@ fn check_pair(reader: &mut Reader<'_>, one: &'static str, other: &'static str) {
         (true, false) => reader.conflict(other, format!("must be set together with {one}")),
         (false, true) => reader.conflict(one, format!("must be set together with {other}")),
         (true, true) | (false, false) => {}
+    }
+}
+
+/// Where a storage node or the metadata service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Where gateways reach it.
+    pub address: SocketAddr,
+    /// Certificate and key, if calls shall come through TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+impl ListenConfig {
+    pub(super) fn read(reader: &mut Reader<'_>, default_port: u16) -> Self {
+        let default = SocketAddr::from(([127, 0, 0, 1], default_port));
+        Self {
+            address: reader.or("listen", default, address),
+            tls: read_tls(reader),
+        }
     }
 }
 
@@ -210,22 +230,16 @@ pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     match std::fs::File::open(text) {
         Ok(_) => Ok(PathBuf::from(text)),
         Err(error) => Err(error.to_string()),
     }
 }
 
-pub(super) fn http_url(text: &str) -> Result<String, String> {
-    let url: http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
-    if url.scheme_str() != Some("http")
-        || url.host().is_none_or(str::is_empty)
-        || !matches!(url.path(), "" | "/")
-    {
-        return Err("write http://HOST:PORT".to_owned());
-    }
-    Ok(text.trim_end_matches('/').to_owned())
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    text.parse()
+        .map_err(|error: EndpointError| format!("{}; write https://HOST:PORT", error.reason))
 }
 
 fn dns_name(text: &str) -> Result<String, String> {

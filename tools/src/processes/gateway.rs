@@ -10,9 +10,10 @@ use cairn_gateway::engine::{DiskEntry, DiskRole, Disks, Geometry, Locality};
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
 use cairn_meta::{DiskNode, DiskState, Meta, MetaError};
-use cairn_rpc::{ClusterSecret, Endpoint};
+use cairn_rpc::tls::TlsTrust;
+use cairn_rpc::{ClientOptions, ClusterSecret};
 use cairn_storage_node::DiskId;
-use cairn_storage_node::http::NodeClient;
+use cairn_storage_node::http::{NodeClient, NodeError};
 use tokio_util::sync::CancellationToken;
 
 use super::say;
@@ -43,18 +44,28 @@ pub(super) async fn run(
 
 async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), CommandError> {
     let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
-    let endpoint = |url: &String| {
-        url.parse::<Endpoint>()
-            .map_err(|error| CommandError::usage(error.to_string()))
+    let options = ClientOptions {
+        trust: config
+            .cluster_ca_file
+            .as_deref()
+            .map(TlsTrust::in_file)
+            .transpose()
+            .map_err(StartError::from)?,
+        ..ClientOptions::default()
     };
-    let kv = Arc::new(RemoteKv::connect(endpoint(&config.meta)?, secret.clone()));
-    let mut nodes = Vec::with_capacity(config.nodes.len());
-    for url in &config.nodes {
-        nodes.push(Node {
-            url: url.clone(),
-            client: NodeClient::connect(endpoint(url)?, secret.clone()),
-        });
-    }
+    let kv = Arc::new(RemoteKv::with_options(
+        config.meta.clone(),
+        secret.clone(),
+        options.clone(),
+    ));
+    let nodes: Vec<Node> = config
+        .nodes
+        .iter()
+        .map(|endpoint| Node {
+            url: endpoint.to_string(),
+            client: NodeClient::with_options(endpoint.clone(), secret.clone(), options.clone()),
+        })
+        .collect();
     let Some(master_key_file) = &config.front.master_key_file else {
         return Err(CommandError::usage("master_key_file is not set"));
     };
@@ -96,7 +107,12 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
     })
     .await?;
     say(&format!(
-        "Cairn gateway at http://{} with {} disks on {} nodes, coded {geometry}\n",
+        "Cairn gateway at {}://{} with {} disks on {} nodes, coded {geometry}\n",
+        if config.front.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        },
         front.address(),
         found.len(),
         nodes.len()
@@ -132,8 +148,16 @@ async fn first_look(
     loop {
         let problem = match meta.check_master_key().await {
             Ok(()) => match look(nodes).await {
-                found if found.is_empty() => "no storage node answers".to_owned(),
-                found => return Ok(Some(found)),
+                Seen { found, silent } if found.is_empty() => match silent.first() {
+                    Some(error) => format!("no storage node answers: {error}"),
+                    None => "no storage node has a disk".to_owned(),
+                },
+                Seen { found, silent } => {
+                    for error in silent {
+                        tracing::warn!(%error, "a storage node does not answer; serving without it");
+                    }
+                    return Ok(Some(found));
+                }
             },
             Err(error @ MetaError::Kv(_)) => error.to_string(),
             Err(error) => return Err(StartError::from(error).into()),
@@ -149,15 +173,21 @@ async fn first_look(
     }
 }
 
+/// What a look at all nodes gave.
+struct Seen {
+    found: Vec<FoundDisk>,
+    silent: Vec<NodeError>,
+}
+
 /// Asks all nodes for their disks, side by side.
-async fn look(nodes: &[Node]) -> Vec<FoundDisk> {
+async fn look(nodes: &[Node]) -> Seen {
     let asked = futures_util::future::join_all(
         nodes
             .iter()
             .map(|node| async move { (node, node.client.describe().await) }),
     )
     .await;
-    let mut found = Vec::new();
+    let (mut found, mut silent) = (Vec::new(), Vec::new());
     for (node, answer) in asked {
         match answer {
             Ok(description) => found.extend(description.disks.iter().map(|disk| FoundDisk {
@@ -167,10 +197,10 @@ async fn look(nodes: &[Node]) -> Vec<FoundDisk> {
                 host: description.info.host.clone(),
                 zone: description.info.zone.clone(),
             })),
-            Err(error) => tracing::debug!(%error, "a storage node does not answer"),
+            Err(error) => silent.push(error),
         }
     }
-    found
+    Seen { found, silent }
 }
 
 /// The disks of the map that one of the configured nodes serves, or served last. Those in `current` keep their store.
@@ -218,7 +248,11 @@ async fn keep_looking(
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let updated = async {
-            register(meta, cluster, geometry, &look(nodes).await, clock::now_ms()).await?;
+            let Seen { found, silent } = look(nodes).await;
+            for error in silent {
+                tracing::debug!(%error, "a storage node does not answer");
+            }
+            register(meta, cluster, geometry, &found, clock::now_ms()).await?;
             entries(meta, nodes, &current).await
         };
         match updated.await {

@@ -26,11 +26,8 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         ClusterId(cluster_id(&config.cluster, config.cluster_id)),
     )
     .await?;
-    let server = InternalServer::bind(config.listen).await?;
-    say(&format!(
-        "Cairn metadata service at http://{}\n",
-        server.address()
-    ));
+    let server = InternalServer::bind(&config.listen).await?;
+    say(&format!("Cairn metadata service at {}\n", server.url()));
     let outcome = server
         .serve(
             kv_service(Arc::clone(&kv) as _, secret),

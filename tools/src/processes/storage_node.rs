@@ -28,10 +28,10 @@ pub(super) async fn run(
         host: config.host.clone().unwrap_or_else(host_name),
         zone: config.zone.clone(),
     };
-    let server = InternalServer::bind(config.listen).await?;
+    let server = InternalServer::bind(&config.listen).await?;
     say(&format!(
-        "Cairn storage node at http://{} with {} disks\n",
-        server.address(),
+        "Cairn storage node at {} with {} disks\n",
+        server.url(),
         slots.len()
     ));
 

@@ -27,7 +27,7 @@ pub enum StartError {
     ClusterSecret(#[from] cairn_rpc::SecretError),
     /// The certificate.
     #[error(transparent)]
-    Tls(#[from] cairn_gateway::tls::TlsError),
+    Tls(#[from] cairn_rpc::tls::TlsError),
     /// The address.
     #[error("cannot listen on {address}: {source}; is another process using it?")]
     Listen {

@@ -10,45 +10,12 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::error::TlsError;
+use super::pem::{read_certificates, read_private_key};
 
 /// How often the files are looked at for a change.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Why a certificate could not be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error(
-        "cannot read the TLS file {path}: {source}; check that it exists and that this user may read it"
-    )]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file holds no PEM of the right kind.
-    #[error("the TLS file {path} holds no usable {expected}: {detail}")]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// What was looked for.
-        expected: &'static str,
-        /// What the parser said.
-        detail: String,
-    },
-    /// Certificate and key do not belong together, or their algorithm is not supported.
-    #[error("the TLS certificate {path} cannot be used with its key: {source}")]
-    Unusable {
-        /// The certificate's file.
-        path: PathBuf,
-        /// What the library said.
-        source: rustls::Error,
-    },
-}
 
 /// A certificate chain and its key, read from two PEM files and read again when they change.
 #[derive(Debug)]
@@ -154,39 +121,12 @@ impl ResolvesServerCert for Resolver {
 }
 
 fn read_key_pair(certificate_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsError> {
-    let certificate_pem = read(certificate_path)?;
-    let chain = CertificateDer::pem_slice_iter(&certificate_pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(certificate_path, "certificate", error.to_string()))?;
-    if chain.is_empty() {
-        return Err(malformed(
-            certificate_path,
-            "certificate",
-            "no CERTIFICATE section".to_owned(),
-        ));
-    }
-    let key_pem = read(key_path)?;
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|error| malformed(key_path, "private key", error.to_string()))?;
+    let chain = read_certificates(certificate_path)?;
+    let key = read_private_key(key_path)?;
     CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).map_err(
         |source| TlsError::Unusable {
             path: certificate_path.to_owned(),
             source,
         },
     )
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn malformed(path: &Path, expected: &'static str, detail: String) -> TlsError {
-    TlsError::Malformed {
-        path: path.to_owned(),
-        expected,
-        detail,
-    }
 }
