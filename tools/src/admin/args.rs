@@ -1,5 +1,7 @@
 //! The command line of `cairn admin`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// Administer users, keys and the cluster through a gateway
@@ -15,6 +17,9 @@ pub struct AdminArgs {
         default_value = "http://127.0.0.1:9000"
     )]
     pub(super) endpoint: String,
+    /// For https:// endpoints: PEM file with the CA certificates to verify the gateway with, instead of this machine's.
+    #[arg(long, global = true, env = "CAIRN_CA_FILE", value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
     /// The root access key.
     #[arg(long, global = true, env = "CAIRN_ROOT_ACCESS_KEY")]
     pub(super) root_access_key: Option<String>,

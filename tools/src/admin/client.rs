@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::args::AdminArgs;
 use crate::command::CommandError;
 use crate::config::Secret;
-use crate::s3_client::{Connection, Endpoint, KeyPair, Request, Signer, encode_path};
+use crate::s3_client::{Connection, Destination, KeyPair, Request, Signer, encode_path};
 
 const READY_PATH: &str = "/-/health/ready";
 
@@ -21,7 +21,7 @@ pub(super) struct AdminClient {
 
 impl AdminClient {
     pub(super) fn new(args: &AdminArgs) -> Result<Self, CommandError> {
-        let endpoint: Endpoint = args.endpoint.parse().map_err(CommandError::usage)?;
+        let destination = Destination::new(&args.endpoint, args.ca_file.as_deref())?;
         let keys = args
             .root_access_key
             .clone()
@@ -33,7 +33,7 @@ impl AdminClient {
             secret_key: Secret::new(secret_key),
         };
         Ok(Self {
-            connection: Connection::new(endpoint, Signer::new(keys, args.region.clone())),
+            connection: Connection::new(destination, Signer::new(keys, args.region.clone())),
             has_credentials,
         })
     }

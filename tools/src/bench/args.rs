@@ -27,9 +27,12 @@ pub(super) enum Target {
 /// What to run against an S3 endpoint.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct S3Args {
-    /// The endpoint; `http://` only.
+    /// The endpoint.
     #[arg(long, env = "CAIRN_ENDPOINT", default_value = "http://127.0.0.1:9000")]
     pub(super) endpoint: String,
+    /// For https:// endpoints: PEM file with the CA certificates to verify the server with, instead of this machine's.
+    #[arg(long, env = "CAIRN_CA_FILE", value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
     /// Access key; also read from `AWS_ACCESS_KEY_ID`.
     #[arg(long, env = "CAIRN_ROOT_ACCESS_KEY")]
     pub(super) access_key: Option<String>,

@@ -20,7 +20,7 @@ use super::server_process::ServerProcess;
 use super::worker::{self, Shared};
 use crate::clock;
 use crate::command::CommandError;
-use crate::s3_client::{ClientError, Connection, Endpoint, KeyPair, Request, Signer};
+use crate::s3_client::{ClientError, Connection, Destination, KeyPair, Request, Signer};
 
 /// Connections that delete what is left at the end.
 const CLEANUP_CONCURRENCY: usize = 16;
@@ -31,7 +31,7 @@ const CONCURRENCY_MAX: usize = 10_000;
 #[derive(Debug)]
 struct Session {
     args: S3Args,
-    endpoint: Endpoint,
+    destination: Destination,
     signer: Signer,
     bucket: String,
     payloads: Payloads,
@@ -75,7 +75,7 @@ pub(super) async fn run(args: S3Args) -> Result<(), CommandError> {
 
 impl Session {
     fn new(args: S3Args) -> Result<Self, CommandError> {
-        let endpoint: Endpoint = args.endpoint.parse().map_err(CommandError::usage)?;
+        let destination = Destination::new(&args.endpoint, args.ca_file.as_deref())?;
         let credential = |given: &Option<String>, variable: &str, flag: &str| {
             given.clone().or_else(|| std::env::var(variable).ok()).ok_or_else(|| {
                 CommandError::usage(format!("give {flag} or set {variable} (Cairn prints the root credentials at its first start)"))
@@ -118,14 +118,14 @@ impl Session {
             payloads: Payloads::new(args.seed),
             progress: Progress::new(),
             args,
-            endpoint,
+            destination,
             bucket,
             server,
         })
     }
 
     fn connection(&self) -> Connection {
-        Connection::new(self.endpoint.clone(), self.signer.clone())
+        Connection::new(self.destination.clone(), self.signer.clone())
     }
 
     async fn make_bucket(&self) -> Result<(), CommandError> {
@@ -287,7 +287,7 @@ impl Session {
         reason = "the result of a command belongs on standard output"
     )]
     fn report(&self, rows: &[Row]) -> Result<(), CommandError> {
-        let json = serde_json::json!({ "endpoint": self.endpoint.to_string(), "threads": self.args.threads, "seed": self.args.seed, "measurements": rows });
+        let json = serde_json::json!({ "endpoint": self.destination.endpoint().to_string(), "threads": self.args.threads, "seed": self.args.seed, "measurements": rows });
         if let Some(path) = &self.args.json_file {
             let written = std::fs::File::create(path)
                 .and_then(|file| serde_json::to_writer_pretty(file, &json).map_err(Into::into));

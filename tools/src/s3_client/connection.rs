@@ -7,14 +7,15 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::endpoint::Endpoint;
+use super::destination::Destination;
 use super::error::ClientError;
 use super::request::{Body, Request};
 use super::signer::Signer;
 use crate::clock;
 
+/// Longest wait for a connection, its TLS handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the head of an answer: more than any server of ours takes for any request.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Largest answer that is collected: a listing page of 1,000 keys of 1,024 bytes, escaped, and then some.
@@ -25,16 +26,16 @@ const READ_BUFFER_BYTES: usize = 1 << 20;
 /// Sends requests one after the other.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    endpoint: Endpoint,
+    destination: Destination,
     signer: Signer,
     sender: Option<SendRequest<Body>>,
 }
 
 impl Connection {
     /// Nothing is opened before the first request.
-    pub(crate) fn new(endpoint: Endpoint, signer: Signer) -> Self {
+    pub(crate) fn new(destination: Destination, signer: Signer) -> Self {
         Self {
-            endpoint,
+            destination,
             signer,
             sender: None,
         }
@@ -52,7 +53,7 @@ impl Connection {
     ) -> Result<http::Response<Incoming>, ClientError> {
         let signature = self
             .signer
-            .sign(&request, self.endpoint.authority(), clock::now_ms());
+            .sign(&request, self.destination.authority(), clock::now_ms());
         let target = if request.query.is_empty() {
             request.path
         } else {
@@ -61,7 +62,7 @@ impl Connection {
         let mut builder = http::Request::builder()
             .method(request.method.clone())
             .uri(target)
-            .header(http::header::HOST, self.endpoint.authority())
+            .header(http::header::HOST, self.destination.authority())
             .header("x-amz-date", signature.date)
             .header("x-amz-content-sha256", request.payload.header_value())
             .header(http::header::AUTHORIZATION, signature.authorization);
@@ -129,21 +130,16 @@ impl Connection {
         };
         let sender = match usable {
             Some(sender) => sender,
-            None => open(&self.endpoint).await?,
+            None => open(&self.destination).await?,
         };
         Ok(self.sender.insert(sender))
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Result<SendRequest<Body>, ClientError> {
-    let failed = |source| ClientError::Connect {
-        endpoint: endpoint.to_string(),
-        source,
-    };
-    let stream = TcpStream::connect(endpoint.connect_to())
+async fn open(destination: &Destination) -> Result<SendRequest<Body>, ClientError> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, destination.connect())
         .await
-        .map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+        .map_err(|_| ClientError::TimedOut(CONNECT_TIMEOUT))??;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER_BYTES)
         .handshake(TokioIo::new(stream))

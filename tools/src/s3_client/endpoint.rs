@@ -3,22 +3,40 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An `http://HOST:PORT` endpoint.
+/// An `http://HOST:PORT` or `https://HOST:PORT` endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
+    scheme: Scheme,
     authority: String,
-    connect_to: String,
+    host: String,
+    port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
 }
 
 impl Endpoint {
+    /// Whether the server is asked through TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
     /// What goes into the `host` header.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
+    /// The host alone; an IPv6 address in its brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// `HOST:PORT`, with the port always there.
-    pub(crate) fn connect_to(&self) -> &str {
-        &self.connect_to
+    pub(crate) fn connect_to(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 }
 
@@ -29,28 +47,34 @@ impl FromStr for Endpoint {
         let uri: http::Uri = text
             .parse()
             .map_err(|error| format!("`{text}` is not a URL: {error}"))?;
-        match (uri.scheme_str(), uri.authority(), uri.path()) {
-            (Some("http"), Some(authority), "" | "/") if !authority.host().is_empty() => Ok(Self {
+        let (scheme, default_port) = match uri.scheme_str() {
+            Some("http") => (Scheme::Http, 80),
+            Some("https") => (Scheme::Https, 443),
+            _ => return Err(not_an_endpoint(text)),
+        };
+        match (uri.authority(), uri.path()) {
+            (Some(authority), "" | "/") if !authority.host().is_empty() => Ok(Self {
+                scheme,
                 authority: authority.to_string(),
-                connect_to: format!(
-                    "{}:{}",
-                    authority.host(),
-                    authority.port_u16().unwrap_or(80)
-                ),
+                host: authority.host().to_owned(),
+                port: authority.port_u16().unwrap_or(default_port),
             }),
-            (Some("https"), _, _) => {
-                Err("only http:// endpoints are supported by this client".to_owned())
-            }
-            _ => Err(format!(
-                "`{text}` is not an endpoint; write http://HOST:PORT"
-            )),
+            _ => Err(not_an_endpoint(text)),
         }
     }
 }
 
+fn not_an_endpoint(text: &str) -> String {
+    format!("`{text}` is not an endpoint; write http://HOST:PORT or https://HOST:PORT")
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -59,22 +83,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_defaults_to_80_and_stays_out_of_the_host_header() {
-        let endpoint: Endpoint = "http://s3.example.com/".parse().unwrap();
-        assert_eq!(
-            (endpoint.authority(), endpoint.connect_to()),
-            ("s3.example.com", "s3.example.com:80")
-        );
-        let endpoint: Endpoint = "http://[::1]:9000".parse().unwrap();
-        assert_eq!(
-            (endpoint.authority(), endpoint.connect_to()),
-            ("[::1]:9000", "[::1]:9000")
-        );
+    fn the_port_follows_from_the_scheme_and_stays_out_of_the_host_header() {
+        for (text, authority, host, connect_to) in [
+            (
+                "http://s3.example.com/",
+                "s3.example.com",
+                "s3.example.com",
+                "s3.example.com:80",
+            ),
+            (
+                "https://s3.example.com",
+                "s3.example.com",
+                "s3.example.com",
+                "s3.example.com:443",
+            ),
+            ("http://[::1]:9000", "[::1]:9000", "[::1]", "[::1]:9000"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(
+                (
+                    endpoint.authority(),
+                    endpoint.host(),
+                    endpoint.connect_to().as_str()
+                ),
+                (authority, host, connect_to)
+            );
+            assert_eq!(endpoint.to_string(), text.trim_end_matches('/'));
+            assert_eq!(endpoint.is_tls(), text.starts_with("https"));
+        }
     }
 
     #[test]
     fn other_schemes_and_paths_are_refused() {
-        for wrong in ["https://a", "a:9000", "http://a/bucket", "http://", ""] {
+        for wrong in [
+            "ftp://a",
+            "a:9000",
+            "http://a/bucket",
+            "https://a/bucket",
+            "http://",
+            "",
+        ] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }
     }

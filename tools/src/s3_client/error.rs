@@ -15,8 +15,15 @@ pub(crate) enum ClientError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is a connection, and no TLS on it.
+    #[error(transparent)]
+    Handshake(#[from] cairn_rpc::tls::HandshakeError),
     /// The connection broke or broke the protocol.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {0}{advice}", advice = if .0.is_parse() {
+        "; if the server speaks TLS, write https://"
+    } else {
+        ""
+    })]
     Http(#[from] hyper::Error),
     /// The request could not be expressed.
     #[error("the request is invalid: {0}")]
