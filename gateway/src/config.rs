@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::metrics_access::MetricsToken;
+
 /// Settings of one gateway: data, no components.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -15,6 +17,8 @@ pub struct GatewayConfig {
     pub domains: Vec<String>,
     /// The account that may do everything and administers users.
     pub root: RootCredentials,
+    /// Shows the metrics to callers from other machines, where the listener is not one for administration.
+    pub metrics_token: Option<MetricsToken>,
     /// How much at once.
     pub limits: Limits,
     /// How long at most.
@@ -28,6 +32,7 @@ impl GatewayConfig {
             region: "us-east-1".to_owned(),
             domains: Vec::new(),
             root,
+            metrics_token: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection_activity::ConnectionActivity;
 use crate::dispatch;
 use crate::gateway::Gateway;
-use crate::server::Surface;
+use crate::server::{Entrance, Surface};
 
 /// Requests that one HTTP/2 connection may have open. The gateway's own limit comes on top.
 const HTTP2_STREAMS_MAX: u32 = 256;
@@ -43,8 +43,12 @@ impl Connection {
     /// Serves `stream` until either side ends it.
     pub(crate) async fn serve(mut self, stream: TcpStream) {
         let _counted = self.gateway.metrics().connection();
+        let entrance = Entrance {
+            surface: self.surface,
+            peer: stream.peer_addr().ok().map(|address| address.ip()),
+        };
         let Some(acceptor) = self.acceptor.clone() else {
-            return self.serve_http(stream).await;
+            return self.serve_http(stream, entrance).await;
         };
         let deadline = self.gateway.config().timeouts.header_read;
         let handshake = tokio::time::timeout(deadline, acceptor.accept(stream));
@@ -54,19 +58,18 @@ impl Connection {
             _ = self.draining.changed() => return,
         };
         match handshake {
-            Ok(Ok(stream)) => self.serve_http(stream).await,
+            Ok(Ok(stream)) => self.serve_http(stream, entrance).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
         }
     }
 
-    async fn serve_http<S>(self, stream: S)
+    async fn serve_http<S>(self, stream: S, entrance: Entrance)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self {
             gateway,
-            surface,
             mut draining,
             ..
         } = self;
@@ -81,7 +84,9 @@ impl Connection {
                 let gateway = Arc::clone(&gateway);
                 let running = activity.begin_request();
                 async move {
-                    Ok::<_, Infallible>(dispatch::respond(gateway, surface, request, running).await)
+                    Ok::<_, Infallible>(
+                        dispatch::respond(gateway, entrance, request, running).await,
+                    )
                 }
             }
         });

@@ -23,14 +23,14 @@ use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, ErrorContext, S3Error};
-use crate::server::Surface;
+use crate::server::{Entrance, Surface};
 
 const SERVER: HeaderValue = HeaderValue::from_static("Cairn");
 
 /// Answers one request, whatever it is and whatever happens.
 pub(crate) async fn respond(
     gateway: Arc<Gateway>,
-    surface: Surface,
+    entrance: Entrance,
     request: Request<Incoming>,
     running: RunningRequest,
 ) -> Response {
@@ -44,7 +44,7 @@ pub(crate) async fn respond(
         is_http1: parts.version < Version::HTTP_2,
     };
 
-    let answering = answer(&gateway, surface, id, parts, body, &mut log).instrument(span.clone());
+    let answering = answer(&gateway, entrance, id, parts, body, &mut log).instrument(span.clone());
     let result = match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => {
@@ -89,18 +89,18 @@ struct Head {
 
 async fn answer(
     gateway: &Arc<Gateway>,
-    surface: Surface,
+    entrance: Entrance,
     id: RequestId,
     parts: Parts,
     body: RequestBody,
     log: &mut RequestLog,
 ) -> Result<Response, S3Error> {
     if parts.uri.path().starts_with(ops::PATH_PREFIX) {
-        let (name, response) = ops::respond(gateway, surface, id, parts, body).await;
+        let (name, answered) = ops::respond(gateway, entrance, id, parts, body).await;
         log.operation(name, None);
-        return Ok(response);
+        return answered;
     }
-    if surface == Surface::Admin {
+    if entrance.surface == Surface::Admin {
         return Ok(response::empty(StatusCode::NOT_FOUND));
     }
     let Ok(place) = Arc::clone(gateway.request_places()).try_acquire_owned() else {

@@ -26,6 +26,7 @@ mod handlers;
 pub mod identity;
 mod keep_alive;
 pub mod metrics;
+pub mod metrics_access;
 pub mod operation;
 mod ops;
 mod request_body;

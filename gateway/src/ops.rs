@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::admin;
 use crate::gateway::Gateway;
+use crate::metrics_access;
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::response::{self, Response, ResponseBody};
-use crate::server::Surface;
+use crate::s3_error::{ErrorCode, S3Error};
+use crate::server::{Entrance, Surface};
 
 /// The first part of every path served here.
 pub(crate) const PATH_PREFIX: &str = "/-/";
@@ -20,60 +22,68 @@ pub(crate) const PATH_PREFIX: &str = "/-/";
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a request under `/-/`; the name of what answered, for the log, comes with it.
+///
+/// Health is for everybody and says one word, since load balancers have no credentials; why it is bad is in the log.
 pub(crate) async fn respond(
     gateway: &Arc<Gateway>,
-    surface: Surface,
+    entrance: Entrance,
     id: RequestId,
     parts: http::request::Parts,
     body: RequestBody,
-) -> (&'static str, Response) {
+) -> (&'static str, Result<Response, S3Error>) {
     let path = parts.uri.path();
     if !matches!(parts.method, Method::GET | Method::HEAD)
         && !path.starts_with(admin::api::PATH_PREFIX)
     {
         return (
             "Unknown",
-            text(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here\n"),
+            Ok(text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET is known here\n",
+            )),
         );
     }
-    match path {
+    let (name, response) = match path {
         "/-/health/live" => ("HealthLive", text(StatusCode::OK, "live\n")),
         "/-/health/ready" => ("HealthReady", ready(gateway).await),
-        _ if surface == Surface::S3 => ("Unknown", unknown()),
-        "/-/metrics" => ("Metrics", metrics(gateway).await),
+        _ if entrance.surface == Surface::S3 => ("Unknown", unknown()),
+        "/-/metrics" if may_read_metrics(gateway, entrance, &parts.headers) => {
+            ("Metrics", metrics(gateway).await)
+        }
+        "/-/metrics" => {
+            let refusal = S3Error::new(ErrorCode::AccessDenied, metrics_access::REFUSAL);
+            return ("Metrics", Err(refusal));
+        }
         _ if path.starts_with(admin::api::PATH_PREFIX) => {
             ("Admin", admin::respond(gateway, id, parts, body).await)
         }
         _ => ("Unknown", unknown()),
-    }
+    };
+    (name, Ok(response))
+}
+
+/// Anybody who reaches a listener for administration: who does was the operator's choice.
+fn may_read_metrics(gateway: &Gateway, entrance: Entrance, headers: &HeaderMap) -> bool {
+    entrance.surface == Surface::Admin
+        || metrics_access::is_admitted(
+            gateway.config().metrics_token.as_ref(),
+            entrance.peer,
+            headers,
+        )
 }
 
 /// Ready is who can answer a read and acknowledge a write: metadata answers, and enough disks take shards.
 async fn ready(gateway: &Gateway) -> Response {
     let asked = tokio::time::timeout(READY_TIMEOUT, gateway.meta().cluster()).await;
     match asked {
-        Err(_) => {
-            return text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "metadata does not answer\n",
-            );
+        Err(_) => tracing::warn!("not ready: the metadata does not answer"),
+        Ok(Err(error)) => tracing::warn!(%error, "not ready: the metadata is not available"),
+        Ok(Ok(_)) if admin::status::is_writable(gateway.engine()) => {
+            return text(StatusCode::OK, "ready\n");
         }
-        Ok(Err(error)) => {
-            return text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("metadata is not available: {error}\n"),
-            );
-        }
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => tracing::warn!("not ready: too few disks take writes"),
     }
-    if admin::status::is_writable(gateway.engine()) {
-        text(StatusCode::OK, "ready\n")
-    } else {
-        text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too few disks take writes\n",
-        )
-    }
+    text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
 }
 
 async fn metrics(gateway: &Gateway) -> Response {

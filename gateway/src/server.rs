@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,15 @@ pub enum Surface {
     S3,
     /// Only what is under `/-/`.
     Admin,
+}
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entrance {
+    /// What is served there.
+    pub(crate) surface: Surface,
+    /// The other end of the connection; `None` where the system does not say.
+    pub(crate) peer: Option<IpAddr>,
 }
 
 /// How one listener serves.

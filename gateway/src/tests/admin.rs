@@ -3,6 +3,7 @@
 use cairn_storage_node::fault::Fault;
 
 use crate::admin::api::{ClusterStatus, CreatedKey, KeyList, User, UserList};
+use crate::metrics_access::MetricsToken;
 use crate::server::{ListenerOptions, Surface};
 use crate::testing::{Answer, Client, Payload, TestServer, TestServerOptions};
 
@@ -236,9 +237,50 @@ async fn health_and_metrics_tell_the_state() {
         .disks()
         .refresh(std::time::Duration::from_secs(1))
         .await;
-    assert_eq!(anyone.get("/-/health/ready").send().await.status, 503);
+    let not_ready = anyone.get("/-/health/ready").send().await;
+    assert_eq!(
+        (not_ready.status.as_u16(), not_ready.text().as_str()),
+        (503, "not ready\n")
+    );
     assert_eq!(anyone.get("/-/health/live").send().await.status, 200);
     assert_eq!(anyone.get("/-/nothing").send().await.status, 404);
+}
+
+#[tokio::test]
+async fn metrics_are_for_this_machine_and_for_the_bearer_of_the_token() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let options = TestServerOptions {
+        configure: |config| config.metrics_token = Some(MetricsToken::new(TOKEN)),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let metrics = || server.anonymous().get("/-/metrics");
+    assert_eq!(metrics().send().await.status, 200);
+    let bearer = format!("Bearer {TOKEN}");
+    for proxied in ["x-forwarded-for", "forwarded"] {
+        let proxied = || metrics().header(proxied, "for=192.0.2.1");
+        let refused = proxied().send().await;
+        assert_eq!(refused.outcome(), "403 AccessDenied");
+        assert_eq!(
+            refused.element("RequestId"),
+            refused.header("x-amz-request-id")
+        );
+        for named in ["metrics_token", "admin_listen"] {
+            assert!(refused.element("Message").contains(named), "{named}");
+        }
+        let shown = proxied().header("authorization", &bearer).send().await;
+        assert_eq!(shown.status, 200);
+        assert!(shown.text().contains("cairn_cluster_writable"));
+        let guessed = proxied().header("authorization", "Bearer x").send().await;
+        assert_eq!(guessed.outcome(), "403 AccessDenied");
+        for health in ["/-/health/live", "/-/health/ready"] {
+            let health = server
+                .anonymous()
+                .get(health)
+                .header("x-forwarded-for", "192.0.2.1");
+            assert_eq!(health.send().await.status, 200);
+        }
+    }
 }
 
 #[tokio::test]
@@ -264,4 +306,7 @@ async fn a_listener_serves_only_its_surface() {
         admin.client().get("/-/admin/v1/users").send().await.status,
         200
     );
+    let proxied = admin.anonymous().get("/-/metrics");
+    let proxied = proxied.header("x-forwarded-for", "192.0.2.1").send().await;
+    assert_eq!(proxied.status, 200, "who reaches this address may look");
 }

@@ -178,6 +178,21 @@ pub static SETTINGS: &[Setting] = &[
         ..one("admin_listen", FRONT)
     },
     Setting {
+        exposure: Exposure::Secret,
+        rule: "32 to 256 printable characters without spaces",
+        example: "(64 random hexadecimal digits)",
+        default: "none: without `admin_listen`, metrics are shown to callers on the same machine only",
+        help: "The bearer token that shows `/-/metrics` on the address of `listen` to callers from other machines.",
+        ..one("metrics_token", FRONT)
+    },
+    Setting {
+        rule: "a readable file with the token",
+        example: "/run/secrets/cairn-metrics-token",
+        default: "none",
+        help: "A file to read `metrics_token` from.",
+        ..one("metrics_token_file", FRONT)
+    },
+    Setting {
         arity: Arity::Many,
         rule: "a DNS name",
         example: "s3.example.com",

@@ -54,6 +54,8 @@ pub struct FrontConfig {
     pub listen: SocketAddr,
     /// Where health, metrics and administration are served, if elsewhere.
     pub admin_listen: Option<SocketAddr>,
+    /// Shows the metrics to callers from other machines.
+    pub metrics_token: Option<Secret>,
     /// Domains for virtual-hosted addressing, in lower case.
     pub domains: Vec<String>,
     /// The region clients sign for.
@@ -97,6 +99,7 @@ impl FrontConfig {
         Self {
             listen: reader.or("listen", SocketAddr::from(([127, 0, 0, 1], 9000)), address),
             admin_listen: reader.optional("admin_listen", address),
+            metrics_token: read_metrics_token(reader),
             domains: reader.many("domain", dns_name),
             region: reader.or("region", "us-east-1".to_owned(), region),
             erasure: reader.optional("erasure", |text| {
@@ -169,29 +172,52 @@ pub struct ClusterConfig {
 
 impl ClusterConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let given = reader.optional("cluster_secret", cluster_secret);
-        let from_file = reader.optional("cluster_secret_file", |path| {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-            cluster_secret(text.trim_end())
-                .map_err(|_| "the file must hold at least 32 printable characters".to_owned())
-        });
-        match (given, from_file) {
-            (Some(_), Some(_)) => {
-                reader.conflict(
-                    "cluster_secret",
-                    "is set together with cluster_secret_file; set one of them",
-                );
-                None
-            }
-            (Some(secret), None) | (None, Some(secret)) => Some(Self { secret }),
-            (None, None) => {
-                if !reader.is_set("cluster_secret") && !reader.is_set("cluster_secret_file") {
-                    reader.conflict("cluster_secret", "is not set, and cluster_secret_file neither; all processes of a cluster share one");
-                }
-                None
-            }
+        let secret = read_long_secret(reader, "cluster_secret", "cluster_secret_file");
+        if !reader.is_set("cluster_secret") && !reader.is_set("cluster_secret_file") {
+            reader.conflict(
+                "cluster_secret",
+                "is not set, and cluster_secret_file neither; all processes of a cluster share one",
+            );
         }
+        secret.map(|secret| Self { secret })
     }
+}
+
+fn read_metrics_token(reader: &mut Reader<'_>) -> Option<Secret> {
+    read_long_secret(reader, "metrics_token", "metrics_token_file")
+}
+
+/// A secret that is given itself or in a file, not both.
+fn read_long_secret(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+    file_name: &'static str,
+) -> Option<Secret> {
+    let given = reader.optional(name, long_secret);
+    let from_file = reader.optional(file_name, |path| {
+        let text = read_bounded(path).map_err(|error| format!("{path}: {error}"))?;
+        long_secret(text.trim_end())
+            .map_err(|_| "the file must hold 32 to 256 printable characters".to_owned())
+    });
+    if reader.is_set(name) && reader.is_set(file_name) {
+        reader.conflict(
+            name,
+            format!("is set together with {file_name}; set one of them"),
+        );
+    }
+    given.or(from_file)
+}
+
+/// The beginning of a file, with room for more than any secret may have.
+fn read_bounded(path: &str) -> std::io::Result<zeroize::Zeroizing<String>> {
+    use std::io::Read as _;
+    const SECRET_FILE_BYTES_MAX: usize = 4 << 10;
+    // Room for all of it at once: growing would leave copies behind unwiped.
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(SECRET_FILE_BYTES_MAX));
+    let file = std::fs::File::open(path)?;
+    file.take(SECRET_FILE_BYTES_MAX as u64)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 pub(super) fn drain_timeout(reader: &mut Reader<'_>) -> Duration {
@@ -291,7 +317,8 @@ fn secret_key(text: &str) -> Result<Secret, String> {
     }
 }
 
-fn cluster_secret(text: &str) -> Result<Secret, String> {
+/// One that machines show each other: long enough that it cannot be guessed.
+fn long_secret(text: &str) -> Result<Secret, String> {
     let fits = (32..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     if fits {
         Ok(Secret::new(text))

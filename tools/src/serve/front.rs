@@ -12,6 +12,7 @@ use cairn_gateway::engine::{
     Background, BackgroundOptions, DiskEntry, Disks, Engine, EngineOptions, Geometry,
 };
 use cairn_gateway::gateway::{Components, Gateway};
+use cairn_gateway::metrics_access::MetricsToken;
 use cairn_gateway::server::{self, ListenerOptions, Surface};
 use cairn_gateway::tls::{TlsCertificate, TlsError};
 use cairn_meta::Meta;
@@ -90,6 +91,10 @@ impl Front {
         let settings = GatewayConfig {
             region: config.region.clone(),
             domains: config.domains.clone(),
+            metrics_token: config
+                .metrics_token
+                .as_ref()
+                .map(|token| MetricsToken::new(token.reveal())),
             timeouts: Timeouts {
                 drain: parts.drain_timeout,
                 ..Timeouts::default()
