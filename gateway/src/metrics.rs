@@ -5,6 +5,10 @@
 //! (disks, queues, metadata) is read from it at scrape time, by [`crate::admin::status`]; what the engine counts, and
 //! what that means, is in [`crate::engine`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_storage_node::{DiskHealth, DiskStatus};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -12,7 +16,9 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::admin::api::ClusterStatus;
+pub use prometheus::{Error as MetricsError, TEXT_FORMAT};
+
+use crate::admin::api::{ClusterStatus, Disk, MetadataStatus};
 use crate::engine::EngineMetrics;
 
 /// Upper bounds of the latency buckets in seconds: from a cached 4 KiB read to a 5 GiB part.
@@ -40,14 +46,26 @@ pub struct Metrics {
 #[derive(Debug)]
 struct ClusterGauges {
     writable: IntGauge,
-    disk_health: IntGaugeVec,
-    disk_capacity: IntGaugeVec,
-    disk_free: IntGaugeVec,
-    disk_shard_bytes: IntGaugeVec,
-    disk_garbage: IntGaugeVec,
+    disks: DiskGauges,
     queue_depth: IntGaugeVec,
-    meta_healthy: IntGauge,
-    meta_figure: IntGaugeVec,
+    metadata: MetadataGauges,
+}
+
+/// The state of disks, of the whole cluster or of one storage node.
+#[derive(Debug)]
+struct DiskGauges {
+    health: IntGaugeVec,
+    capacity: IntGaugeVec,
+    free: IntGaugeVec,
+    shard_bytes: IntGaugeVec,
+    garbage: IntGaugeVec,
+}
+
+/// The state of the metadata backend.
+#[derive(Debug)]
+struct MetadataGauges {
+    healthy: IntGauge,
+    figure: IntGaugeVec,
 }
 
 impl Metrics {
@@ -131,7 +149,8 @@ impl Metrics {
         Counted::new(&self.requests_running)
     }
 
-    /// Everything in Prometheus' text format, with the state of the cluster as of `status`, and of the engine.
+    /// Everything in Prometheus' text format, with the state of the cluster as of `status`, and of the engine; and the
+    /// calls to a metadata service, where there is one.
     ///
     /// # Errors
     /// If the encoder refuses a metric family.
@@ -139,20 +158,23 @@ impl Metrics {
         &self,
         status: &ClusterStatus,
         engine: &EngineMetrics,
+        requests: Option<&MetadataRequests>,
     ) -> Result<String, prometheus::Error> {
         self.cluster.set(status);
         let mut families = self.registry.gather();
+        families.extend(
+            requests
+                .iter()
+                .flat_map(|requests| requests.0.registry.gather()),
+        );
         families.extend(of_engine(engine)?);
-        families.extend(of_metadata(status)?);
+        families.extend(of_metadata(&status.metadata)?);
         TextEncoder::new().encode_to_string(&families)
     }
 }
 
 impl ClusterGauges {
     fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let of_disk = |name: &str, help: &str| {
-            keep(registry, IntGaugeVec::new(Opts::new(name, help), &["disk"]))
-        };
         Ok(Self {
             writable: keep(
                 registry,
@@ -161,29 +183,7 @@ impl ClusterGauges {
                     "1 if a write would reach its quorum.",
                 ),
             )?,
-            disk_health: keep(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "cairn_disk_health",
-                        "1 for the state the disk is in: healthy, full, failed or unreachable.",
-                    ),
-                    &["disk", "health"],
-                ),
-            )?,
-            disk_capacity: of_disk(
-                "cairn_disk_capacity_bytes",
-                "Size of the disk's file system.",
-            )?,
-            disk_free: of_disk(
-                "cairn_disk_free_bytes",
-                "Bytes that may still be written to the disk.",
-            )?,
-            disk_shard_bytes: of_disk("cairn_disk_shard_bytes", "Live payload bytes on the disk.")?,
-            disk_garbage: of_disk(
-                "cairn_disk_garbage_bytes",
-                "Bytes that compaction of the disk would give back.",
-            )?,
+            disks: DiskGauges::new(registry)?,
             queue_depth: keep(
                 registry,
                 IntGaugeVec::new(
@@ -194,11 +194,94 @@ impl ClusterGauges {
                     &["queue"],
                 ),
             )?,
-            meta_healthy: keep(
+            metadata: MetadataGauges::new(registry)?,
+        })
+    }
+
+    fn set(&self, status: &ClusterStatus) {
+        self.writable.set(i64::from(status.writable));
+        self.disks.set(&status.disks);
+        self.queue_depth
+            .with_label_values(&["deletions"])
+            .set(saturating(status.queues.deletions));
+        self.queue_depth
+            .with_label_values(&["repairs"])
+            .set(saturating(status.queues.repairs));
+        self.metadata.set(&status.metadata);
+    }
+}
+
+impl DiskGauges {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let of_disk = |name: &str, help: &str| {
+            keep(registry, IntGaugeVec::new(Opts::new(name, help), &["disk"]))
+        };
+        Ok(Self {
+            health: keep(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "cairn_disk_health",
+                        "1 for the state the disk is in: healthy, full, failed or unreachable.",
+                    ),
+                    &["disk", "health"],
+                ),
+            )?,
+            capacity: of_disk(
+                "cairn_disk_capacity_bytes",
+                "Size of the disk's file system.",
+            )?,
+            free: of_disk(
+                "cairn_disk_free_bytes",
+                "Bytes that may still be written to the disk.",
+            )?,
+            shard_bytes: of_disk("cairn_disk_shard_bytes", "Live payload bytes on the disk.")?,
+            garbage: of_disk(
+                "cairn_disk_garbage_bytes",
+                "Bytes that compaction of the disk would give back.",
+            )?,
+        })
+    }
+
+    fn set(&self, disks: &[Disk]) {
+        // A disk that left the map, or changed its state, must not stay in the export.
+        for family in [
+            &self.health,
+            &self.capacity,
+            &self.free,
+            &self.shard_bytes,
+            &self.garbage,
+        ] {
+            family.reset();
+        }
+        for disk in disks {
+            self.health
+                .with_label_values(&[disk.id.as_str(), disk.health.as_str()])
+                .set(1);
+            for (family, value) in [
+                (&self.capacity, disk.capacity_bytes),
+                (&self.free, disk.free_bytes),
+                (&self.shard_bytes, disk.shard_bytes),
+                (&self.garbage, disk.garbage_bytes),
+            ] {
+                if let Some(value) = value {
+                    family
+                        .with_label_values(&[disk.id.as_str()])
+                        .set(saturating(value));
+                }
+            }
+        }
+    }
+}
+
+impl MetadataGauges {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            healthy: keep(
                 registry,
                 IntGauge::new("cairn_meta_healthy", "1 if the metadata backend answers."),
             )?,
-            meta_figure: keep(
+            figure: keep(
                 registry,
                 IntGaugeVec::new(
                     Opts::new(
@@ -211,50 +294,169 @@ impl ClusterGauges {
         })
     }
 
-    fn set(&self, status: &ClusterStatus) {
-        self.writable.set(i64::from(status.writable));
-        // A disk that left the map, or changed its state, must not stay in the export.
-        for family in [
-            &self.disk_health,
-            &self.disk_capacity,
-            &self.disk_free,
-            &self.disk_shard_bytes,
-            &self.disk_garbage,
-        ] {
-            family.reset();
-        }
-        for disk in &status.disks {
-            self.disk_health
-                .with_label_values(&[disk.id.as_str(), disk.health.as_str()])
-                .set(1);
-            for (family, value) in [
-                (&self.disk_capacity, disk.capacity_bytes),
-                (&self.disk_free, disk.free_bytes),
-                (&self.disk_shard_bytes, disk.shard_bytes),
-                (&self.disk_garbage, disk.garbage_bytes),
-            ] {
-                if let Some(value) = value {
-                    family
-                        .with_label_values(&[disk.id.as_str()])
-                        .set(saturating(value));
-                }
-            }
-        }
-        self.queue_depth
-            .with_label_values(&["deletions"])
-            .set(saturating(status.queues.deletions));
-        self.queue_depth
-            .with_label_values(&["repairs"])
-            .set(saturating(status.queues.repairs));
-        self.meta_healthy.set(i64::from(status.metadata.healthy));
-        self.meta_figure.reset();
-        for (figure, value) in &status.metadata.figures {
-            self.meta_figure
+    fn set(&self, status: &MetadataStatus) {
+        self.healthy.set(i64::from(status.healthy));
+        self.figure.reset();
+        for (figure, value) in &status.figures {
+            self.figure
                 .with_label_values(&[figure.as_str()])
                 .set(saturating(*value));
         }
     }
 }
+
+/// What a gateway asks of a metadata service, as it sees it. Clones count together.
+#[derive(Debug, Clone)]
+pub struct MetadataRequests(Arc<MetadataRequestFigures>);
+
+#[derive(Debug)]
+struct MetadataRequestFigures {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+}
+
+impl MetadataRequests {
+    /// A fresh set, all zero.
+    ///
+    /// # Errors
+    /// If a definition in this file is not valid: a bug that the first test finds.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        Ok(Self(Arc::new(MetadataRequestFigures {
+            requests: keep(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "cairn_meta_requests_total",
+                        "Calls to the metadata service, by verb (get, scan, commit) and outcome: ok, conflict, busy, \
+                     unavailable, unknown, corrupt, too_large, other, or abandoned by whoever asked.",
+                    ),
+                    &["verb", "outcome"],
+                ),
+            )?,
+            duration: keep(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "cairn_meta_request_duration_seconds",
+                        "Time from a call to the metadata service to its outcome, by verb.",
+                    )
+                    .buckets(DURATION_BUCKETS_SECONDS.to_vec()),
+                    &["verb"],
+                ),
+            )?,
+            registry,
+        })))
+    }
+
+    /// Counts one call.
+    pub(crate) fn answered(&self, verb: &'static str, outcome: &'static str, took: Duration) {
+        self.0.requests.with_label_values(&[verb, outcome]).inc();
+        self.0
+            .duration
+            .with_label_values(&[verb])
+            .observe(took.as_secs_f64());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn export(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.0.registry.gather())
+    }
+}
+
+/// What a storage node says of its disks, in Prometheus' text format.
+///
+/// # Errors
+/// If the encoder refuses a metric family.
+pub fn export_disks(disks: &[DiskStatus]) -> Result<String, prometheus::Error> {
+    let registry = Registry::new();
+    let states: Vec<Disk> = disks.iter().map(disk_of_node).collect();
+    DiskGauges::new(&registry)?.set(&states);
+    for (counted, name, help) in DISK_COUNTERS {
+        let family = keep(
+            &registry,
+            IntCounterVec::new(Opts::new(*name, *help), &["disk"]),
+        )?;
+        for disk in disks {
+            if let Some(value) = disk.counters.get(*counted) {
+                family
+                    .with_label_values(&[disk.disk_id.to_string().as_str()])
+                    .inc_by(*value);
+            }
+        }
+    }
+    TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+/// What a metadata service says of itself, in Prometheus' text format.
+///
+/// # Errors
+/// If the encoder refuses a metric family.
+pub fn export_metadata(status: &MetadataStatus) -> Result<String, prometheus::Error> {
+    let registry = Registry::new();
+    MetadataGauges::new(&registry)?.set(status);
+    let mut families = registry.gather();
+    families.extend(of_metadata(status)?);
+    TextEncoder::new().encode_to_string(&families)
+}
+
+fn disk_of_node(status: &DiskStatus) -> Disk {
+    let health = match status.health {
+        DiskHealth::Healthy => "healthy",
+        DiskHealth::Full => "full",
+        DiskHealth::Failed => "failed",
+    };
+    // One that has failed knows no figures.
+    let known = |value: u64| (status.health != DiskHealth::Failed).then_some(value);
+    Disk {
+        id: status.disk_id.to_string(),
+        health: health.to_owned(),
+        host: String::new(),
+        zone: String::new(),
+        capacity_bytes: known(status.capacity_bytes),
+        free_bytes: known(status.free_bytes),
+        shard_count: known(status.shard_count),
+        shard_bytes: known(status.shard_bytes),
+        garbage_bytes: known(status.garbage_bytes),
+    }
+}
+
+/// Name in [`DiskStatus::counters`], name and meaning of each counter of a storage node's disk.
+const DISK_COUNTERS: &[(&str, &str, &str)] = &[
+    ("put_count", "cairn_disk_puts_total", "Shards written."),
+    ("get_count", "cairn_disk_gets_total", "Shards read."),
+    (
+        "delete_count",
+        "cairn_disk_deletes_total",
+        "Shards deleted.",
+    ),
+    (
+        "sync_count",
+        "cairn_disk_syncs_total",
+        "Syncs, each for all writes that waited for it.",
+    ),
+    (
+        "corrupt_count",
+        "cairn_disk_corrupt_total",
+        "Reads that met bytes which do not match their hash.",
+    ),
+    (
+        "bytes_written",
+        "cairn_disk_written_bytes_total",
+        "Bytes appended to segments.",
+    ),
+    (
+        "bytes_read",
+        "cairn_disk_read_bytes_total",
+        "Payload bytes read.",
+    ),
+    (
+        "compacted_bytes",
+        "cairn_disk_compacted_bytes_total",
+        "Bytes given back by compaction.",
+    ),
+];
 
 /// What the engine has counted. It keeps the counts itself, so each export has fresh counters with its values.
 fn of_engine(engine: &EngineMetrics) -> Result<Vec<MetricFamily>, prometheus::Error> {
@@ -324,9 +526,9 @@ const META_COUNTERS: &[(&str, &str)] = &[
 ];
 
 /// What the metadata backend has counted; one without counters has none of these.
-fn of_metadata(status: &ClusterStatus) -> Result<Vec<MetricFamily>, prometheus::Error> {
+fn of_metadata(status: &MetadataStatus) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
-    for (name, value) in &status.metadata.counters {
+    for (name, value) in &status.counters {
         // A backend may count what is not known here: better without its meaning than not at all.
         let meaning = META_COUNTERS
             .iter()
@@ -371,7 +573,7 @@ fn saturating(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{Disk, MetadataStatus, Queues};
+    use crate::admin::api::Queues;
     use crate::engine::CounterSample;
 
     fn cluster(disks: Vec<Disk>) -> ClusterStatus {
@@ -411,8 +613,8 @@ mod tests {
             value: 3,
         }];
         // Twice: an export must not add to what the one before has shown.
-        metrics.export(&status, &engine).unwrap();
-        let text = metrics.export(&status, &engine).unwrap();
+        metrics.export(&status, &engine, None).unwrap();
+        let text = metrics.export(&status, &engine, None).unwrap();
         for lines in [
             "# HELP cairn_engine_reads_failed_total Reads that failed.\n\
              # TYPE cairn_engine_reads_failed_total counter\n\
@@ -421,6 +623,38 @@ mod tests {
         ] {
             assert!(text.contains(lines), "{text}");
         }
+    }
+
+    #[test]
+    fn a_node_exports_its_disks_and_a_failed_one_without_figures() {
+        let status = |number, health| DiskStatus {
+            disk_id: cairn_storage_node::DiskId([number; 16]),
+            health,
+            capacity_bytes: 10,
+            free_bytes: 5,
+            shard_bytes: 3,
+            shard_count: 1,
+            garbage_bytes: 0,
+            counters: [("put_count".to_owned(), 7)].into(),
+        };
+        let text = export_disks(&[
+            status(1, DiskHealth::Healthy),
+            status(2, DiskHealth::Failed),
+        ])
+        .unwrap();
+        let (first, second) = ("01".repeat(16), "02".repeat(16));
+        for line in [
+            format!(r#"cairn_disk_health{{disk="{first}",health="healthy"}} 1"#),
+            format!(r#"cairn_disk_health{{disk="{second}",health="failed"}} 1"#),
+            format!(r#"cairn_disk_free_bytes{{disk="{first}"}} 5"#),
+            format!(r#"cairn_disk_puts_total{{disk="{first}"}} 7"#),
+        ] {
+            assert!(text.contains(&line), "{line} is not in:\n{text}");
+        }
+        assert!(
+            !text.contains(&format!(r#"cairn_disk_free_bytes{{disk="{second}"}}"#)),
+            "{text}"
+        );
     }
 
     #[test]
@@ -439,13 +673,13 @@ mod tests {
         }]);
         assert!(
             metrics
-                .export(&status, &idle_engine())
+                .export(&status, &idle_engine(), None)
                 .unwrap()
                 .contains(r#"cairn_disk_health{disk="d1",health="healthy"} 1"#)
         );
         status.disks[0].health = "failed".into();
         status.disks[0].free_bytes = None;
-        let text = metrics.export(&status, &idle_engine()).unwrap();
+        let text = metrics.export(&status, &idle_engine(), None).unwrap();
         assert!(
             text.contains(r#"cairn_disk_health{disk="d1",health="failed"} 1"#),
             "{text}"

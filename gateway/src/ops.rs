@@ -89,7 +89,8 @@ async fn ready(gateway: &Gateway) -> Response {
 async fn metrics(gateway: &Gateway) -> Response {
     let status = admin::status::cluster_status(gateway).await;
     let engine = gateway.engine().metrics();
-    match gateway.metrics().export(&status, &engine) {
+    let requests = gateway.metadata_state().requests();
+    match gateway.metrics().export(&status, &engine, requests) {
         Ok(export) => {
             let mut response = text(StatusCode::OK, export);
             response.headers_mut().insert(

@@ -1,6 +1,7 @@
 //! A plain HTTP GET, for health, metrics and presigned URLs.
 
 use bytes::Bytes;
+use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,11 +12,25 @@ use hyper_util::rt::TokioExecutor;
 /// # Errors
 /// What happened to the connection.
 pub async fn get(url: &str) -> Result<(u16, Bytes), String> {
+    get_with(url, &[]).await
+}
+
+/// Status and body of a URL, asked for with these headers.
+///
+/// # Errors
+/// What happened to the connection.
+pub async fn get_with(url: &str, headers: &[(&str, &str)]) -> Result<(u16, Bytes), String> {
     let client =
         Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(HttpConnector::new());
-    let url = url.parse().map_err(|error| format!("{url}: {error}"))?;
+    let mut request = Request::get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
+        .body(Empty::new())
+        .map_err(|error| format!("{url}: {error}"))?;
     let answer = client
-        .get(url)
+        .request(request)
         .await
         .map_err(|error| format!("{error:?}"))?;
     let status = answer.status().as_u16();

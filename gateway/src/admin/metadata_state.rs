@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::api::MetadataStatus;
+use crate::metrics::MetadataRequests;
 
 /// Tells the state of the metadata backend. The gateway sees only the key-value contract; size, journal copies
 /// and their lag are known to whoever opened the backend.
@@ -12,6 +13,11 @@ use super::api::MetadataStatus;
 pub trait MetadataState: Send + Sync + fmt::Debug + 'static {
     /// The state as of now; quick, and never an error: what does not answer is not healthy.
     async fn status(&self) -> MetadataStatus;
+
+    /// The calls to the backend as they were seen here, where it is another process.
+    fn requests(&self) -> Option<&MetadataRequests> {
+        None
+    }
 }
 
 /// For backends that have nothing to say, as the in-memory one.

@@ -34,7 +34,7 @@ pub mod tls;
 pub use body::BodyParts;
 pub use client::{CallError, ClientOptions, RpcClient};
 pub use endpoint::{Endpoint, EndpointError};
-pub use listener::RpcListener;
+pub use listener::{Peer, RpcListener};
 pub use reply::Reply;
 pub use secret::{ClusterSecret, SECRET_LEN_MAX, SECRET_LEN_MIN, SecretError};
 pub use server::{Guard, GuardOptions};

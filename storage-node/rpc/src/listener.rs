@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -45,6 +46,16 @@ impl RpcListener {
             tls,
             handshakes: JoinSet::new(),
         })
+    }
+}
+
+/// Where a request came from: for handlers, as `ConnectInfo<Peer>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+impl Connected<IncomingStream<'_, RpcListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, RpcListener>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

@@ -178,19 +178,26 @@ pub static SETTINGS: &[Setting] = &[
         ..one("admin_listen", FRONT)
     },
     Setting {
+        rule: "an address and a port",
+        example: "127.0.0.1:9201",
+        default: "the address of `listen`",
+        help: "Where health and metrics are served, if not where gateways call.",
+        ..one("admin_listen", &[StorageNode, Meta])
+    },
+    Setting {
         exposure: Exposure::Secret,
         rule: "32 to 256 printable characters without spaces",
         example: "(64 random hexadecimal digits)",
         default: "none: without `admin_listen`, metrics are shown to callers on the same machine only",
         help: "The bearer token that shows `/-/metrics` on the address of `listen` to callers from other machines.",
-        ..one("metrics_token", FRONT)
+        ..one("metrics_token", EVERY)
     },
     Setting {
         rule: "a readable file with the token",
         example: "/run/secrets/cairn-metrics-token",
         default: "none",
         help: "A file to read `metrics_token` from.",
-        ..one("metrics_token_file", FRONT)
+        ..one("metrics_token_file", EVERY)
     },
     Setting {
         arity: Arity::Many,

@@ -149,6 +149,10 @@ fn check_pair(reader: &mut Reader<'_>, one: &'static str, other: &'static str) {
 pub struct ListenConfig {
     /// Where gateways reach it.
     pub address: SocketAddr,
+    /// Where health and metrics are served, if elsewhere.
+    pub admin: Option<SocketAddr>,
+    /// Shows the metrics to callers from other machines.
+    pub metrics_token: Option<Secret>,
     /// Certificate and key, if calls shall come through TLS.
     pub tls: Option<TlsFiles>,
 }
@@ -158,6 +162,8 @@ impl ListenConfig {
         let default = SocketAddr::from(([127, 0, 0, 1], default_port));
         Self {
             address: reader.or("listen", default, address),
+            admin: reader.optional("admin_listen", address),
+            metrics_token: read_metrics_token(reader),
             tls: read_tls(reader),
         }
     }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use cairn_gateway::admin::MetadataState;
 use cairn_gateway::admin::api::MetadataStatus;
 use cairn_gateway::engine::{DiskEntry, DiskRole, Disks, Geometry, Locality};
+use cairn_gateway::measured_kv::MeasuredKv;
+use cairn_gateway::metrics::MetadataRequests;
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
 use cairn_meta::{DiskNode, DiskState, Meta, MetaError};
@@ -72,8 +74,11 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
     let Some(root) = &config.front.root else {
         return Err(CommandError::usage("root_access_key is not set"));
     };
+    let requests =
+        MetadataRequests::new().map_err(|error| CommandError::failed(error.to_string()))?;
+    let measured = MeasuredKv::new(Arc::clone(&kv) as _, requests.clone());
     let meta = Meta::new(
-        Arc::clone(&kv) as _,
+        Arc::new(measured),
         read_master_key(master_key_file).map_err(StartError::from)?,
     )
     .with_delete_delay(config.front.delete_delay);
@@ -103,7 +108,7 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
         geometry,
         disks: entries,
         meta: meta.clone(),
-        metadata_state: Arc::new(RemoteState(kv)),
+        metadata_state: Arc::new(RemoteState { kv, requests }),
     })
     .await?;
     say(&format!(
@@ -276,16 +281,19 @@ fn is_same(entries: &[DiskEntry], others: &[DiskEntry]) -> bool {
 
 /// The metadata service as this gateway sees it.
 #[derive(Debug)]
-struct RemoteState(Arc<RemoteKv>);
+struct RemoteState {
+    kv: Arc<RemoteKv>,
+    requests: MetadataRequests,
+}
 
 #[async_trait]
 impl MetadataState for RemoteState {
     async fn status(&self) -> MetadataStatus {
-        let answer = tokio::time::timeout(Duration::from_secs(3), self.0.get(b"\0health")).await;
+        let answer = tokio::time::timeout(Duration::from_secs(3), self.kv.get(b"\0health")).await;
         let (healthy, detail) = match answer {
-            Ok(Ok(_)) => (true, format!("service at {}", self.0.endpoint())),
+            Ok(Ok(_)) => (true, format!("service at {}", self.kv.endpoint())),
             Ok(Err(error)) => (false, error.to_string()),
-            Err(_) => (false, format!("{} does not answer", self.0.endpoint())),
+            Err(_) => (false, format!("{} does not answer", self.kv.endpoint())),
         };
         MetadataStatus {
             backend: "remote".to_owned(),
@@ -293,5 +301,9 @@ impl MetadataState for RemoteState {
             detail,
             ..MetadataStatus::default()
         }
+    }
+
+    fn requests(&self) -> Option<&MetadataRequests> {
+        Some(&self.requests)
     }
 }

@@ -7,6 +7,7 @@ use cairn_rpc::ClusterSecret;
 use cairn_storage_node::ClusterId;
 use tokio_util::sync::CancellationToken;
 
+use super::condition::MetadataCondition;
 use super::internal_server::InternalServer;
 use super::say;
 use crate::command::CommandError;
@@ -27,10 +28,14 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
     )
     .await?;
     let server = InternalServer::bind(&config.listen).await?;
-    say(&format!("Cairn metadata service at {}\n", server.url()));
+    say(&format!(
+        "Cairn metadata service at {}\n",
+        server.whereabouts()
+    ));
     let outcome = server
         .serve(
             kv_service(Arc::clone(&kv) as _, secret),
+            Arc::new(MetadataCondition::of(&kv)),
             stop,
             config.drain_timeout,
         )

@@ -1,8 +1,10 @@
 //! The server processes: parse the configuration, start the log, start the parts, run until told to stop.
 
+mod condition;
 mod gateway;
 mod internal_server;
 mod meta;
+mod operator_service;
 mod storage_node;
 
 use std::future::Future;

@@ -9,6 +9,7 @@ use cairn_storage_node::http::{NodeInfo, node_service};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::condition::NodeCondition;
 use super::internal_server::InternalServer;
 use super::say;
 use crate::command::CommandError;
@@ -31,7 +32,7 @@ pub(super) async fn run(
     let server = InternalServer::bind(&config.listen).await?;
     say(&format!(
         "Cairn storage node at {} with {} disks\n",
-        server.url(),
+        server.whereabouts(),
         slots.len()
     ));
 
@@ -43,6 +44,7 @@ pub(super) async fn run(
     let outcome = server
         .serve(
             node_service(stores, info, secret),
+            Arc::new(NodeCondition(slots.clone())),
             stop.clone(),
             config.drain_timeout,
         )
