@@ -25,6 +25,7 @@ pub mod gateway;
 mod handlers;
 pub mod identity;
 mod keep_alive;
+pub mod keepsake;
 pub mod measured_kv;
 pub mod metrics;
 pub mod metrics_access;

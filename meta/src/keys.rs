@@ -195,6 +195,12 @@ pub(crate) fn manifest_run(id: ManifestId, run: u16) -> Bytes {
     key(table::MANIFEST, &[&id.0, &run.to_be_bytes()])
 }
 
+/// Where the datum that attests a completion is named: behind all runs of parts, of which there are at most 20, so
+/// that it goes with them.
+pub(crate) fn manifest_attestation(id: ManifestId) -> Bytes {
+    manifest_run(id, u16::MAX)
+}
+
 pub(crate) fn upload(bucket: BucketId, object: &ObjectKey, id: UploadId) -> Bytes {
     key(
         table::UPLOAD,

@@ -1,7 +1,7 @@
 //! Cuts a stream of bytes into chunks.
 //!
-//! Invariants: every chunk but the last is exactly of chunk size, no chunk is empty, and the last one is marked: a
-//! chunk is given out only when it is known whether anything follows it.
+//! Invariants: every chunk but the last is exactly of chunk size, no chunk of a stream is empty, and the last one is
+//! marked: a chunk is given out only when it is known whether anything follows it.
 
 use std::sync::Arc;
 
@@ -62,6 +62,17 @@ impl Chunk {
             padded: padded.into(),
             // What is staged fits in one chunk.
             size_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            is_last: true,
+            _memory: None,
+        }
+    }
+
+    /// The only chunk of a stream without bytes.
+    pub(crate) fn empty() -> Self {
+        Self {
+            index: 0,
+            padded: Bytes::new(),
+            size_bytes: 0,
             is_last: true,
             _memory: None,
         }

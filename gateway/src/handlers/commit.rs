@@ -13,21 +13,34 @@ use crate::engine::{CommitGuard, StoredData};
 use crate::gateway::Gateway;
 use crate::s3_error::S3Error;
 
-/// Makes `stored` the current version of `key`, if `condition` holds then; `new` lacks only the data.
+/// What a commit makes a version of, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) bucket: &'a BucketRecord,
+    pub(super) key: &'a ObjectKey,
+    pub(super) condition: &'a WriteCondition,
+}
+
+/// Makes `stored` the current version of `target`, if its condition holds then; `new` lacks only the data. `at_ms` is
+/// the time that is kept with them on the disks, so that a rebuilt object has the same.
 pub(super) async fn object(
     gateway: &Gateway,
-    bucket: &BucketRecord,
-    key: &ObjectKey,
+    target: Target<'_>,
     mut new: NewObject,
     stored: StoredData,
-    condition: &WriteCondition,
+    at_ms: u64,
 ) -> Result<ObjectRecord, S3Error> {
+    let Target {
+        bucket,
+        key,
+        condition,
+    } = target;
     let (data, guard) = stored.begin_commit();
-    new.data = data;
+    new.data = Some(data);
     let check = |current: Option<&ObjectRecord>| condition.check(key, current);
     let result = gateway
         .meta()
-        .put_object(bucket, key, new, gateway.now_ms(), &check)
+        .put_object(bucket, key, new, at_ms, &check)
         .await;
     let is_unknown =
         matches!(&result, Err(ConditionalError::Meta(error)) if has_unknown_outcome(error));

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn_meta::{
-    BucketRecord, ChecksumKind as StoredKind, CompletedRecord, ConditionalError, ManifestPart,
-    MetaError, NewObject, ObjectChecksum, ObjectKey, ObjectRecord, PartNumber, PartRecord,
-    UploadId, UploadRecord, parts_digest,
+    BucketRecord, ChecksumKind as StoredKind, CompletedRecord, ConditionalError, DataOwner,
+    ManifestPart, MetaError, NewObject, ObjectChecksum, ObjectKey, ObjectRecord, PartNumber,
+    PartRecord, UploadId, UploadRecord, parts_digest,
 };
+use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use md5::{Digest, Md5};
 
+use super::commit;
 use super::delete_object::refused;
 use super::object_headers;
+use super::receive;
 use super::request::{S3Request, header_text};
 use super::upload_id;
 use super::upload_part::{part_checksum, stored_algorithm};
@@ -23,8 +26,10 @@ use super::write_condition::WriteCondition;
 use super::xml_body;
 use crate::checksum::{self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum};
 use crate::dispatch;
+use crate::engine::StoredData;
 use crate::gateway::Gateway;
 use crate::keep_alive::{self, Pace};
+use crate::keepsake::{Completion as KeptCompletion, Content, Keepsake, Origin};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::xml::{self, CompletedPart, XmlWriter};
@@ -147,9 +152,10 @@ impl Completion {
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
         check_object_size(&self.headers, size_bytes)?;
         let checksum = self.object_checksum(upload, algorithm, &parts)?;
-        let new = NewObject {
+        let md5 = md5_of_parts(&parts);
+        let mut new = NewObject {
             size_bytes,
-            etag: multipart_etag(&parts),
+            etag: format!("{}-{}", hex::encode(md5), parts.len()),
             owner: upload.owner,
             storage_class: upload.storage_class.clone(),
             headers: upload.headers.clone(),
@@ -158,9 +164,12 @@ impl Completion {
             checksum: Some(checksum),
             data: None,
         };
+        let now_ms = self.gateway.now_ms();
+        let keepsake = self.keepsake(&new, md5, &parts, now_ms)?;
+        let (attestation, guard) = self.attest(&keepsake).await?.begin_commit();
+        new.data = Some(attestation);
         let manifest: Vec<ManifestPart> = parts.into_iter().map(manifest_part).collect();
         let check = |current: Option<&ObjectRecord>| self.condition.check(&self.key, current);
-        let now_ms = self.gateway.now_ms();
         let result = meta
             .complete_upload(
                 &self.bucket,
@@ -172,12 +181,58 @@ impl Completion {
                 &check,
             )
             .await;
+        // If this very request was answered by another process before, nothing names the attestation: it is collected.
+        let is_unknown = matches!(&result, Err(ConditionalError::Meta(error)) if commit::has_unknown_outcome(error));
+        commit::end(guard, result.is_ok(), is_unknown);
         result.map_err(|error| match error {
             ConditionalError::Meta(MetaError::NoSuchUpload) => {
                 upload_id::no_such_upload(&self.upload_id.to_string())
             }
             error => refused(error),
         })
+    }
+
+    /// What is kept on the disks of the completion; the parts have their own.
+    fn keepsake(
+        &self,
+        new: &NewObject,
+        md5: [u8; 16],
+        parts: &[PartRecord],
+        now_ms: u64,
+    ) -> Result<Keepsake, S3Error> {
+        let stored = new.checksum.as_ref();
+        let checksum = stored.and_then(|stored| {
+            Checksum::new(object_headers::algorithm(stored.algorithm), &stored.value)
+        });
+        let checksum = checksum.ok_or_else(|| S3Error::of(ErrorCode::InternalError))?;
+        let is_composite = stored.is_some_and(|stored| stored.kind == StoredKind::Composite);
+        let numbers = parts.iter().map(|part| part.part_number);
+        Ok(Keepsake {
+            content: Content {
+                storage_class: new.storage_class.clone(),
+                headers: new.headers.clone(),
+                user_metadata: new.user_metadata.clone(),
+                tags: new.tags.clone(),
+                ..Content::new(new.size_bytes, md5, &checksum)
+            },
+            origin: Some(Origin::new(&self.bucket, new.owner, now_ms)),
+            completion: Some(KeptCompletion::new(self.upload_id, is_composite, numbers)),
+        })
+    }
+
+    /// Writes the completion to the disks as a datum without bytes, before it is committed: parts alone do not tell
+    /// which of them became an object.
+    async fn attest(&self, keepsake: &Keepsake) -> Result<StoredData, S3Error> {
+        let owner = DataOwner {
+            bucket: self.bucket.id,
+            key: self.key.clone(),
+            part: None,
+        };
+        self.gateway
+            .engine()
+            .store(stream::empty(), owner, Some(0), || keepsake.encode())
+            .await
+            .map_err(receive::store_refusal)
     }
 
     /// The stored part of each listed one.
@@ -383,13 +438,13 @@ fn manifest_part(part: PartRecord) -> ManifestPart {
     }
 }
 
-/// MD5 of the parts' MD5s, and how many they are.
-fn multipart_etag(parts: &[PartRecord]) -> String {
+/// MD5 of the parts' MD5s: the ETag, with how many they are behind it.
+fn md5_of_parts(parts: &[PartRecord]) -> [u8; 16] {
     let mut hasher = Md5::new();
     for part in parts {
         hasher.update(part.etag_md5);
     }
-    format!("{}-{}", hex::encode(hasher.finalize()), parts.len())
+    hasher.finalize().into()
 }
 
 /// The MD5 in a part's ETag, which clients send with or without quotes.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cairn_meta::{BucketRecord, DataOwner, NewObject, ObjectKey, ObjectRecord, SystemHeaders};
+use cairn_meta::{BucketRecord, NewObject, ObjectKey, ObjectRecord, SystemHeaders};
 use http::{HeaderName, StatusCode};
 
 use super::commit;
 use super::copy_source::CopySource;
+use super::destination::Destination;
 use super::object_attributes::{self, ObjectAttributes};
 use super::object_headers;
 use super::read_object;
@@ -187,13 +188,15 @@ impl Copy {
             .open_read(&data, range)
             .await
             .map_err(read_object::refusal)?;
-        let owner = DataOwner {
-            bucket: self.bucket.id,
-            key: self.key.clone(),
+        let destination = Destination {
+            bucket: &self.bucket,
+            key: &self.key,
             part: None,
+            account: self.owner,
+            attributes: &self.attributes,
         };
-        let received =
-            receive::copy(gateway, stream, self.algorithm, owner, &self.attributes).await?;
+        let received = receive::copy(gateway, stream, self.algorithm, destination).await?;
+        let at_ms = received.at_ms;
         check_unchanged(record, &received.checksum)?;
         let new = NewObject {
             size_bytes: received.stored.size_bytes(),
@@ -202,15 +205,12 @@ impl Copy {
             checksum: Some(object_headers::full_object_checksum(&received.checksum)),
             ..self.attributes.clone().into_new_object()
         };
-        let made = commit::object(
-            gateway,
-            &self.bucket,
-            &self.key,
-            new,
-            received.stored,
-            &self.condition,
-        )
-        .await?;
+        let target = commit::Target {
+            bucket: &self.bucket,
+            key: &self.key,
+            condition: &self.condition,
+        };
+        let made = commit::object(gateway, target, new, received.stored, at_ms).await?;
         Ok(self.respond(&made))
     }
 

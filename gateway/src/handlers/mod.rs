@@ -14,7 +14,7 @@ mod copy_source;
 mod create_upload;
 mod delete_object;
 mod delete_objects;
-mod keepsake;
+mod destination;
 mod list_buckets;
 mod list_objects;
 mod list_parts;

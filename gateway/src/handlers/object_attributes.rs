@@ -6,6 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use crate::keepsake::Content;
 use crate::operation::Query;
 use crate::s3_error::{ErrorCode, S3Error};
 
@@ -62,6 +63,17 @@ impl ObjectAttributes {
             user_metadata: user_metadata(headers)?,
             tags: Vec::new(),
         })
+    }
+
+    /// `content` with these attributes.
+    pub(super) fn content(&self, content: Content) -> Content {
+        Content {
+            storage_class: self.storage_class.clone(),
+            headers: self.headers.clone(),
+            user_metadata: self.user_metadata.clone(),
+            tags: self.tags.clone(),
+            ..content
+        }
     }
 
     /// An object of these attributes; size, ETag, owner, checksum and data are still to be filled in.

@@ -1,10 +1,11 @@
 //! PutObject.
 
-use cairn_meta::{DataOwner, NewObject};
+use cairn_meta::NewObject;
 use http::StatusCode;
 use http::header::ETAG;
 
 use super::commit;
+use super::destination::Destination;
 use super::object_attributes::ObjectAttributes;
 use super::object_headers;
 use super::receive;
@@ -26,12 +27,15 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         condition.check(&key, gateway.meta().object(bucket.id, &key).await?.as_ref())?;
     }
 
-    let owner = DataOwner {
-        bucket: bucket.id,
-        key: key.clone(),
+    let destination = Destination {
+        bucket: &bucket,
+        key: &key,
         part: None,
+        account,
+        attributes: &attributes,
     };
-    let received = receive::body(&mut request, plan, owner, &attributes).await?;
+    let received = receive::body(&mut request, plan, destination).await?;
+    let at_ms = received.at_ms;
     let new = NewObject {
         size_bytes: received.stored.size_bytes(),
         etag: hex::encode(received.md5),
@@ -39,7 +43,12 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         checksum: Some(object_headers::full_object_checksum(&received.checksum)),
         ..attributes.into_new_object()
     };
-    let record = commit::object(&gateway, &bucket, &key, new, received.stored, &condition).await?;
+    let target = commit::Target {
+        bucket: &bucket,
+        key: &key,
+        condition: &condition,
+    };
+    let record = commit::object(&gateway, target, new, received.stored, at_ms).await?;
 
     let mut response = response::empty(StatusCode::OK);
     let headers = response.headers_mut();

@@ -9,15 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_meta::DataOwner;
 use futures_util::{Stream, TryStreamExt, stream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use http_body_util::StreamBody;
 
-use super::keepsake;
-use super::object_attributes::ObjectAttributes;
+use super::destination::Destination;
 use super::read_object;
 use super::request::S3Request;
 use crate::auth::PayloadMode;
@@ -39,6 +37,9 @@ pub(super) struct Received {
     pub(super) checksum: Checksum,
     /// By the algorithm the client named, where that is another.
     pub(super) declared_checksum: Option<Checksum>,
+    /// When the last byte was there and verified, in milliseconds since 1970: the time that is kept on the disks, and
+    /// so the one to commit under.
+    pub(super) at_ms: u64,
 }
 
 /// What a request says of its body, and which checksum is to be stored with it.
@@ -88,8 +89,7 @@ impl Plan {
 pub(super) async fn body(
     request: &mut S3Request,
     plan: Plan,
-    owner: DataOwner,
-    attributes: &ObjectAttributes,
+    destination: Destination<'_>,
 ) -> Result<Received, S3Error> {
     let gateway = Arc::clone(&request.gateway);
     let length = plan.body.length();
@@ -101,7 +101,7 @@ pub(super) async fn body(
         idle_timeout: gateway.config().timeouts.body_idle,
     };
     let content = plan.body.open(&mut request.body, options);
-    store(&gateway, content, extra, owner, length, attributes).await
+    store(&gateway, content, extra, destination, length).await
 }
 
 /// Stores what is read from another object.
@@ -112,8 +112,7 @@ pub(super) async fn copy(
     gateway: &Gateway,
     source: ReadStream,
     algorithm: ChecksumAlgorithm,
-    owner: DataOwner,
-    attributes: &ObjectAttributes,
+    destination: Destination<'_>,
 ) -> Result<Received, S3Error> {
     let length = source.remaining_bytes();
     let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(length))]);
@@ -133,7 +132,7 @@ pub(super) async fn copy(
             idle_timeout: COPY_IDLE_TIMEOUT,
         },
     );
-    let result = store(gateway, content, None, owner, length, attributes).await;
+    let result = store(gateway, content, None, destination, length).await;
     let failure = failure
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -145,9 +144,8 @@ async fn store<B>(
     gateway: &Gateway,
     content: UploadBody<B>,
     extra: Option<ChecksumAlgorithm>,
-    owner: DataOwner,
+    destination: Destination<'_>,
     length: u64,
-    attributes: &ObjectAttributes,
 ) -> Result<Received, S3Error>
 where
     B: Body<Data = Bytes> + Unpin + Send,
@@ -161,18 +159,21 @@ where
             .unwrap_or_else(PoisonError::into_inner)
             .as_ref()
         {
-            Some(verdict) => keepsake::encode(&verdict.digests, attributes),
+            Some(verdict) => destination
+                .keepsake(&verdict.digests, verdict.stored_checksum(), verdict.at_ms)
+                .encode(),
             None => Bytes::new(),
         }
     };
     let source = Box::pin(verified(
+        gateway,
         content,
         extra.map(ChecksumHasher::new),
         Arc::clone(&verdict),
     ));
     let stored = gateway
         .engine()
-        .store(source, owner, Some(length), manifest)
+        .store(source, destination.data_owner(), Some(length), manifest)
         .await
         .map_err(store_refusal)?;
     let verdict = verdict
@@ -180,13 +181,13 @@ where
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     // The engine ends only when its source has.
-    let Verdict { digests, extra } =
-        verdict.ok_or_else(|| S3Error::of(ErrorCode::InternalError))?;
+    let verdict = verdict.ok_or_else(|| S3Error::of(ErrorCode::InternalError))?;
     Ok(Received {
         stored,
-        md5: digests.md5,
-        checksum: extra.unwrap_or(digests.checksum),
-        declared_checksum: extra.map(|_| digests.checksum),
+        md5: verdict.digests.md5,
+        checksum: *verdict.stored_checksum(),
+        declared_checksum: verdict.extra.map(|_| verdict.digests.checksum),
+        at_ms: verdict.at_ms,
     })
 }
 
@@ -195,11 +196,20 @@ struct Verdict {
     digests: DigestSet,
     /// By the algorithm that the object needs and the client did not name.
     extra: Option<Checksum>,
+    /// When it was known, in milliseconds since 1970.
+    at_ms: u64,
+}
+
+impl Verdict {
+    fn stored_checksum(&self) -> &Checksum {
+        self.extra.as_ref().unwrap_or(&self.digests.checksum)
+    }
 }
 
 /// The content of a body as a stream that ends only after the verdict on its digests; `extra` is computed along
 /// the way, which only CRC64NVME is, at a fraction of MD5's cost.
 fn verified<B>(
+    gateway: &Gateway,
     content: UploadBody<B>,
     extra: Option<ChecksumHasher>,
     verdict: Arc<Mutex<Option<Verdict>>>,
@@ -210,7 +220,7 @@ where
 {
     stream::try_unfold(
         (content, extra, verdict),
-        |(mut content, mut extra, verdict)| async move {
+        move |(mut content, mut extra, verdict)| async move {
             if let Some(bytes) = content.try_next().await? {
                 if let Some(extra) = &mut extra {
                     extra.update(&bytes);
@@ -219,14 +229,17 @@ where
             }
             let digests = content.finish().await?;
             let extra = extra.map(ChecksumHasher::finish);
-            *verdict.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Verdict { digests, extra });
+            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(Verdict {
+                digests,
+                extra,
+                at_ms: gateway.now_ms(),
+            });
             Ok(None)
         },
     )
 }
 
-fn store_refusal(error: StoreError<S3Error>) -> S3Error {
+pub(super) fn store_refusal(error: StoreError<S3Error>) -> S3Error {
     match error {
         StoreError::Source(error) => error,
         StoreError::SlowDown => S3Error::of(ErrorCode::SlowDown),

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use cairn_meta::{
-    BucketRecord, DataOwner, ObjectKey, PartNumber, PartOwner, PartRecord, UploadRecord,
-};
+use cairn_meta::{BucketRecord, ObjectKey, PartNumber, PartOwner, PartRecord, UploadRecord};
 use http::StatusCode;
 use http::header::ETAG;
 
 use super::commit;
+use super::destination::Destination;
 use super::object_attributes::ObjectAttributes;
 use super::object_headers;
 use super::part_number;
@@ -37,13 +36,8 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         upload,
         part_number,
     };
-    let received = receive::body(
-        &mut request,
-        plan,
-        place.data_owner(),
-        &ObjectAttributes::default(),
-    )
-    .await?;
+    let nothing = ObjectAttributes::default();
+    let received = receive::body(&mut request, plan, place.destination(&nothing)).await?;
     let told = received.declared_checksum.unwrap_or(received.checksum);
     let part = commit_part(&gateway, &place, received).await?;
 
@@ -69,14 +63,16 @@ pub(super) struct PartPlace {
 }
 
 impl PartPlace {
-    pub(super) fn data_owner(&self) -> DataOwner {
-        DataOwner {
-            bucket: self.bucket.id,
-            key: self.key.clone(),
+    pub(super) fn destination<'a>(&'a self, nothing: &'a ObjectAttributes) -> Destination<'a> {
+        Destination {
+            bucket: &self.bucket,
+            key: &self.key,
             part: Some(PartOwner {
                 upload_id: self.upload.id,
                 part_number: self.part_number,
             }),
+            account: self.upload.owner,
+            attributes: nothing,
         }
     }
 }
@@ -98,13 +94,13 @@ pub(super) async fn commit_part(
 ) -> Result<PartRecord, S3Error> {
     let size_bytes = received.stored.size_bytes();
     let (data, guard) = received.stored.begin_commit();
-    let now_ms = gateway.now_ms();
+    let now_ms = received.at_ms;
     let part = PartRecord {
         part_number: place.part_number,
         size_bytes,
         etag_md5: received.md5,
         checksum: Some(received.checksum.as_bytes().to_vec()),
-        data_id: data.as_ref().map(|data| data.id),
+        data_id: Some(data.id),
         last_modified_ms: now_ms,
     };
     let upload_id = place.upload.id;
@@ -115,7 +111,7 @@ pub(super) async fn commit_part(
             &place.key,
             upload_id,
             &part,
-            data.as_ref(),
+            Some(&data),
             now_ms,
         )
         .await;

@@ -75,7 +75,7 @@ async fn run(
         .map_err(read_object::refusal)?;
     let algorithm = upload_part::stored_algorithm(&place.upload);
     let nothing = ObjectAttributes::default();
-    let received = receive::copy(&gateway, stream, algorithm, place.data_owner(), &nothing).await?;
+    let received = receive::copy(&gateway, stream, algorithm, place.destination(&nothing)).await?;
     let checksum = received.checksum;
     let part = upload_part::commit_part(&gateway, &place, received).await?;
     let has_checksum = place.upload.checksum.is_some();

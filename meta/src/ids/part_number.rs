@@ -13,6 +13,9 @@ pub const PART_NUMBER_MAX: u16 = 10_000;
 pub struct PartNumber(u16);
 
 impl PartNumber {
+    /// The lowest.
+    pub const FIRST: Self = Self(1);
+
     /// Checks the range.
     ///
     /// # Errors

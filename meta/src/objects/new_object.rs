@@ -24,8 +24,9 @@ pub struct NewObject {
     pub tags: Vec<(String, String)>,
     /// Its checksum.
     pub checksum: Option<ObjectChecksum>,
-    /// Its bytes, whose shards are durable already; `None` for an empty object and for one made of parts. Chunks
-    /// that lack shards are enqueued for repair by the put.
+    /// Its bytes, whose shards are durable already; for an object made of parts the datum that attests its
+    /// completion. `None`: there is none, as there was none for empty objects once. Chunks that lack shards are
+    /// enqueued for repair by the put.
     pub data: Option<NewData>,
 }
 

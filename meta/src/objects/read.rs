@@ -123,12 +123,14 @@ impl Meta {
     pub async fn manifest(&self, id: ManifestId) -> Result<Option<Vec<ManifestPart>>, MetaError> {
         let prefix = keys::manifest(id);
         let limit = usize::from(PART_NUMBER_MAX).div_ceil(MANIFEST_PARTS_PER_RECORD);
-        let page = self.records(&prefix, prefix.clone(), limit).await?;
-        if page.records.is_empty() {
+        let mut runs = self.records(&prefix, prefix.clone(), limit).await?.records;
+        let attestation = keys::manifest_attestation(id);
+        runs.retain(|(key, _)| *key != attestation);
+        if runs.is_empty() {
             return Ok(None);
         }
         let mut parts = Vec::new();
-        for (_, value) in &page.records {
+        for (_, value) in &runs {
             parts.extend(decode::<ManifestParts>(value)?.parts);
         }
         Ok(Some(parts))

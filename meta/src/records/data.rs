@@ -221,3 +221,14 @@ pub struct NewData {
     /// which [is staged](ChunkRecord::is_staged).
     pub staged: Option<StagedBytes>,
 }
+
+impl NewData {
+    /// A datum whose shards are durable already.
+    pub fn placed(id: DataId, record: DataRecord) -> Self {
+        Self {
+            id,
+            record,
+            staged: None,
+        }
+    }
+}

@@ -103,6 +103,22 @@ pub(crate) struct ManifestParts {
     pub(crate) parts: Vec<ManifestPart>,
 }
 
+impl ManifestParts {
+    /// Names the datum that attests a completion. Its one entry is no part: only its data id means something, so that
+    /// whoever deletes the data of a manifest deletes this one too.
+    pub(crate) fn attestation(data_id: DataId) -> Self {
+        Self {
+            parts: vec![ManifestPart {
+                part_number: PartNumber::FIRST,
+                size_bytes: 0,
+                data_id: Some(data_id),
+                etag_md5: [0; 16],
+                checksum: None,
+            }],
+        }
+    }
+}
+
 impl Record for ManifestParts {
     const NAME: &'static str = "manifest record";
 }

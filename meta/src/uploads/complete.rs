@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::buckets::check_bucket;
 use crate::codec::{Stored, decode, encode};
+use crate::data::put_data;
 use crate::error::{MetaError, PutError};
 use crate::ids::{BucketId, ManifestId, ObjectKey, PART_NUMBER_MAX, PartNumber, UploadId};
 use crate::keys::{self, DeletionTarget};
@@ -27,8 +28,9 @@ enum Stop<P> {
 }
 
 impl Meta {
-    /// Makes the object of an upload: `new` (without data) with `parts` as its body, if `precondition` holds for
-    /// the current object at the instant of the commit. Parts that are not listed are enqueued for deletion.
+    /// Makes the object of an upload: `new` with `parts` as its body, if `precondition` holds for the current object
+    /// at the instant of the commit. Parts that are not listed are enqueued for deletion. The data of `new`, if any,
+    /// are not the object's bytes but the datum that attests the completion on the disks; they go with the object.
     ///
     /// The same call again returns the same version, for [`COMPLETED_KEPT_MS`](super::COMPLETED_KEPT_MS).
     ///
@@ -49,7 +51,6 @@ impl Meta {
         now_ms: u64,
         precondition: &(dyn Fn(Option<&ObjectRecord>) -> Result<(), P> + Sync),
     ) -> Result<ObjectRecord, PutError<P>> {
-        debug_assert!(new.data.is_none(), "the data are the parts'");
         let digest = parts_digest(parts.iter().map(|part| (part.part_number, part.etag_md5)));
         let mut bucket = Stored::of(bucket.clone());
         let mut attempts = Attempts::default();
@@ -132,6 +133,7 @@ impl Meta {
             .map_err(failed)?;
         let body = request.write_manifest(&mut change.batch);
         let record = change.put(request.new, body, request.now_ms);
+        put_attestation(&mut change.batch, request.id, request.new, request.now_ms);
         request.leave_behind(&mut change, &record);
         match self.try_commit(change.batch).await.map_err(failed)? {
             Committed::Applied => Ok(Some(record)),
@@ -206,19 +208,7 @@ impl Completion<'_> {
     }
 
     fn write_manifest(&self, batch: &mut Batch) -> ObjectBody {
-        let manifest = ManifestId::from(self.id);
-        for (run, parts) in (0..).zip(self.parts.chunks(MANIFEST_PARTS_PER_RECORD)) {
-            batch.put(
-                keys::manifest_run(manifest, run),
-                encode(&ManifestParts {
-                    parts: parts.to_vec(),
-                }),
-            );
-        }
-        ObjectBody::Parts {
-            manifest,
-            part_count: u32::try_from(self.parts.len()).unwrap_or(u32::MAX),
-        }
+        put_manifest(batch, self.id, self.parts)
     }
 
     /// What is remembered of the upload, and what is left to do.
@@ -240,6 +230,35 @@ impl Completion<'_> {
             record.write_id,
         );
     }
+}
+
+/// Writes the list of an object's parts.
+pub(crate) fn put_manifest(batch: &mut Batch, id: UploadId, parts: &[ManifestPart]) -> ObjectBody {
+    let manifest = ManifestId::from(id);
+    for (run, parts) in (0..).zip(parts.chunks(MANIFEST_PARTS_PER_RECORD)) {
+        batch.put(
+            keys::manifest_run(manifest, run),
+            encode(&ManifestParts {
+                parts: parts.to_vec(),
+            }),
+        );
+    }
+    ObjectBody::Parts {
+        manifest,
+        part_count: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Writes the records of the datum that attests the completion.
+pub(crate) fn put_attestation(batch: &mut Batch, id: UploadId, new: &NewObject, now_ms: u64) {
+    let Some(data) = &new.data else {
+        return;
+    };
+    put_data(batch, data, now_ms);
+    batch.put(
+        keys::manifest_attestation(ManifestId::from(id)),
+        encode(&ManifestParts::attestation(data.id)),
+    );
 }
 
 fn is_same_part(stored: &PartRecord, listed: &ManifestPart) -> bool {

@@ -29,11 +29,7 @@ fn big(bucket: &BucketRecord, count: u32) -> NewData {
         created_at_ms: 1,
         chunks,
     };
-    NewData {
-        id: DataId::random(),
-        record,
-        staged: None,
-    }
+    NewData::placed(DataId::random(), record)
 }
 
 async fn put_big(meta: &Meta, bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
@@ -216,13 +212,14 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
         (page.parts[0].part_number.get(), page.is_truncated),
         (9_999, true)
     );
+    let attestation = data(&bucket, &key("big"), 0);
     let record = meta
         .complete_upload(
             &bucket,
             &key("big"),
             id,
             &parts,
-            &object("e-10000", None),
+            &object("e-10000", Some(attestation)),
             2,
             &always,
         )
@@ -244,7 +241,7 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
         deleted += due.len();
         meta.finish_deletions(&due).await.unwrap();
     }
-    assert_eq!(deleted, 10_000);
+    assert_eq!(deleted, 10_001);
     assert!(meta.manifest(manifest).await.unwrap().is_none());
     assert!(meta.list_data(None, 1).await.unwrap().data.is_empty());
 }

@@ -50,11 +50,7 @@ pub(crate) fn data(bucket: &BucketRecord, key: &ObjectKey, size_bytes: u32) -> N
         created_at_ms: 1_000,
         chunks: vec![chunk],
     };
-    NewData {
-        id: DataId::random(),
-        record,
-        staged: None,
-    }
+    NewData::placed(DataId::random(), record)
 }
 
 pub(crate) fn object(etag: impl Into<String>, data: Option<NewData>) -> NewObject {

@@ -105,7 +105,7 @@ impl Core {
             }
         };
         let (data, guard) = stored.begin_commit();
-        let Some(chunk) = data.as_ref().and_then(|data| data.record.chunks.first()) else {
+        let Some(chunk) = data.record.chunks.first() else {
             return Ok(());
         };
         let placed = self

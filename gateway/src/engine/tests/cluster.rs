@@ -232,7 +232,7 @@ impl Cluster {
             user_metadata: Vec::new(),
             tags: Vec::new(),
             checksum: None,
-            data,
+            data: Some(data),
         };
         let key = ObjectKey::parse(key).unwrap();
         let any = |_: Option<&cairn_meta::ObjectRecord>| Ok::<(), Infallible>(());

@@ -54,12 +54,18 @@ async fn small_objects_are_copies_and_large_ones_are_coded() {
 }
 
 #[tokio::test]
-async fn an_empty_object_stores_nothing() {
+async fn an_empty_object_stores_descriptors_and_reads_as_nothing() {
     let cluster = Cluster::new(6).await;
-    let stored = cluster.store("empty", &[]).await.unwrap();
-    assert_eq!(stored.size_bytes(), 0);
-    assert!(stored.begin_commit().0.is_none());
-    assert_eq!(cluster.shard_count().await, 0);
+    cluster.put("empty", &[]).await.unwrap();
+    let shards = cluster.shards().await;
+    assert_eq!(shards.len(), 3);
+    assert_eq!(cluster.get("empty").await.unwrap(), Vec::<u8>::new());
+    for (id, disks) in shards {
+        let stat = cluster.stores[disks[0]].stat(id).await.unwrap().unwrap();
+        let descriptor = Descriptor::decode(&stat.descriptor.unwrap()).unwrap();
+        assert_eq!((stat.size_bytes, descriptor.chunk_size_bytes), (0, 0));
+        assert!(descriptor.last.is_some_and(|last| last.size_bytes == 0));
+    }
 }
 
 #[tokio::test]

@@ -152,9 +152,9 @@ impl Core {
     {
         let mut chunker = Chunker::new(source, size_hint, self.chunker_options());
         let created_at_ms = self.clock.now_ms();
-        let Some(first) = chunker.next().await? else {
-            return Ok(StoredData::empty());
-        };
+        // No bytes are one chunk of none: its shards are nothing but descriptors, and without those an empty object
+        // could not be rebuilt from the disks.
+        let first = chunker.next().await?.unwrap_or_else(Chunk::empty);
         let data_id = self.entropy.data_id(created_at_ms);
         let describer = Describer {
             owner,

@@ -23,7 +23,10 @@ impl Core {
         }
         let (coding, _) = self.coding(chunk.size_bytes, &[]).ok()?;
         let payload = chunk.padded.get(..chunk.size_bytes as usize)?;
-        let admission = self.staging.admit(chunk.size_bytes)?;
+        let manifest_len = u32::try_from(last.manifest.len()).ok()?;
+        let admission = self
+            .staging
+            .admit(chunk.size_bytes.saturating_add(manifest_len))?;
         let record = DataRecord {
             size_bytes: last.size_bytes,
             owner: describer.owner.clone(),

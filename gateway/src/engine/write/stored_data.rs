@@ -23,8 +23,6 @@ pub struct StoredData {
 /// Where the bytes are.
 #[derive(Debug)]
 enum Kept {
-    /// There are none.
-    Nowhere,
     Shards(DataRecord, WriteGuard),
     Staged(Box<StagedWrite>, Arc<Staging>),
 }
@@ -44,7 +42,6 @@ pub struct CommitGuard {
 /// What is being committed.
 #[derive(Debug)]
 enum PendingWrite {
-    Empty,
     Shards {
         ledger: Ledger,
         strays: Vec<(DiskId, ShardId)>,
@@ -62,14 +59,6 @@ pub(crate) struct WriteGuard {
 }
 
 impl StoredData {
-    /// Of no bytes: nothing is stored.
-    pub(super) fn empty() -> Self {
-        Self {
-            size_bytes: 0,
-            kept: Kept::Nowhere,
-        }
-    }
-
     pub(super) fn new(record: DataRecord, guard: WriteGuard) -> Self {
         Self {
             size_bytes: record.size_bytes,
@@ -89,10 +78,9 @@ impl StoredData {
         self.size_bytes
     }
 
-    /// Gives out what the metadata commit must contain; `None` for no bytes.
-    pub fn begin_commit(self) -> (Option<NewData>, CommitGuard) {
+    /// Gives out what the metadata commit must contain.
+    pub fn begin_commit(self) -> (NewData, CommitGuard) {
         let (data, write) = match self.kept {
-            Kept::Nowhere => (None, PendingWrite::Empty),
             Kept::Shards(record, guard) => {
                 let (ledger, cleanup) = guard.disarm();
                 let id = ids::meta_data(ledger.data_id());
@@ -100,17 +88,13 @@ impl StoredData {
                     .shards()
                     .filter(|(disk, shard)| !is_placed(&record, *disk, *shard))
                     .collect();
-                let data = NewData {
-                    id,
-                    record,
-                    staged: None,
-                };
+                let data = NewData::placed(id, record);
                 let write = PendingWrite::Shards {
                     ledger,
                     strays,
                     cleanup,
                 };
-                (Some(data), write)
+                (data, write)
             }
             Kept::Staged(write, staging) => {
                 let data = NewData {
@@ -118,7 +102,7 @@ impl StoredData {
                     record: write.record.clone(),
                     staged: Some(write.bytes.clone()),
                 };
-                (Some(data), PendingWrite::Staged(write, staging))
+                (data, PendingWrite::Staged(write, staging))
             }
         };
         (data, CommitGuard { write })
@@ -129,7 +113,6 @@ impl CommitGuard {
     /// The commit was applied: shards that were replaced during the write are deleted, staged bytes get theirs.
     pub fn committed(self) {
         match self.write {
-            PendingWrite::Empty => {}
             PendingWrite::Shards {
                 ledger,
                 strays,
@@ -152,7 +135,7 @@ impl CommitGuard {
                 ledger, cleanup, ..
             } => give_up(&ledger, &cleanup),
             // Nothing of it was anywhere but in the commit.
-            PendingWrite::Empty | PendingWrite::Staged(..) => {}
+            PendingWrite::Staged(..) => {}
         }
     }
 }
