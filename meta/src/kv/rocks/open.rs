@@ -66,7 +66,7 @@ pub(super) fn open(
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let (roster, is_fresh) = match newest(&files) {
         Newest::Roster(roster) => (roster, false),
-        Newest::None => (Roster::initial(), true),
+        Newest::None => (Roster::initial(options.epoch_before_first), true),
         Newest::Split { epoch, places } => {
             let places = survey
                 .known

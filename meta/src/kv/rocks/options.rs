@@ -15,6 +15,9 @@ pub struct RocksKvOptions {
     pub copy_count: usize,
     /// Whose metadata this is; a directory of another cluster is refused.
     pub cluster_id: [u8; 16],
+    /// What the epochs of an empty store begin behind: 0, or for a store that takes the place of a lost one more than
+    /// that can have counted, so that a copy of the old one that turns up is recognized as stale.
+    pub epoch_before_first: u64,
     /// Size of a journal file. Small in tests; each place keeps a few.
     pub journal_file_size_bytes: u64,
     /// A checkpoint is made after so many bytes of journal. Bounds the replay at start.
@@ -35,6 +38,7 @@ impl RocksKvOptions {
             copies: Vec::new(),
             copy_count: 0,
             cluster_id,
+            epoch_before_first: 0,
             // Seconds of full load, so that rotation (about 1 ms) does not show; written at first start.
             journal_file_size_bytes: 16 << 20,
             // Replayed in about a second.

@@ -143,7 +143,7 @@ impl Place {
             cluster_id,
             _lock: lock,
         };
-        place.write_roster(&Roster::initial()).map_err(failed)?;
+        place.write_roster(&Roster::initial(0)).map_err(failed)?;
         Ok(place)
     }
 

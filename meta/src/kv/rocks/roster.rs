@@ -93,9 +93,9 @@ pub(crate) struct Primary {
 
 impl Roster {
     /// The roster before the first.
-    pub(crate) fn initial() -> Self {
+    pub(crate) fn initial(epoch: u64) -> Self {
         Self {
-            epoch: 0,
+            epoch,
             nonce: DatabaseId([0; 8]),
             primary: None,
             holders: Vec::new(),

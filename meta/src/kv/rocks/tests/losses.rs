@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::super::holder::{OpenJournal, directory_journal};
 use super::super::journal_copy::JournalCopy;
 use super::super::journal_file::FileHead;
-use super::super::{RocksKv, Start};
+use super::super::{RocksKv, RocksKvOptions, Start};
 use super::harness::{Disks, put, until, value};
 use crate::kv::{Batch, KvError, KvStore};
 
@@ -94,6 +94,32 @@ async fn two_of_three_holders_may_vanish_at_once() {
     assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
     assert_eq!(store.status().holder_count(), 1);
     assert!(store.status().counters.reduced_groups >= 1);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_store_that_was_replaced_is_stale_when_it_turns_up() {
+    let disks = Disks::new(3, 1);
+    // Started more often than the store that will take its place.
+    for start in 0..3 {
+        let (store, _) = disks.open();
+        put(&store, "old", &start.to_string()).await;
+    }
+    disks.take_away(1);
+    disks.lose(0);
+    let replacement = RocksKvOptions {
+        epoch_before_first: 1_700_000_000_000,
+        ..RocksKvOptions::new(disks.place(0), disks.options.cluster_id)
+    };
+    let (store, report) = RocksKv::open(&replacement).unwrap();
+    assert_eq!(report.start, Start::Fresh);
+    put(&store, "new", "1").await;
+    drop(store);
+
+    disks.bring_back(1);
+    let (store, report) = disks.open();
+    assert_eq!(report.start, Start::Clean);
+    assert_eq!(value(&store, "new").await.as_deref(), Some("1"));
+    assert_eq!(value(&store, "old").await, None);
 }
 
 #[tokio::test]
