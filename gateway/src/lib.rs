@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod metrics_access;
 pub mod operation;
 mod ops;
+pub mod recovery;
 mod request_body;
 pub mod request_id;
 mod request_log;

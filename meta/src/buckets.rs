@@ -240,7 +240,7 @@ impl Meta {
 }
 
 /// Writes the record, and its copy in the index by owner.
-fn put_bucket(batch: &mut Batch, record: &BucketRecord) {
+pub(crate) fn put_bucket(batch: &mut Batch, record: &BucketRecord) {
     let bytes = encode(record);
     batch.put(keys::bucket(&record.name), bytes.clone());
     batch.put(keys::owned_bucket(record.owner, &record.name), bytes);

@@ -249,6 +249,18 @@ pub(crate) fn part(upload: UploadId, number: PartNumber) -> Bytes {
     key(table::PART, &[&upload.0, &number.get().to_be_bytes()])
 }
 
+/// The table of parts.
+pub(crate) fn all_parts() -> Bytes {
+    key(table::PART, &[])
+}
+
+/// The upload of a part's key.
+pub(crate) fn upload_of_part(kv_key: &[u8]) -> Result<UploadId, MetaError> {
+    let id = kv_key.get(1..).and_then(|id| id.split_first_chunk::<16>());
+    id.map(|(id, _)| UploadId(*id))
+        .ok_or_else(|| damaged("part record"))
+}
+
 pub(crate) fn completed(upload: UploadId) -> Bytes {
     key(table::COMPLETED, &[&upload.0])
 }

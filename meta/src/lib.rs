@@ -24,6 +24,7 @@ mod objects;
 mod queues;
 mod random;
 mod records;
+mod recovery;
 mod retry;
 mod staging;
 mod uploads;
@@ -48,6 +49,7 @@ pub use records::{
     ManifestPart, NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, PartOwner,
     PartRecord, StagedBytes, SystemHeaders, UploadRecord, UserRecord, Versioning, parts_digest,
 };
+pub use recovery::{FoundObject, RECOVERED_GARBAGE_KEPT, Recovered};
 pub use uploads::{
     COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage,
     UploadListRequest,

@@ -22,6 +22,7 @@ mod deletion;
 pub mod descriptor;
 mod disks;
 mod entropy;
+pub mod found_data;
 pub mod geometry;
 mod hedge;
 mod ids;

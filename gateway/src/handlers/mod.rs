@@ -20,7 +20,7 @@ mod list_objects;
 mod list_parts;
 mod list_uploads;
 mod object_attributes;
-mod object_headers;
+pub(crate) mod object_headers;
 mod object_owner;
 mod page_query;
 mod part_number;

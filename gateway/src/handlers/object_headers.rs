@@ -128,7 +128,7 @@ pub(super) fn algorithm(stored: StoredAlgorithm) -> ChecksumAlgorithm {
 }
 
 /// The stored form of an algorithm.
-pub(super) fn stored_algorithm(algorithm: ChecksumAlgorithm) -> StoredAlgorithm {
+pub(crate) fn stored_algorithm(algorithm: ChecksumAlgorithm) -> StoredAlgorithm {
     match algorithm {
         ChecksumAlgorithm::Crc32 => StoredAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32c => StoredAlgorithm::Crc32c,

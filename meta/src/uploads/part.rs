@@ -84,7 +84,7 @@ impl Meta {
             .map(|stored| stored.record))
     }
 
-    async fn stored_part(
+    pub(crate) async fn stored_part(
         &self,
         id: UploadId,
         number: PartNumber,
