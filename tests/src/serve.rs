@@ -24,6 +24,17 @@ pub struct Server {
     pub arguments: Vec<String>,
 }
 
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub status: ExitStatus,
+    /// Its result.
+    pub stdout: String,
+    /// What it said beside.
+    pub stderr: String,
+}
+
 impl Server {
     /// Starts a server on `disk_count` fresh disks.
     #[must_use]
@@ -74,6 +85,23 @@ impl Server {
         self.endpoint = process.endpoint()?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Runs `cairn COMMAND ARGUMENTS` over this server's disks, which must not be in use, until it ends.
+    #[must_use]
+    pub fn run_offline(&self, command: &str, arguments: &[&str]) -> Finished {
+        let mut all = vec![command.to_owned()];
+        for index in 0..self.disk_count {
+            all.extend(["--data".to_owned(), self.disk(index).display().to_string()]);
+        }
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let log_dir = tempfile::tempdir().unwrap();
+        let mut process = CairnProcess::start(command, &all, &[], log_dir.path());
+        Finished {
+            status: process.wait(),
+            stdout: process.stdout(),
+            stderr: process.stderr(),
+        }
     }
 
     /// A stopped server on a copy of this one's disks as they are now.

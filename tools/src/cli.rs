@@ -11,7 +11,11 @@ use crate::admin::{self, AdminArgs};
 use crate::bench::{self, BenchArgs};
 use crate::command::CommandError;
 use crate::config::{Arity, Process, SETTINGS, Setting, Sources};
-use crate::processes;
+use crate::{processes, rebuild};
+
+/// The command that makes metadata anew.
+const REBUILD: &str = "rebuild-metadata";
+const JSON: &str = "json";
 
 const ABOUT: &str = "Cairn: an S3-compatible, erasure-coded object store";
 
@@ -29,6 +33,9 @@ pub fn run() -> Result<(), CommandError> {
         }
         Some(("bench", matches)) => {
             bench::run(BenchArgs::from_arg_matches(matches).map_err(|error| usage(&error))?)
+        }
+        Some((REBUILD, matches)) => {
+            rebuild::run(&sources(Process::Serve, matches)?, matches.get_flag(JSON))
         }
         Some((name, matches)) => match Process::ALL
             .into_iter()
@@ -52,6 +59,7 @@ pub fn command() -> Command {
         command = command.subcommand(process_command(process));
     }
     command
+        .subcommand(rebuild_command())
         .subcommand(AdminArgs::augment_args(Command::new("admin")))
         .subcommand(BenchArgs::augment_args(Command::new("bench")))
 }
@@ -73,15 +81,27 @@ fn process_command(process: Process) -> Command {
         Process::StorageNode => "Run a storage node: its disks, for gateways",
         Process::Meta => "Run the metadata service that gateways share",
     };
+    with_settings(Command::new(process.subcommand()).about(about), process)
+}
+
+/// It takes the settings of the server whose metadata it makes, so that it can be run with the very same ones.
+fn rebuild_command() -> Command {
+    let command = Command::new(REBUILD)
+        .about("Make lost metadata anew from the disks; takes the settings of `serve`, which must not be running");
+    let json = Arg::new(JSON)
+        .long(JSON)
+        .action(ArgAction::SetTrue)
+        .help("Print the report as JSON, with every incomplete object");
+    with_settings(command, Process::Serve).arg(json)
+}
+
+fn with_settings(command: Command, process: Process) -> Command {
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .env("CAIRN_CONFIG")
         .help("TOML file with settings; environment and flags take precedence");
-    Command::new(process.subcommand())
-        .about(about)
-        .arg(config)
-        .args(Setting::of(process).map(arg))
+    command.arg(config).args(Setting::of(process).map(arg))
 }
 
 fn arg(setting: &'static Setting) -> Arg {

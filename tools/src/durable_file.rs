@@ -50,10 +50,45 @@ pub(crate) fn replace(
     File::open(directory)?.sync_all()
 }
 
+/// Moves all that is in `from` to `to`, on the same file system, the entry `last` after all others are durable there:
+/// whoever finds `last` in `to` finds everything. Then removes `from`.
+///
+/// # Errors
+/// What the file system said; some entries may be in `to` then, and `last` is not.
+pub(crate) fn move_entries(from: &Path, to: &Path, last: &str) -> io::Result<()> {
+    let entries = std::fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    let (last, others): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .map(std::fs::DirEntry::file_name)
+        .partition(|name| name == last);
+    for names in [others, last] {
+        for name in names {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the durable file module of the crate"
+            )]
+            std::fs::rename(from.join(&name), to.join(&name))?;
+        }
+        File::open(to)?.sync_all()?;
+    }
+    std::fs::remove_dir(from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn entries_are_moved_and_their_directory_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("from");
+        std::fs::create_dir_all(from.join("tree")).unwrap();
+        replace(&from, "last", b"1", Access::Open).unwrap();
+        move_entries(&from, dir.path(), "last").unwrap();
+        assert!(!from.exists() && dir.path().join("tree").is_dir());
+        assert_eq!(std::fs::read(dir.path().join("last")).unwrap(), b"1");
+    }
 
     #[test]
     fn private_files_are_for_their_owner_whatever_was_there_before() {

@@ -9,6 +9,7 @@
 //! - [`serve`]: everything in one process, step by step; tests start it in theirs.
 //! - [`processes`]: the other server processes, and what all have in common.
 //! - [`admin`]: users, keys, state of the cluster, through a gateway.
+//! - `rebuild`: metadata from the shards' descriptors, when all copies are lost.
 //! - [`bench`]: measures any S3 endpoint.
 //!
 //! It must not know: how requests are answered, shards coded, or records stored.
@@ -24,6 +25,7 @@ mod host_name;
 mod local_disks;
 mod logging;
 pub mod processes;
+mod rebuild;
 mod s3_client;
 pub mod serve;
 mod shutdown;

@@ -96,7 +96,8 @@ impl DisksError {
     }
 }
 
-fn list(paths: &[PathBuf]) -> String {
+/// Paths as they stand in a sentence.
+pub(crate) fn list(paths: &[PathBuf]) -> String {
     paths
         .iter()
         .map(|path| path.display().to_string())

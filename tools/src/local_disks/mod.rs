@@ -18,9 +18,10 @@ mod slot;
 mod watcher;
 
 pub use error::DisksError;
+pub(crate) use error::list;
 
-pub(crate) use adopt::{Adopted, adopt};
-pub(crate) use plan::{Tolerance, decide};
+pub(crate) use adopt::{Adopted, AdoptedDisk, adopt};
+pub(crate) use plan::{Action, Plan, Tolerance, decide};
 pub(crate) use roster::Roster;
 pub(crate) use sighting::look;
 pub(crate) use slot::{Slot, SpaceLimits, open_all};

@@ -1,6 +1,7 @@
 //! Why a server process did not start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::command::CommandError;
 use crate::local_disks::DisksError;
@@ -19,6 +20,16 @@ pub enum StartError {
     /// The metadata database.
     #[error(transparent)]
     Database(#[from] cairn_meta::kv::rocks::OpenError),
+    /// The disks were in use, and there is no trace of their metadata.
+    #[error(
+        "this store has no metadata any more: none of {} holds any. Bring back the disks that held them; if they are lost, \
+         make them anew from the shards with `cairn rebuild-metadata` and the settings of this server. Nothing was changed",
+        crate::local_disks::list(places)
+    )]
+    MetadataLost {
+        /// Where they were looked for.
+        places: Vec<PathBuf>,
+    },
     /// The metadata in it.
     #[error("the metadata cannot be used: {0}")]
     Meta(#[from] cairn_meta::MetaError),

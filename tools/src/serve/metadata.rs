@@ -43,7 +43,20 @@ impl MetadataPlaces {
             copy_count: parity_count,
         }
     }
+
+    /// All directories, the preferred one first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.primary).chain(&self.copies)
+    }
+
+    /// Whether there is no trace of metadata anywhere.
+    pub(crate) fn are_lost(&self) -> bool {
+        !self.all().any(|place| place.join(PLACE_FILE_NAME).exists())
+    }
 }
+
+/// The file that makes a directory a place of metadata.
+pub(crate) const PLACE_FILE_NAME: &str = "cairn-meta.json";
 
 /// Opens the database, restoring it from a copy if need be, and says what was done.
 ///

@@ -17,7 +17,7 @@ pub use welcome::Welcome;
 
 pub(crate) use cluster_identity::cluster_id;
 pub(crate) use front::{Front, FrontParts};
-pub(crate) use metadata::{MetadataPlaces, RocksState, open as open_metadata};
+pub(crate) use metadata::{MetadataPlaces, PLACE_FILE_NAME, RocksState, open as open_metadata};
 pub(crate) use registration::{FoundDisk, register};
 pub(crate) use secrets::read_master_key;
 
@@ -73,6 +73,7 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
         |disk_count| Tolerance::AtMost(usize::from(geometry_of(disk_count).parity_count()));
     let plan = local_disks::decide(&sites, roster.as_ref(), allowed)?;
     refuse_lost_disks(config, plan.is_first_start)?;
+    refuse_lost_metadata(config, roster.is_some())?;
     let cluster_id = match plan.cluster_id {
         Some(cluster_id) => cluster_id,
         None => ClusterId(random("an identity for the store")?),
@@ -200,6 +201,17 @@ fn refuse_lost_disks(config: &ServeConfig, is_first_start: bool) -> Result<(), D
         return Err(DisksError::TooManyMissing {
             missing: config.data.clone(),
             allowed: 0,
+        });
+    }
+    Ok(())
+}
+
+/// Disks that were in use and have no metadata: an empty namespace in their place would make all shards garbage.
+fn refuse_lost_metadata(config: &ServeConfig, is_initialized: bool) -> Result<(), StartError> {
+    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), 0);
+    if is_initialized && places.are_lost() {
+        return Err(StartError::MetadataLost {
+            places: places.all().cloned().collect(),
         });
     }
     Ok(())

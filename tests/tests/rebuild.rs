@@ -1,0 +1,571 @@
+//! All metadata are lost, on all disks: `cairn rebuild-metadata` brings every object back from the shards.
+//!
+//! Method: a server on six disks (4+2) stores objects of every kind: all sizes, odd keys, headers, metadata, checksums,
+//! parts, copies, overwritten and deleted ones. What it answers is written down. Then every trace of the metadata is
+//! removed, with and without two of the disks, and after the rebuild a server must answer the same. Beside that, bodies
+//! are compared with what was sent.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test ends by panicking with the reason, and what it damages need not be durable"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    MetadataDirective, ObjectAttributes,
+};
+use cairn_tests::http::get_text;
+use cairn_tests::payload::payload;
+use cairn_tests::s3::{client, code, get, list, put};
+use cairn_tests::serve::Server;
+use serde_json::Value;
+
+const BUCKET: &str = "rebuilt";
+const OTHER_BUCKET: &str = "other";
+const MIB: usize = 1 << 20;
+const DISK_COUNT: usize = 6;
+/// Larger than any wait here should take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Bodies by bucket and key.
+type Model = BTreeMap<(&'static str, String), Vec<u8>>;
+
+fn server() -> Server {
+    let mut server = Server::stopped(DISK_COUNT);
+    server.arguments.push("--delete-delay=0s".to_owned());
+    server.restart().unwrap();
+    server
+}
+
+/// Stores one object of every kind, deletes and overwrites some, and returns what should be there.
+async fn fill(client: &Client) -> Model {
+    for bucket in [BUCKET, OTHER_BUCKET] {
+        client.create_bucket().bucket(bucket).send().await.unwrap();
+    }
+    let mut model = Model::new();
+    let sizes = [
+        0,
+        1,
+        100,
+        32 << 10,
+        (32 << 10) + 1,
+        4 * MIB,
+        4 * MIB + 1,
+        9_000_000,
+    ];
+    for (seed, size) in (0..).zip(sizes) {
+        keep(
+            client,
+            &mut model,
+            BUCKET,
+            &format!("size/{size}"),
+            payload(size, seed),
+        )
+        .await;
+    }
+    let longest = "k".repeat(1024);
+    let odd = [
+        " a b+c%2F&?=#",
+        "ключ/ü/\u{1f5ff}",
+        "..//.",
+        "dir/",
+        "~'\"<>",
+        &longest,
+    ];
+    for (seed, key) in (100..).zip(odd) {
+        keep(client, &mut model, BUCKET, key, payload(50, seed)).await;
+    }
+    keep(client, &mut model, OTHER_BUCKET, "size/1", payload(9, 200)).await;
+    // Each version takes the place of the one before: coded, copies, nothing.
+    for (key, sizes) in [("shrinks", [5 * MIB, 10, 0]), ("grows", [0, 10, 5 * MIB])] {
+        for (seed, size) in (300..).zip(sizes) {
+            keep(client, &mut model, BUCKET, key, payload(size, seed)).await;
+        }
+    }
+    for (key, size) in [
+        ("deleted/large", 5 * MIB),
+        ("deleted/small", 10),
+        ("deleted/empty", 0),
+    ] {
+        put(client, BUCKET, key, payload(size, 400)).await.unwrap();
+        client
+            .delete_object()
+            .bucket(BUCKET)
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+    }
+    fill_described(client, &mut model).await;
+    fill_uploads(client, &mut model).await;
+    fill_copies(client, &mut model).await;
+    model
+}
+
+async fn keep(client: &Client, model: &mut Model, bucket: &'static str, key: &str, body: Vec<u8>) {
+    put(client, bucket, key, body.clone()).await.unwrap();
+    model.insert((bucket, key.to_owned()), body);
+}
+
+/// Objects with everything that can be sent along.
+async fn fill_described(client: &Client, model: &mut Model) {
+    let algorithms = [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32C,
+        ChecksumAlgorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Sha256,
+    ];
+    for (seed, algorithm) in (500..).zip(algorithms) {
+        let body = payload(70_000, seed);
+        let key = format!("described/{}", algorithm.as_str());
+        client
+            .put_object()
+            .bucket(BUCKET)
+            .key(&key)
+            .content_type("text/x-cairn")
+            .cache_control("max-age=1")
+            .content_disposition("attachment")
+            .content_encoding("identity")
+            .content_language("mi")
+            .metadata("colour", "grey")
+            .metadata("Stones", "7")
+            .tagging("age=old&kind=marker")
+            .checksum_algorithm(algorithm)
+            .body(ByteStream::from(body.clone()))
+            .send()
+            .await
+            .unwrap();
+        model.insert((BUCKET, key), body);
+    }
+}
+
+async fn fill_uploads(client: &Client, model: &mut Model) {
+    let kinds = [
+        ("parts/default", None),
+        (
+            "parts/composite",
+            Some((ChecksumAlgorithm::Sha256, ChecksumType::Composite)),
+        ),
+        (
+            "parts/full",
+            Some((ChecksumAlgorithm::Crc32C, ChecksumType::FullObject)),
+        ),
+    ];
+    for (key, checksum) in kinds {
+        let mut upload = client
+            .create_multipart_upload()
+            .bucket(BUCKET)
+            .key(key)
+            .content_type("application/x-parts")
+            .metadata("of", "parts");
+        if let Some((algorithm, kind)) = checksum.clone() {
+            upload = upload.checksum_algorithm(algorithm).checksum_type(kind);
+        }
+        let upload = upload.send().await.unwrap().upload_id.unwrap();
+        let algorithm = checksum.map(|(algorithm, _)| algorithm);
+        // The first part is sent twice, and one is sent and not listed.
+        let parts = [
+            (1, 5 * MIB, 600),
+            (1, 5 * MIB, 601),
+            (2, 6 * MIB, 602),
+            (3, 77, 603),
+            (4, 88, 604),
+        ];
+        let mut listed = BTreeMap::new();
+        let mut body = BTreeMap::new();
+        for (number, size, seed) in parts {
+            let bytes = payload(size, seed);
+            let mut part = client
+                .upload_part()
+                .bucket(BUCKET)
+                .key(key)
+                .upload_id(&upload)
+                .part_number(number)
+                .body(ByteStream::from(bytes.clone()));
+            if let Some(algorithm) = algorithm.clone() {
+                part = part.checksum_algorithm(algorithm);
+            }
+            let sent = part.send().await.unwrap();
+            let completed = CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(sent.e_tag)
+                .set_checksum_sha256(sent.checksum_sha256)
+                .set_checksum_crc32_c(sent.checksum_crc32_c)
+                .build();
+            listed.insert(number, completed);
+            body.insert(number, bytes);
+        }
+        listed.remove(&4);
+        body.remove(&4);
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(listed.into_values().collect()))
+            .build();
+        client
+            .complete_multipart_upload()
+            .bucket(BUCKET)
+            .key(key)
+            .upload_id(&upload)
+            .multipart_upload(parts)
+            .send()
+            .await
+            .unwrap();
+        model.insert(
+            (BUCKET, key.to_owned()),
+            body.into_values().collect::<Vec<_>>().concat(),
+        );
+    }
+    // Never completed: not an object before, nor after.
+    let open = client
+        .create_multipart_upload()
+        .bucket(BUCKET)
+        .key("parts/open")
+        .send()
+        .await
+        .unwrap();
+    client
+        .upload_part()
+        .bucket(BUCKET)
+        .key("parts/open")
+        .upload_id(open.upload_id.unwrap())
+        .part_number(1)
+        .body(ByteStream::from(payload(10, 700)))
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn fill_copies(client: &Client, model: &mut Model) {
+    for (from, to) in [
+        ("size/0", "copy/0"),
+        ("size/9000000", "copy/large"),
+        ("parts/composite", "copy/parts"),
+    ] {
+        client
+            .copy_object()
+            .copy_source(format!("{BUCKET}/{from}"))
+            .bucket(OTHER_BUCKET)
+            .key(to)
+            .metadata_directive(MetadataDirective::Replace)
+            .metadata("copied", "yes")
+            .send()
+            .await
+            .unwrap();
+        let body = model[&(BUCKET, from.to_owned())].clone();
+        model.insert((OTHER_BUCKET, to.to_owned()), body);
+    }
+}
+
+/// Everything a client can see of one object but its body, as text.
+async fn describe(client: &Client, bucket: &str, key: &str) -> String {
+    let got = client
+        .get_object()
+        .bucket(bucket)
+        .key(key)
+        .checksum_mode(ChecksumMode::Enabled)
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("{bucket}/{key}: {}", code(&error)));
+    let attributes = client
+        .get_object_attributes()
+        .bucket(bucket)
+        .key(key)
+        .object_attributes(ObjectAttributes::Etag)
+        .object_attributes(ObjectAttributes::Checksum)
+        .object_attributes(ObjectAttributes::ObjectParts)
+        .object_attributes(ObjectAttributes::ObjectSize)
+        .object_attributes(ObjectAttributes::StorageClass)
+        .send()
+        .await
+        .unwrap();
+    let metadata: BTreeMap<_, _> = got
+        .metadata
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {metadata:?} {:?} {:?} {:?} {:?} {:?} {:?}\n{:?} {:?} {:?} {:?}",
+        got.e_tag,
+        got.content_length,
+        got.last_modified,
+        got.content_type,
+        got.cache_control,
+        got.content_disposition,
+        got.content_encoding,
+        got.content_language,
+        got.tag_count,
+        got.checksum_type,
+        got.checksum_crc32.or(got.checksum_crc32_c),
+        got.checksum_crc64_nvme,
+        got.checksum_sha1,
+        got.checksum_sha256,
+        attributes.last_modified,
+        attributes.checksum,
+        attributes.object_parts,
+        attributes.storage_class,
+    )
+}
+
+/// All objects as they are described, by bucket and key, and what the listings say of them.
+async fn describe_all(client: &Client) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let buckets = client.list_buckets().send().await.unwrap();
+    for bucket in buckets.buckets() {
+        let name = bucket.name().unwrap();
+        all.insert(
+            name.to_owned(),
+            format!("{:?} {:?}", bucket.creation_date, bucket.bucket_region),
+        );
+        let location = client
+            .get_bucket_location()
+            .bucket(name)
+            .send()
+            .await
+            .unwrap();
+        all.insert(
+            format!("{name} location"),
+            format!("{location:?}")
+                .split("_request_id")
+                .next()
+                .unwrap()
+                .to_owned(),
+        );
+        let listing = client
+            .list_objects_v2()
+            .bucket(name)
+            .fetch_owner(true)
+            .send()
+            .await
+            .unwrap();
+        for object in listing.contents() {
+            let key = object.key().unwrap();
+            let text = describe(client, name, key).await;
+            all.insert(format!("{name}/{key}"), format!("{object:?}\n{text}"));
+        }
+    }
+    all
+}
+
+async fn assert_bodies(client: &Client, model: &Model) {
+    for ((bucket, key), body) in model {
+        let got = get(client, bucket, key)
+            .await
+            .unwrap_or_else(|error| panic!("{bucket}/{key}: {error}"));
+        assert!(
+            got == *body,
+            "{bucket}/{key}: {} bytes instead of {}",
+            got.len(),
+            body.len()
+        );
+    }
+    for bucket in [BUCKET, OTHER_BUCKET] {
+        let listed: BTreeSet<String> = list(client, bucket).await.unwrap().into_iter().collect();
+        let keys = model.keys().filter(|(name, _)| *name == bucket);
+        assert_eq!(
+            listed,
+            keys.map(|(_, key)| key.clone()).collect::<BTreeSet<_>>()
+        );
+    }
+}
+
+/// Waits until what was deleted and replaced has left the disks: before, it may come back.
+async fn garbage_is_gone(server: &Server) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = get_text(&format!("{}/-/metrics", server.endpoint()))
+            .await
+            .unwrap();
+        let depth = metrics
+            .lines()
+            .find(|line| line.starts_with("cairn_engine_queue_depth{queue=\"deletions\"}"))
+            .unwrap_or_else(|| panic!("no queue depth in {metrics}"));
+        if depth.ends_with(" 0") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{depth}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn lose_all_metadata(server: &Server) {
+    for index in 0..DISK_COUNT {
+        let place = server.disk(index).join("meta");
+        if place.exists() {
+            std::fs::remove_dir_all(place).unwrap();
+        }
+    }
+}
+
+/// Rebuilds, which must succeed, and returns the report.
+fn rebuild(server: &Server) -> Value {
+    let done = server.run_offline("rebuild-metadata", &["--json"]);
+    assert!(done.status.success(), "{done:?}");
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+/// A stopped server, what should be on it, and what it said of it.
+async fn filled() -> (Server, Model, BTreeMap<String, String>) {
+    let mut server = server();
+    let client = client(server.endpoint());
+    let model = fill(&client).await;
+    garbage_is_gone(&server).await;
+    assert_bodies(&client, &model).await;
+    let described = describe_all(&client).await;
+    assert!(server.terminate().success());
+    (server, model, described)
+}
+
+async fn assert_comes_back(
+    mut server: Server,
+    model: &Model,
+    described: &BTreeMap<String, String>,
+) {
+    let refusal = server.restart().unwrap_err();
+    assert!(refusal.contains("rebuild-metadata"), "{refusal}");
+
+    let report = rebuild(&server);
+    assert_eq!(report["object_count"], model.len(), "{report}");
+    let bytes: usize = model.values().map(Vec::len).sum();
+    assert_eq!(report["object_bytes"], bytes, "{report}");
+    assert_eq!(report["incomplete_count"], 0, "{report}");
+    assert_eq!(report["unreadable_shard_count"], 0, "{report}");
+    assert_eq!(report["buckets"].as_array().unwrap().len(), 2, "{report}");
+
+    server.restart().unwrap();
+    let client = client(server.endpoint());
+    assert_bodies(&client, model).await;
+    let found = describe_all(&client).await;
+    for (name, text) in described {
+        assert_eq!(found.get(name), Some(text), "{name}");
+    }
+    assert_eq!(found.len(), described.len());
+
+    // And it goes on: deletes find all shards, new objects are kept, also over a restart.
+    for (bucket, key) in model.keys() {
+        client
+            .delete_object()
+            .bucket(*bucket)
+            .key(key)
+            .send()
+            .await
+            .unwrap();
+    }
+    put(&client, BUCKET, "new", payload(5 * MIB, 1))
+        .await
+        .unwrap();
+    assert!(server.terminate().success());
+    server.restart().unwrap();
+    let client = client_of(&server);
+    assert_eq!(list(&client, BUCKET).await.unwrap(), ["new"]);
+    assert!(get(&client, BUCKET, "new").await.unwrap() == payload(5 * MIB, 1));
+}
+
+fn client_of(server: &Server) -> Client {
+    client(server.endpoint())
+}
+
+#[tokio::test]
+async fn every_object_comes_back_as_it_was() {
+    let (server, model, described) = filled().await;
+    lose_all_metadata(&server);
+    assert_comes_back(server, &model, &described).await;
+}
+
+#[tokio::test]
+async fn every_object_comes_back_without_two_of_six_disks() {
+    let (server, model, described) = filled().await;
+    lose_all_metadata(&server);
+    // The first would hold the metadata; the other one is replaced by an empty one.
+    server.remove_disk(0);
+    server.remove_disk(3);
+    std::fs::create_dir(server.disk(3)).unwrap();
+    assert_comes_back(server, &model, &described).await;
+}
+
+/// Names, sizes and contents below a directory.
+fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn metadata_that_are_there_are_not_touched() {
+    let mut server = server();
+    let client = client(server.endpoint());
+    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    put(&client, BUCKET, "key", payload(100, 1)).await.unwrap();
+
+    let in_use = server.run_offline("rebuild-metadata", &[]);
+    assert_eq!(in_use.status.code(), Some(1), "{in_use:?}");
+    assert!(server.terminate().success());
+
+    // A copy anywhere is reason enough, be it the only one.
+    let before = contents(server.disk(0).parent().unwrap());
+    let refused = server.run_offline("rebuild-metadata", &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("holds metadata"), "{refused:?}");
+    assert!(contents(server.disk(0).parent().unwrap()) == before);
+    for index in 0..2 {
+        std::fs::remove_dir_all(server.disk(index).join("meta")).unwrap();
+    }
+    let before = contents(server.disk(0).parent().unwrap());
+    let refused = server.run_offline("rebuild-metadata", &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(contents(server.disk(0).parent().unwrap()) == before);
+    server.restart().unwrap();
+    assert!(get(&client_of(&server), BUCKET, "key").await.unwrap() == payload(100, 1));
+}
+
+#[tokio::test]
+async fn an_object_with_too_few_shards_is_named_and_the_others_come_back() {
+    let mut server = server();
+    let client = client(server.endpoint());
+    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    put(&client, BUCKET, "kept", payload(100, 1)).await.unwrap();
+    assert!(server.terminate().success());
+    // Three of the disks as they were before the next write, which then has three shards of six.
+    let earlier = server.fork();
+    server.restart().unwrap();
+    let client = client_of(&server);
+    put(&client, BUCKET, "torn", payload(5 * MIB, 2))
+        .await
+        .unwrap();
+    assert!(server.terminate().success());
+    for index in 0..3 {
+        server.remove_disk(index);
+        std::fs::rename(earlier.disk(index), server.disk(index)).unwrap();
+    }
+    lose_all_metadata(&server);
+
+    let done = server.run_offline("rebuild-metadata", &["--json"]);
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        (&report["object_count"], &report["incomplete_count"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(report["incomplete"][0]["key"], "torn", "{report}");
+    server.restart().unwrap();
+    assert!(get(&client_of(&server), BUCKET, "kept").await.unwrap() == payload(100, 1));
+    assert_eq!(
+        get(&client_of(&server), BUCKET, "torn").await.unwrap_err(),
+        "NoSuchKey"
+    );
+}
