@@ -5,6 +5,7 @@
 //! - The [`engine`] chunks, codes and places bytes and knows nothing of HTTP or XML.
 //! - Between them: [`server`] accepts connections, `dispatch` takes each request on its one path, `handlers` has an
 //!   operation per file.
+//! - [`md5_lanes`] hashes the bodies of concurrent requests side by side, and knows nothing of either.
 //!
 //! The gateway keeps no state of its own: any number of them work over the same metadata and disks. It must not know
 //! which backend the metadata have, nor where configuration comes from.
@@ -26,6 +27,7 @@ mod handlers;
 pub mod identity;
 mod keep_alive;
 pub mod keepsake;
+pub mod md5_lanes;
 pub mod measured_kv;
 pub mod metrics;
 pub mod metrics_access;
