@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::GatewayConfig;
 use crate::engine::Engine;
 use crate::identity::Keyring;
+use crate::md5_lanes::Md5Pool;
 use crate::metrics::Metrics;
 use crate::request_id::HostId;
 
@@ -40,6 +41,7 @@ pub struct Gateway {
     domains: Domains,
     verifier: Verifier,
     keyring: Keyring,
+    md5_pool: Md5Pool,
 }
 
 impl Gateway {
@@ -58,6 +60,7 @@ impl Gateway {
             domains: Domains::new(&config.domains),
             verifier: Verifier::new(config.region.clone()),
             keyring: Keyring::new(&config.root, components.meta.clone()),
+            md5_pool: Md5Pool::new(),
             config,
             components,
         }))
@@ -106,6 +109,10 @@ impl Gateway {
 
     pub(crate) fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    pub(crate) fn md5_pool(&self) -> &Md5Pool {
+        &self.md5_pool
     }
 
     pub(crate) fn request_places(&self) -> &Arc<Semaphore> {

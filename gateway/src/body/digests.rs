@@ -1,20 +1,22 @@
 //! The digests of a body, computed beside its stream.
 //!
-//! MD5 alone runs at 0.6 GiB/s and must not hold up an async thread. Content is gathered into batches; each
-//! batch is hashed on a blocking thread while the next arrives. One batch is under way and one is gathering,
-//! never more: [`Digests::poll_ready`] is what makes the stream wait. No thread is kept while a slow client
-//! sends nothing, which a worker per upload would do. Small bodies are hashed where they are: the switch
+//! A CRC is computed where the bytes are. MD5 (0.6 GiB/s) and SHA must not hold up an async thread: content is
+//! gathered into batches, and each batch is hashed elsewhere while the next arrives: MD5 together with that of other
+//! requests by the [`Md5Pool`], SHA on a blocking thread of its own, both at once. One batch is under way and one is
+//! gathering, never more: [`Digests::poll_ready`] is what makes the stream wait. No thread is kept while a slow
+//! client sends nothing, which a worker per upload would do. Small bodies are hashed where they are: the switch
 //! would cost more than the hashing.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
-use sha2::Sha256;
-use tokio::task::JoinHandle;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
+use crate::md5_lanes::{Md5Pool, Md5Stream};
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// Bodies up to this size are hashed inline: 128 KiB of MD5 take 0.2 ms.
@@ -38,66 +40,111 @@ pub struct DigestSet {
     pub checksum_was_declared: bool,
 }
 
-/// The running hashes.
-struct Hashers {
-    size_bytes: u64,
-    md5: Md5,
+/// The running hashes besides MD5.
+struct Sums {
     /// The payload's, unless the checksum is the same.
     sha256: Option<Sha256>,
     checksum: ChecksumHasher,
 }
 
-impl Hashers {
+impl Sums {
     fn update(&mut self, bytes: &[u8]) {
-        self.size_bytes += bytes.len() as u64;
-        self.md5.update(bytes);
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
         }
         self.checksum.update(bytes);
     }
 
-    fn finish(self) -> (u64, [u8; 16], Option<[u8; 32]>, Checksum) {
+    fn finish(self) -> (Option<[u8; 32]>, Checksum) {
         let checksum = self.checksum.finish();
         let own = self.sha256.map(|sha256| sha256.finalize().into());
         let shared = || <[u8; 32]>::try_from(checksum.as_bytes()).ok();
-        (
-            self.size_bytes,
-            self.md5.finalize().into(),
-            own.or_else(shared),
-            checksum,
-        )
+        (own.or_else(shared), checksum)
+    }
+}
+
+/// Where some hashes are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// As the content arrives.
+    Inline,
+    /// In batches, elsewhere.
+    Aside,
+}
+
+/// Running hashes that are here, or away with a batch.
+enum Running<T> {
+    Here(T),
+    Away(oneshot::Receiver<T>),
+    /// The hashing thread panicked, or the digests were taken.
+    Gone,
+}
+
+impl<T> Running<T> {
+    /// Waits until they are here.
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut T, S3Error>> {
+        if let Running::Away(receiver) = self {
+            let received = ready!(Pin::new(receiver).poll(cx));
+            if received.is_err() {
+                tracing::error!("the task that hashes a request body failed");
+            }
+            *self = received.map_or(Running::Gone, Running::Here);
+        }
+        Poll::Ready(match self {
+            Running::Here(hashes) => Ok(hashes),
+            Running::Away(_) | Running::Gone => Err(ErrorCode::InternalError.into()),
+        })
+    }
+
+    /// Gives them away until they come back.
+    fn send(&mut self, away: impl FnOnce(T) -> oneshot::Receiver<T>) {
+        *self = match std::mem::replace(self, Running::Gone) {
+            Running::Here(hashes) => Running::Away(away(hashes)),
+            other => other,
+        };
     }
 }
 
 /// Computes the digests of one body.
 pub(super) struct Digests {
-    state: State,
-    is_inline: bool,
+    size_bytes: u64,
+    md5: Running<Md5Stream>,
+    md5_place: Place,
+    sums: Running<Box<Sums>>,
+    sums_place: Place,
+    pool: Md5Pool,
     batch: Vec<Bytes>,
     batch_size: usize,
 }
 
-enum State {
-    Idle(Box<Hashers>),
-    Hashing(JoinHandle<Box<Hashers>>),
-    /// The hashing thread panicked, or the digests were taken.
-    Gone,
-}
-
 impl Digests {
     /// `is_signed`: the payload's SHA-256 is needed too.
-    pub(super) fn new(algorithm: ChecksumAlgorithm, is_signed: bool, length: u64) -> Digests {
+    pub(super) fn new(
+        algorithm: ChecksumAlgorithm,
+        is_signed: bool,
+        length: u64,
+        pool: Md5Pool,
+    ) -> Digests {
         let needs_own_sha256 = is_signed && algorithm != ChecksumAlgorithm::Sha256;
-        let hashers = Hashers {
-            size_bytes: 0,
-            md5: Md5::new(),
+        let sums = Sums {
             sha256: needs_own_sha256.then(Sha256::new),
             checksum: ChecksumHasher::new(algorithm),
         };
+        let is_small = length <= INLINE_SIZE_BYTES_MAX;
+        let place = |is_cheap: bool| {
+            if is_cheap {
+                Place::Inline
+            } else {
+                Place::Aside
+            }
+        };
         Digests {
-            state: State::Idle(Box::new(hashers)),
-            is_inline: length <= INLINE_SIZE_BYTES_MAX,
+            size_bytes: 0,
+            md5: Running::Here(Md5Stream::new()),
+            md5_place: place(is_small),
+            sums: Running::Here(Box::new(sums)),
+            sums_place: place(is_small || (algorithm.is_crc() && !needs_own_sha256)),
+            pool,
             batch: Vec::new(),
             batch_size: 0,
         }
@@ -105,89 +152,89 @@ impl Digests {
 
     /// Waits until there is room for more content.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S3Error>> {
-        if self.batch_size < BATCH_SIZE_BYTES {
-            return Poll::Ready(Ok(()));
+        if self.batch_size >= BATCH_SIZE_BYTES {
+            ready!(self.poll_idle(cx))?;
+            self.start_batch();
         }
-        ready!(self.poll_idle(cx))?;
-        self.start_batch();
         Poll::Ready(Ok(()))
     }
 
     /// Adds content. The bytes are shared, not copied.
     pub(super) fn push(&mut self, content: &Bytes) {
-        if self.is_inline {
-            if let State::Idle(hashers) = &mut self.state {
-                hashers.update(content);
-            }
+        self.size_bytes += content.len() as u64;
+        if let (Place::Inline, Running::Here(md5)) = (self.md5_place, &mut self.md5) {
+            md5.update(content);
+        }
+        if let (Place::Inline, Running::Here(sums)) = (self.sums_place, &mut self.sums) {
+            sums.update(content);
+        }
+        if self.md5_place == Place::Inline {
             return;
         }
         self.batch_size += content.len();
         self.batch.push(content.clone());
-        if self.batch_size >= BATCH_SIZE_BYTES && matches!(self.state, State::Idle(_)) {
+        let is_idle = matches!(self.md5, Running::Here(_)) && matches!(self.sums, Running::Here(_));
+        if self.batch_size >= BATCH_SIZE_BYTES && is_idle {
             self.start_batch();
         }
     }
 
     /// Waits for all that was added to be hashed.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S3Error>> {
-        while self.batch_size > 0 || matches!(self.state, State::Hashing(_)) {
+        ready!(self.poll_idle(cx))?;
+        if self.batch_size > 0 {
+            self.start_batch();
             ready!(self.poll_idle(cx))?;
-            if self.batch_size > 0 {
-                self.start_batch();
-            }
         }
         Poll::Ready(Ok(()))
     }
 
     /// The digests, once [`Digests::poll_finish`] is done.
     pub(super) fn take(&mut self) -> Result<DigestSet, S3Error> {
-        match std::mem::replace(&mut self.state, State::Gone) {
-            State::Idle(hashers) => {
-                let (size_bytes, md5, sha256, checksum) = hashers.finish();
-                Ok(DigestSet {
-                    size_bytes,
-                    md5,
-                    sha256,
-                    checksum,
-                    checksum_was_declared: false,
-                })
-            }
-            State::Hashing(_) | State::Gone => Err(ErrorCode::InternalError.into()),
-        }
+        let md5 = std::mem::replace(&mut self.md5, Running::Gone);
+        let sums = std::mem::replace(&mut self.sums, Running::Gone);
+        let (Running::Here(md5), Running::Here(sums)) = (md5, sums) else {
+            return Err(ErrorCode::InternalError.into());
+        };
+        let (sha256, checksum) = sums.finish();
+        Ok(DigestSet {
+            size_bytes: self.size_bytes,
+            md5: md5.finish(),
+            sha256,
+            checksum,
+            checksum_was_declared: false,
+        })
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S3Error>> {
-        if let State::Hashing(task) = &mut self.state {
-            let joined = ready!(std::pin::Pin::new(task).poll(cx));
-            self.state = match joined {
-                Ok(hashers) => State::Idle(hashers),
-                Err(error) => {
-                    tracing::error!(%error, "the task that hashes a request body failed");
-                    State::Gone
-                }
-            };
-        }
-        match self.state {
-            State::Gone => Poll::Ready(Err(ErrorCode::InternalError.into())),
-            State::Idle(_) | State::Hashing(_) => Poll::Ready(Ok(())),
-        }
+        ready!(self.md5.poll_here(cx))?;
+        ready!(self.sums.poll_here(cx))?;
+        Poll::Ready(Ok(()))
     }
 
+    /// Both must be here.
     fn start_batch(&mut self) {
-        match std::mem::replace(&mut self.state, State::Gone) {
-            State::Idle(mut hashers) => {
-                let batch = std::mem::take(&mut self.batch);
-                self.batch_size = 0;
-                self.state = State::Hashing(tokio::task::spawn_blocking(move || {
-                    for piece in &batch {
-                        hashers.update(piece);
-                    }
-                    hashers
-                }));
-            }
-            other => self.state = other,
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_size = 0;
+        if self.sums_place == Place::Aside {
+            let batch = batch.clone();
+            self.sums.send(|sums| hash_aside(sums, batch));
         }
+        self.md5.send(|md5| self.pool.update(md5, batch));
     }
+}
+
+fn hash_aside(mut sums: Box<Sums>, batch: Vec<Bytes>) -> oneshot::Receiver<Box<Sums>> {
+    let (reply, receiver) = oneshot::channel();
+    // Detached: should it panic, the receiver says so.
+    drop(tokio::task::spawn_blocking(move || {
+        for piece in &batch {
+            sums.update(piece);
+        }
+        // Nobody may be there any more to take it.
+        drop(reply.send(sums));
+    }));
+    receiver
 }
 
 impl std::fmt::Debug for Digests {

@@ -2,7 +2,7 @@
 //!
 //! A body passes three stages, none of which copies it or holds more than a few pieces:
 //! an idle time-out on the wire (`timed`), the framing and its signatures ([`decoder`]), and the digests
-//! (`digests`), computed beside the stream on a blocking thread. [`BodyPlan`] is what the request's head says
+//! (`digests`), computed beside the stream on other threads. [`BodyPlan`] is what the request's head says
 //! about all this; [`UploadBody`] is the stream of content that the plan makes of a body.
 //!
 //! Invariant: content may be stored as it streams, but nothing may become visible before

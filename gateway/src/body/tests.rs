@@ -133,20 +133,24 @@ fn large_bodies_are_hashed_in_batches_with_the_same_result() {
     let content = content(3_000_001);
     let length = content.len().to_string();
     let sha256: [u8; 32] = Sha256::digest(&content).into();
-    let (body, digests) = receive(
-        &content,
-        &[70_000, 1],
-        PayloadMode::Signed(sha256),
-        &[("content-length", &length)],
-    )
-    .unwrap();
-    assert_eq!(body, content);
-    assert_eq!(digests.md5, <[u8; 16]>::from(md5::Md5::digest(&content)));
-    assert_eq!(
-        digests.checksum,
-        ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &content)
-    );
-    assert_eq!(digests.sha256, Some(sha256));
+    let sha1 = ChecksumHasher::of(ChecksumAlgorithm::Sha1, &content);
+    let sha1_text = sha1.to_base64();
+    let crc64 = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &content);
+    let cases = [
+        (PayloadMode::Unsigned, None, crc64, None),
+        (PayloadMode::Signed(sha256), None, crc64, Some(sha256)),
+        (PayloadMode::Unsigned, Some(&sha1_text), sha1, None),
+    ];
+    for (payload, declared, checksum, sha256) in cases {
+        let mut pairs = vec![("content-length", length.as_str())];
+        pairs.extend(declared.map(|value| ("x-amz-checksum-sha1", value.as_str())));
+        let (body, digests) = receive(&content, &[70_000, 1], payload, &pairs).unwrap();
+        assert_eq!(body, content);
+        assert_eq!(digests.size_bytes, 3_000_001);
+        assert_eq!(digests.md5, <[u8; 16]>::from(md5::Md5::digest(&content)));
+        assert_eq!(digests.checksum, checksum);
+        assert_eq!(digests.sha256, sha256);
+    }
 }
 
 #[test]
@@ -479,6 +483,7 @@ fn a_client_that_stops_sending_is_timed_out() {
         .chain(stream::pending());
     let options = BodyOptions {
         idle_timeout: std::time::Duration::from_millis(10),
+        ..BodyOptions::default()
     };
     let mut body = plan.open(StreamBody::new(frames), options);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -20,20 +20,24 @@ use super::digests::{DigestSet, Digests};
 use super::trailer;
 use crate::auth::PayloadMode;
 use crate::checksum::{Checksum, ChecksumAlgorithm, DeclaredChecksum, invalid_value};
+use crate::md5_lanes::Md5Pool;
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// How bodies are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BodyOptions {
     /// A client that sends nothing for so long is given up.
     pub idle_timeout: Duration,
+    /// Hashes long bodies, together with those of other requests that have the same pool.
+    pub md5_pool: Md5Pool,
 }
 
 impl Default for BodyOptions {
-    /// Twenty seconds, as S3.
+    /// Twenty seconds, as S3; a pool of its own.
     fn default() -> BodyOptions {
         BodyOptions {
             idle_timeout: Duration::from_secs(20),
+            md5_pool: Md5Pool::new(),
         }
     }
 }
@@ -81,7 +85,7 @@ impl BodyPlan {
             body: Some(body),
             input: Bytes::new(),
             decoder: Decoder::new(self.payload, self.length),
-            digests: Digests::new(algorithm, sha256.is_some(), self.length),
+            digests: Digests::new(algorithm, sha256.is_some(), self.length, options.md5_pool),
             idle: IdleTimer {
                 timeout: options.idle_timeout,
                 sleep: None,

@@ -80,6 +80,11 @@ impl ChecksumAlgorithm {
         }
     }
 
+    /// Whether it costs so little (50 GiB/s) that no thread need be spared it.
+    pub(crate) const fn is_crc(self) -> bool {
+        super::hasher::crc_algorithm(self).is_some()
+    }
+
     /// Finds an algorithm by its name, in any case.
     pub fn from_name(name: &str) -> Option<ChecksumAlgorithm> {
         ChecksumAlgorithm::ALL

@@ -99,6 +99,7 @@ pub(super) async fn body(
     });
     let options = BodyOptions {
         idle_timeout: gateway.config().timeouts.body_idle,
+        md5_pool: gateway.md5_pool().clone(),
     };
     let content = plan.body.open(&mut request.body, options);
     store(&gateway, content, extra, destination, length).await
@@ -130,6 +131,7 @@ pub(super) async fn copy(
         StreamBody::new(frames),
         BodyOptions {
             idle_timeout: COPY_IDLE_TIMEOUT,
+            md5_pool: gateway.md5_pool().clone(),
         },
     );
     let result = store(gateway, content, None, destination, length).await;

@@ -70,6 +70,7 @@ async fn read_as(
     }
     let options = BodyOptions {
         idle_timeout: request.gateway.config().timeouts.body_idle,
+        md5_pool: request.gateway.md5_pool().clone(),
     };
     let (document, _) = plan.open(&mut request.body, options).collect().await?;
     Ok((request, document))
