@@ -8,7 +8,7 @@
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::RequestHead;
+use super::{Claim, RequestHead};
 
 /// The query parameter that holds a presigned URL's signature and is therefore not signed itself.
 const SIGNATURE_PARAMETER: &str = "X-Amz-Signature";
@@ -20,16 +20,17 @@ pub(super) struct CanonicalRequest {
 }
 
 impl CanonicalRequest {
-    /// `signed_headers` is the client's list, lower case, separated by `;`.
+    /// The request that a claim is about.
     pub(super) fn build(
         head: &RequestHead<'_>,
-        signed_headers: &str,
-        payload_hash: &str,
+        path_form: PathForm,
+        claim: &Claim<'_>,
     ) -> CanonicalRequest {
+        let signed_headers = claim.signed_headers;
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(head.method.as_str().as_bytes());
         bytes.push(b'\n');
-        push_path(&mut bytes, head.uri.path());
+        push_path(&mut bytes, head.uri.path(), path_form);
         bytes.push(b'\n');
         push_query(&mut bytes, head.uri.query().unwrap_or_default());
         bytes.push(b'\n');
@@ -42,7 +43,7 @@ impl CanonicalRequest {
         bytes.push(b'\n');
         bytes.extend_from_slice(signed_headers.as_bytes());
         bytes.push(b'\n');
-        bytes.extend_from_slice(payload_hash.as_bytes());
+        bytes.extend_from_slice(claim.payload.as_bytes());
         CanonicalRequest { bytes }
     }
 
@@ -53,14 +54,46 @@ impl CanonicalRequest {
     }
 }
 
-/// S3 encodes the path once: what is unreserved stands for itself, everything else is escaped in upper case.
+/// What an escaped slash in a path was when the client signed it. For any other path both forms are one.
 ///
-/// An escaped slash stays escaped: that is what the client that sent it has signed.
-fn push_path(out: &mut Vec<u8>, path: &str) {
+/// Most clients sign the path that they send. The SDK for Java signs `/bucket/a//b` and lets its HTTP client,
+/// which cannot send two slashes in a row, send `/bucket/a/%2Fb`; S3 decodes a path and encodes it anew, so that
+/// there the slash stands for itself.
+///
+/// Taking both gives nobody anything: what is addressed is decided from the path decoded once
+/// ([`crate::addressing`]), in which both forms are the same key of the same bucket. The one place where they
+/// differ is the slash behind the bucket; escaped, it makes a bucket name that no bucket can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathForm {
+    /// An escaped slash was signed escaped.
+    AsSent,
+    /// An escaped slash was signed as a slash.
+    SlashesDecoded,
+}
+
+impl PathForm {
+    /// The forms in which a path may have been signed.
+    pub(super) fn of(path: &str) -> &'static [PathForm] {
+        if path.contains("%2F") || path.contains("%2f") {
+            &[PathForm::AsSent, PathForm::SlashesDecoded]
+        } else {
+            &[PathForm::AsSent]
+        }
+    }
+}
+
+/// S3 encodes the path once: what is unreserved stands for itself, everything else is escaped in upper case.
+fn push_path(out: &mut Vec<u8>, path: &str, form: PathForm) {
     if path.is_empty() {
         out.push(b'/');
     }
-    push_normalized(out, path, b'/');
+    match form {
+        PathForm::AsSent => push_normalized(out, path, b'/'),
+        PathForm::SlashesDecoded => {
+            let path = path.replace("%2F", "/").replace("%2f", "/");
+            push_normalized(out, &path, b'/');
+        }
+    }
 }
 
 /// Parameters are normalized one by one and then sorted, as text, by name and value.
@@ -190,8 +223,12 @@ mod tests {
     use super::*;
 
     fn path(text: &str) -> String {
+        path_in(PathForm::AsSent, text)
+    }
+
+    fn path_in(form: PathForm, text: &str) -> String {
         let mut out = Vec::new();
-        push_path(&mut out, text);
+        push_path(&mut out, text, form);
         String::from_utf8(out).unwrap()
     }
 
@@ -209,6 +246,18 @@ mod tests {
         assert_eq!(path("/b/a!'()*:@=é"), "/b/a%21%27%28%29%2A%3A%40%3D%C3%A9");
         assert_eq!(path("/b/%zz%"), "/b/%25zz%25");
         assert_eq!(path("/b/%2525"), "/b/%2525");
+    }
+
+    #[test]
+    fn an_escaped_slash_may_have_been_signed_as_a_slash() {
+        let decoded = |text| path_in(PathForm::SlashesDecoded, text);
+        assert_eq!(decoded("/b/a/%2Fb"), "/b/a//b");
+        assert_eq!(decoded("/b/%2fa%2F"), "/b//a/");
+        assert_eq!(decoded("/b/a%252Fb"), "/b/a%252Fb");
+        assert_eq!(decoded("/b/%252f%2F%2"), "/b/%252f/%252");
+        assert_eq!(PathForm::of("/b/a%2fb").len(), 2);
+        assert_eq!(PathForm::of("/b/a%252Fb").len(), 1);
+        assert_eq!(PathForm::of("/b/a//b").len(), 1);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use secret::Secret;
 use crate::operation::Query;
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::timestamp;
-use canonical_request::CanonicalRequest;
+use canonical_request::{CanonicalRequest, PathForm};
 use credential::Credential;
 use payload::DeclaredPayload;
 use presigned_url::PresignedQuery;
@@ -267,25 +267,25 @@ impl Verifier {
         claim: &Claim<'_>,
         secret: &Secret,
     ) -> Result<ChunkSigner, S3Error> {
-        let request = CanonicalRequest::build(head, claim.signed_headers, claim.payload);
-        let string_to_sign = request.string_to_sign(&claim.amz_date, claim.credential.scope);
+        let scope = claim.credential.scope;
         let key = self.keys.key(&claim.credential, secret, claim.time_ms);
-        let expected = key.sign(&string_to_sign);
-        if !expected.matches(claim.signature) {
-            return Err(S3Error::of(ErrorCode::SignatureDoesNotMatch)
-                .with("AWSAccessKeyId", claim.credential.access_key)
-                .with("StringToSignBytes", spaced_hex(string_to_sign.as_bytes()))
-                .with("StringToSign", string_to_sign)
-                .with("SignatureProvided", claim.signature)
-                .with("CanonicalRequestBytes", spaced_hex(&request.bytes))
-                .with("CanonicalRequest", String::from_utf8_lossy(&request.bytes)));
+        for &path_form in PathForm::of(head.uri.path()) {
+            let request = CanonicalRequest::build(head, path_form, claim);
+            let expected = key.sign(&request.string_to_sign(&claim.amz_date, scope));
+            if expected.matches(claim.signature) {
+                let seed = expected.into_verified();
+                return Ok(ChunkSigner::new(key, &claim.amz_date, scope, seed));
+            }
         }
-        Ok(ChunkSigner::new(
-            key,
-            &claim.amz_date,
-            claim.credential.scope,
-            expected.into_verified(),
-        ))
+        let request = CanonicalRequest::build(head, PathForm::AsSent, claim);
+        let string_to_sign = request.string_to_sign(&claim.amz_date, scope);
+        Err(S3Error::of(ErrorCode::SignatureDoesNotMatch)
+            .with("AWSAccessKeyId", claim.credential.access_key)
+            .with("StringToSignBytes", spaced_hex(string_to_sign.as_bytes()))
+            .with("StringToSign", string_to_sign)
+            .with("SignatureProvided", claim.signature)
+            .with("CanonicalRequestBytes", spaced_hex(&request.bytes))
+            .with("CanonicalRequest", String::from_utf8_lossy(&request.bytes)))
     }
 }
 

@@ -448,6 +448,45 @@ fn session_tokens_are_nobodys() {
     assert_eq!(error.code(), ErrorCode::InvalidToken);
 }
 
+/// The SDK for Java signs two slashes in a row and sends the second one escaped.
+#[test]
+fn a_slash_that_was_escaped_on_the_way_verifies() {
+    let signed = |path: &str, location| {
+        let uri = format!("http://h{path}");
+        signed_by_sdk("GET", &uri, &[("x-amz-meta-a", "1")], location)
+    };
+    for location in [SignatureLocation::Headers, SignatureLocation::QueryParams] {
+        for (signed_path, sent_path) in [
+            ("/b/a//b%20c", "/b/a/%2Fb%20c"),
+            ("/b//leading///x", "/b/%2fleading/%2F/x"),
+            ("/b/a%2Fb", "/b/a%2Fb"),
+        ] {
+            verify(&with_path(signed(signed_path, location), sent_path)).unwrap();
+        }
+        // Only a slash may change its form, and only from signed to sent.
+        for (signed_path, sent_path) in [
+            ("/b/a/%2Fb", "/b/a//b"),
+            ("/b/a%252Fb", "/b/a%2Fb"),
+            ("/b/a//b", "/b/a/%252Fb"),
+            ("/b/a//b", "/b/a/%2Fc"),
+        ] {
+            let error = refused(&with_path(signed(signed_path, location), sent_path));
+            assert_eq!(
+                error.code(),
+                ErrorCode::SignatureDoesNotMatch,
+                "{sent_path}"
+            );
+        }
+    }
+}
+
+fn with_path(mut request: Request<()>, path: &str) -> Request<()> {
+    let query = request.uri().query().map(|query| format!("?{query}"));
+    let uri = format!("{path}{}", query.unwrap_or_default());
+    *request.uri_mut() = uri.parse().unwrap();
+    request
+}
+
 #[test]
 fn unsigned_requests_are_anonymous() {
     let authenticated = verify(&request("GET", "/b/k", &[("host", "h")])).unwrap();
