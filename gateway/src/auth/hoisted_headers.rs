@@ -36,7 +36,7 @@ pub fn with_hoisted_headers(query: &Query, headers: &HeaderMap) -> Option<Header
         let Some(name) = hoisted_name(name) else {
             continue;
         };
-        let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else {
+        let Ok(value) = HeaderValue::from_bytes(value.trim_ascii().as_bytes()) else {
             continue;
         };
         if !headers.contains_key(&name) {
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn parameters_of_a_presigned_url_count_as_headers() {
         let headers = hoisted(
-            "X-Amz-Signature=s&X-Amz-Date=d&x-amz-acl=public-read&x-amz-meta-a=b%20c&x-id=PutObject",
+            "X-Amz-Signature=s&X-Amz-Date=d&x-amz-acl=public-read&x-amz-meta-a=b%20c%20&x-id=PutObject",
             &[("host", "h")],
         )
         .unwrap();

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use crate::addressing::{self, Target};
-use crate::auth::{PayloadMode, Principal, RequestHead};
+use crate::auth::{self, PayloadMode, Principal, RequestHead};
 use crate::authorize::{self, Decision, Resource};
 use crate::gateway::Gateway;
 use crate::operation::{self, Operation, Query, Support};
@@ -55,8 +55,10 @@ impl S3Request {
     ) -> Result<Self, S3Error> {
         let target = addressing::resolve(&parts.uri, &parts.headers, gateway.domains())?;
         let query = Query::parse(parts.uri.query())?;
-        let operation =
-            operation::route(&parts.method, target.addressing(), &query, &parts.headers)?;
+        // All but the signature is about these: what a URL carries must be honoured or refused like a header.
+        let hoisted = auth::with_hoisted_headers(&query, &parts.headers);
+        let headers = hoisted.as_ref().unwrap_or(&parts.headers);
+        let operation = operation::route(&parts.method, target.addressing(), &query, headers)?;
         log.operation(operation.name(), target.bucket());
 
         let now_ms = gateway.now_ms();
@@ -84,19 +86,15 @@ impl S3Request {
             Place::Bucket(bucket) | Place::Object(bucket, _) => permit(&principal, action, bucket)
                 .map_err(|error| with_region_for_head_bucket(error, operation, bucket))?,
         }
-        check_expected_owner(
-            &parts.headers,
-            "x-amz-expected-bucket-owner",
-            place.bucket(),
-        )?;
-        operation::check_headers(operation, &parts.headers)?;
+        check_expected_owner(headers, "x-amz-expected-bucket-owner", place.bucket())?;
+        operation::check_headers(operation, headers)?;
 
         let resource = parts.uri.path().to_owned();
         Ok(Self {
             gateway: Arc::clone(gateway),
             id,
             operation,
-            headers: parts.headers,
+            headers: hoisted.unwrap_or(parts.headers),
             query,
             resource,
             principal,

@@ -11,6 +11,7 @@ mod delete;
 mod get;
 mod list;
 mod multipart;
+mod presigned_urls;
 mod put;
 mod tls;
 
