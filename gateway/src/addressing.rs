@@ -86,7 +86,7 @@ impl Domains {
     }
 
     /// The bucket that a host name stands for, if it is one of a bucket.
-    fn bucket_of(&self, host: &str) -> Option<String> {
+    pub(crate) fn bucket_of(&self, host: &str) -> Option<String> {
         let host = without_port(host).to_ascii_lowercase();
         // The longest domain decides, so that `s3.a.b` and `a.b` can both be configured.
         let bucket = self

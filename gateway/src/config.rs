@@ -19,6 +19,8 @@ pub struct GatewayConfig {
     pub root: RootCredentials,
     /// Shows the metrics to callers from other machines, where the listener is not one for administration.
     pub metrics_token: Option<MetricsToken>,
+    /// What is done for older clients.
+    pub compat: Compat,
     /// How much at once.
     pub limits: Limits,
     /// How long at most.
@@ -33,9 +35,24 @@ impl GatewayConfig {
             domains: Vec::new(),
             root,
             metrics_token: None,
+            compat: Compat::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
+    }
+}
+
+/// What is done for clients that lag behind, though S3 has something better by now.
+#[derive(Debug, Clone)]
+pub struct Compat {
+    /// Presigned URLs of Signature Version 2 are verified rather than refused.
+    pub presigned_v2: bool,
+}
+
+impl Default for Compat {
+    /// What clients do by default works by default.
+    fn default() -> Self {
+        Self { presigned_v2: true }
     }
 }
 

@@ -53,12 +53,17 @@ impl Gateway {
         config: GatewayConfig,
         components: Components,
     ) -> Result<Arc<Self>, prometheus::Error> {
+        let domains = Domains::new(&config.domains);
+        let mut verifier = Verifier::new(config.region.clone());
+        if config.compat.presigned_v2 {
+            verifier = verifier.with_presigned_version_2(domains.clone());
+        }
         Ok(Arc::new(Self {
             metrics: Metrics::new()?,
             host_id: HostId::random(),
             request_places: Arc::new(Semaphore::new(config.limits.requests_max)),
-            domains: Domains::new(&config.domains),
-            verifier: Verifier::new(config.region.clone()),
+            domains,
+            verifier,
             keyring: Keyring::new(&config.root, components.meta.clone()),
             md5_pool: Md5Pool::new(),
             config,

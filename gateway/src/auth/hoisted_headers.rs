@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::operation::Query;
 
-/// Parameters that belong to the signature itself, in lower case.
-const OF_THE_SIGNATURE: [&str; 8] = [
+/// Parameters that belong to a signature of version 4 itself, in lower case.
+const OF_VERSION_4: [&str; 8] = [
     "x-amz-algorithm",
     "x-amz-credential",
     "x-amz-date",
@@ -23,12 +23,17 @@ const OF_THE_SIGNATURE: [&str; 8] = [
     "x-amz-content-sha256",
 ];
 
+/// Whether a parameter, given in lower case, belongs to a signature of version 4 itself.
+pub(super) fn is_of_version_4(parameter: &str) -> bool {
+    OF_VERSION_4.contains(&parameter)
+}
+
 /// The headers of a presigned request together with those its URL carries; `None` if it carries none.
 ///
 /// A header that was sent wins over a parameter of its name. To be used for everything but verifying the
 /// signature, which is about the headers that were sent.
 pub fn with_hoisted_headers(query: &Query, headers: &HeaderMap) -> Option<HeaderMap> {
-    if !query.contains("X-Amz-Signature") {
+    if !query.contains("X-Amz-Signature") && !query.contains("Signature") {
         return None;
     }
     let mut all: Option<HeaderMap> = None;
@@ -49,9 +54,7 @@ pub fn with_hoisted_headers(query: &Query, headers: &HeaderMap) -> Option<Header
 
 fn hoisted_name(parameter: &str) -> Option<HeaderName> {
     let name = parameter.to_ascii_lowercase();
-    let is_header = name.starts_with("x-amz-")
-        && !OF_THE_SIGNATURE.contains(&name.as_str())
-        && !is_checksum(&name);
+    let is_header = name.starts_with("x-amz-") && !is_of_version_4(&name) && !is_checksum(&name);
     if is_header {
         HeaderName::try_from(name).ok()
     } else {
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(headers["x-amz-meta-a"], "b c");
         assert_eq!(headers["host"], "h");
         assert_eq!(headers.len(), 3);
+        assert!(hoisted("Signature=s&x-amz-acl=public-read", &[]).is_some());
     }
 
     #[test]

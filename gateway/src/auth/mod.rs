@@ -1,4 +1,5 @@
-//! Who sent a request: Signature Version 4, in the `Authorization` header or in a presigned URL.
+//! Who sent a request: Signature Version 4, in the `Authorization` header or in a presigned URL. Presigned URLs
+//! of version 2 are [`version_2`]'s, where they are taken at all.
 //!
 //! [`Verifier::verify`] looks at the request's head only. It rebuilds exactly what the client says it signed,
 //! lets `aws-sigv4` compute the signature with the secret of the named key, and compares in constant time.
@@ -20,6 +21,7 @@ mod secret;
 mod signing_key;
 #[cfg(test)]
 mod tests;
+mod version_2;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub use hoisted_headers::with_hoisted_headers;
 pub use payload::PayloadMode;
 pub use secret::Secret;
 
+use crate::addressing::Domains;
 use crate::operation::Query;
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::timestamp;
@@ -166,15 +169,25 @@ const SKEW_MS_MAX: u64 = 15 * 60 * 1000;
 pub struct Verifier {
     region: String,
     keys: SigningKeyCache,
+    /// Where presigned URLs of version 2 are taken: what a bucket's host name is made of.
+    version_2: Option<Domains>,
 }
 
 impl Verifier {
-    /// A verifier for the region clients must sign for.
+    /// A verifier for the region clients must sign for. It takes version 4 only.
     pub fn new(region: impl Into<String>) -> Verifier {
         Verifier {
             region: region.into(),
             keys: SigningKeyCache::default(),
+            version_2: None,
         }
+    }
+
+    /// Takes presigned URLs of version 2 too; these sign the bucket that a host below `domains` names.
+    #[must_use]
+    pub fn with_presigned_version_2(mut self, domains: Domains) -> Verifier {
+        self.version_2 = Some(domains);
+        self
     }
 
     /// The region clients must sign for.
@@ -205,6 +218,10 @@ impl Verifier {
                 let claim = presigned.parse(&head, now_ms)?;
                 self.check_scope(&claim)?;
                 claim
+            }
+            Found::Version2(query) => {
+                let domains = self.version_2.as_ref().ok_or_else(unsupported_mechanism)?;
+                return version_2::verify(&head, &query, domains, lookup, now_ms).await;
             }
             Found::Nothing => return anonymous(&head),
         };
@@ -305,10 +322,11 @@ impl Claim<'_> {
 enum Found<'a> {
     Header(&'a str),
     Query(Query),
+    Version2(Query),
     Nothing,
 }
 
-/// Looks for a signature, and refuses requests with two of them or with one of an older kind.
+/// Looks for a signature, and refuses requests with two of them.
 fn find_signature<'a>(head: &RequestHead<'a>) -> Result<Found<'a>, S3Error> {
     let header = match head.headers.get(http::header::AUTHORIZATION) {
         None => None,
@@ -328,19 +346,19 @@ fn find_signature<'a>(head: &RequestHead<'a>) -> Result<Found<'a>, S3Error> {
             "X-Amz-Algorithm" | "X-Amz-Signature" | "X-Amz-Credential"
         )
     });
-    let is_version_2 =
-        names().any(|name| name == "AWSAccessKeyId") && names().any(|name| name == "Signature");
-    match header {
-        Some(value) if is_presigned || is_version_2 => Err(S3Error::invalid_argument(
+    let is_version_2 = names().any(|name| matches!(name, "AWSAccessKeyId" | "Signature"));
+    let query = || Query::parse(head.uri.query());
+    match (header, is_presigned, is_version_2) {
+        (Some(value), false, false) => Ok(Found::Header(value)),
+        (None, true, false) => query().map(Found::Query),
+        (None, false, true) => query().map(Found::Version2),
+        (None, false, false) => Ok(Found::Nothing),
+        (header, _, _) => Err(S3Error::invalid_argument(
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
              parameter or the Authorization header should be specified",
             "Authorization",
-            value,
+            header.unwrap_or_default(),
         )),
-        Some(value) => Ok(Found::Header(value)),
-        None if is_presigned => Query::parse(head.uri.query()).map(Found::Query),
-        None if is_version_2 => Err(unsupported_mechanism()),
-        None => Ok(Found::Nothing),
     }
 }
 
@@ -372,7 +390,8 @@ fn refuse_session_tokens(head: &RequestHead<'_>) -> Result<(), S3Error> {
     let in_query = head.uri.query().is_some_and(|query| {
         query
             .split('&')
-            .any(|pair| pair.starts_with("X-Amz-Security-Token="))
+            .filter_map(|pair| pair.split_once('='))
+            .any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Security-Token"))
     });
     if in_header || in_query {
         Err(ErrorCode::InvalidToken.into())

@@ -14,10 +14,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+pub(super) const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+pub(super) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 /// 2013-05-24T00:00:00Z, when all of Amazon's examples happen.
-const NOW_MS: u64 = 1_369_353_600_000;
+pub(super) const NOW_MS: u64 = 1_369_353_600_000;
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 struct OneKey;
@@ -36,12 +36,19 @@ impl KeyLookup for OneKey {
 }
 
 fn verify_at(request: &Request<()>, now_ms: u64) -> Result<Authenticated, S3Error> {
+    verify_with(&Verifier::new("us-east-1"), request, now_ms)
+}
+
+pub(super) fn verify_with(
+    verifier: &Verifier,
+    request: &Request<()>,
+    now_ms: u64,
+) -> Result<Authenticated, S3Error> {
     let head = RequestHead {
         method: request.method(),
         uri: request.uri(),
         headers: request.headers(),
     };
-    let verifier = Verifier::new("us-east-1");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -56,7 +63,7 @@ fn refused(request: &Request<()>) -> S3Error {
     verify(request).unwrap_err()
 }
 
-fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
+pub(super) fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
     let mut builder = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         builder = builder.header(*name, *value);
@@ -100,7 +107,11 @@ fn presigned(uri: &str) -> Request<()> {
     request("GET", uri, &[("Host", "examplebucket.s3.amazonaws.com")])
 }
 
-fn with_header(mut request: Request<()>, name: &'static str, value: &str) -> Request<()> {
+pub(super) fn with_header(
+    mut request: Request<()>,
+    name: &'static str,
+    value: &str,
+) -> Request<()> {
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
@@ -442,12 +453,6 @@ fn version_2_and_double_signatures_are_refused() {
     assert_eq!(refused(&both).code(), ErrorCode::InvalidArgument);
 }
 
-#[test]
-fn session_tokens_are_nobodys() {
-    let error = refused(&with_header(amazons_get(), "x-amz-security-token", "t"));
-    assert_eq!(error.code(), ErrorCode::InvalidToken);
-}
-
 /// The SDK for Java signs two slashes in a row and sends the second one escaped.
 #[test]
 fn a_slash_that_was_escaped_on_the_way_verifies() {
@@ -485,6 +490,12 @@ fn with_path(mut request: Request<()>, path: &str) -> Request<()> {
     let uri = format!("{path}{}", query.unwrap_or_default());
     *request.uri_mut() = uri.parse().unwrap();
     request
+}
+
+#[test]
+fn session_tokens_are_nobodys() {
+    let error = refused(&with_header(amazons_get(), "x-amz-security-token", "t"));
+    assert_eq!(error.code(), ErrorCode::InvalidToken);
 }
 
 #[test]

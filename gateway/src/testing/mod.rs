@@ -12,4 +12,4 @@ mod client;
 mod server;
 
 pub use client::{Answer, Client, Payload, RequestBuilder, now};
-pub use server::{TestServer, TestServerOptions};
+pub use server::{ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions};

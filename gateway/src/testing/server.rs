@@ -19,8 +19,10 @@ use crate::engine::{DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry,
 use crate::gateway::{Components, Gateway};
 use crate::server::{self, ListenerOptions};
 
-const ROOT_ACCESS_KEY: &str = "ROOTACCESSKEY";
-const ROOT_SECRET_KEY: &str = "root-secret-key";
+/// Root's access key.
+pub const ROOT_ACCESS_KEY: &str = "ROOTACCESSKEY";
+/// Root's secret key, for tests that sign in a way of their own.
+pub const ROOT_SECRET_KEY: &str = "root-secret-key";
 
 /// What a test wants different.
 #[derive(Debug, Clone)]

@@ -215,6 +215,13 @@ pub static SETTINGS: &[Setting] = &[
         ..one("region", FRONT)
     },
     Setting {
+        rule: "`true` or `false`",
+        example: "false",
+        default: "true",
+        help: "Whether presigned URLs of the old Signature Version 2, which boto3, AWS CLI 1 and s3cmd make, are taken.",
+        ..one("compat_presigned_v2", FRONT)
+    },
+    Setting {
         rule: "K+M with K from 1, M from 1 (0 only with K = 1), and at least K+M disks",
         example: "4+2",
         default: "by the number of disks: 1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2",

@@ -60,6 +60,8 @@ pub struct FrontConfig {
     pub domains: Vec<String>,
     /// The region clients sign for.
     pub region: String,
+    /// Whether presigned URLs of Signature Version 2 are taken.
+    pub compat_presigned_v2: bool,
     /// The coding asked for; `None`: by the number of disks.
     pub erasure: Option<Geometry>,
     /// After this long a missing disk counts as lost.
@@ -102,6 +104,7 @@ impl FrontConfig {
             metrics_token: read_metrics_token(reader),
             domains: reader.many("domain", dns_name),
             region: reader.or("region", "us-east-1".to_owned(), region),
+            compat_presigned_v2: reader.or("compat_presigned_v2", true, yes_or_no),
             erasure: reader.optional("erasure", |text| {
                 text.parse::<Geometry>().map_err(|_| String::new())
             }),
@@ -300,6 +303,10 @@ fn region(text: &str) -> Result<String, String> {
     } else {
         Err(String::new())
     }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| String::new())
 }
 
 fn access_key(text: &str) -> Result<String, String> {

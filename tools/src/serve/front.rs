@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cairn_gateway::admin::MetadataState;
 use cairn_gateway::clock::SystemClock;
-use cairn_gateway::config::{GatewayConfig, RootCredentials as GatewayRoot, Timeouts};
+use cairn_gateway::config::{Compat, GatewayConfig, RootCredentials as GatewayRoot, Timeouts};
 use cairn_gateway::engine::{
     Background, BackgroundOptions, DiskEntry, Disks, Engine, EngineOptions, Geometry,
 };
@@ -95,6 +95,9 @@ impl Front {
                 .metrics_token
                 .as_ref()
                 .map(|token| MetricsToken::new(token.reveal())),
+            compat: Compat {
+                presigned_v2: config.compat_presigned_v2,
+            },
             timeouts: Timeouts {
                 drain: parts.drain_timeout,
                 ..Timeouts::default()
