@@ -6,6 +6,7 @@ import uuid
 
 import boto3
 import pytest
+import urllib3
 
 MIB = 1 << 20
 
@@ -40,6 +41,12 @@ def payload(size, seed=7):
 
 
 @pytest.fixture(scope="session")
+def fetch(url, method="GET", body=None, headers=None):
+    """What somebody gets who has a URL and nothing else: status, headers, body. Adds no header of its own."""
+    answer = urllib3.PoolManager().request(method, url, body=body, headers=headers or {}, retries=False)
+    return answer.status, answer.headers, answer.data
+
+
 def endpoint():
     """The server under test; `compat-tests/run` starts it and sets the variable."""
     return os.environ["CAIRN_ENDPOINT"]

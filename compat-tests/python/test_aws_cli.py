@@ -5,11 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 
-from conftest import MIB, OBJECT_SIZES, ODD_KEYS, payload
+from conftest import MIB, OBJECT_SIZES, ODD_KEYS, fetch, payload
 
 AWS = shutil.which("aws", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
 
@@ -89,15 +88,33 @@ def test_listing_of_thousands(aws, s3, bucket):
     assert [line.split()[-1] for line in listing.splitlines()] == [key.removeprefix("many/") for key in keys]
 
 
-def test_presigned_url(aws, s3, bucket, tmp_path, monkeypatch):
-    # Version 1 of the command line signs URLs with SigV2 in us-east-1, which S3 refuses for new buckets.
+def test_presigned_url(aws, s3, bucket):
+    key = "pre signed/+//\N{PERSONAL COMPUTER}"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"by url")
+    url = aws("s3", "presign", f"s3://{bucket}/{key}", "--expires-in", "60").strip()
+    assert fetch(url)[::2] == (200, b"by url")
+    assert fetch(url.replace("pre%20signed", "pre%20s1gned"))[0] == 403
+
+
+def test_presigned_url_of_version_4(aws, s3, bucket, tmp_path, monkeypatch):
     config = tmp_path / "config"
     config.write_text("[default]\ns3 =\n  signature_version = s3v4\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     s3.put_object(Bucket=bucket, Key="pre signed", Body=b"by url")
     url = aws("s3", "presign", f"s3://{bucket}/pre signed", "--expires-in", "60").strip()
-    with urllib.request.urlopen(url) as answer:
-        assert answer.read() == b"by url"
+    assert "X-Amz-Signature=" in url
+    assert fetch(url)[::2] == (200, b"by url")
+
+
+def test_copy_within_the_store(aws, bucket, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(payload(9 * MIB))
+    aws("s3", "cp", str(source), f"s3://{bucket}/a b+c", "--no-progress")
+    aws("s3", "cp", f"s3://{bucket}/a b+c", f"s3://{bucket}/managed", "--no-progress")
+    aws("s3api", "copy-object", "--bucket", bucket, "--key", "plain", "--copy-source", f"{bucket}/a b+c")
+    for key in ("managed", "plain"):
+        aws("s3", "cp", f"s3://{bucket}/{key}", str(target), "--no-progress")
+        assert target.read_bytes() == source.read_bytes()
 
 
 def test_conditional_put(aws, bucket, tmp_path):
@@ -106,6 +123,7 @@ def test_conditional_put(aws, bucket, tmp_path):
     put = ["s3api", "put-object", "--bucket", bucket, "--key", "c", "--body", str(body), "--if-none-match", "*"]
     aws(*put)
     assert "PreconditionFailed" in aws(*put, fails=True)
+    assert "PreconditionFailed" in aws(*put[:-2], "--if-match", "0123", fails=True)
 
 
 def test_multipart_by_hand(aws, bucket, tmp_path):

@@ -1,9 +1,8 @@
 """boto3 with its defaults against Cairn: what an application does in its first week."""
 
+import base64
 import hashlib
 import threading
-import urllib.error
-import urllib.request
 
 import boto3
 import pytest
@@ -11,7 +10,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from conftest import MIB, OBJECT_SIZES, ODD_KEYS, payload
+from conftest import MIB, OBJECT_SIZES, ODD_KEYS, fetch, payload
 
 
 def refusal(call, *arguments, **named):
@@ -190,20 +189,61 @@ def test_copy(s3, bucket):
     assert s3.get_object(Bucket=bucket, Key="managed")["Body"].read() == body
 
 
-def test_presigned_urls(endpoint, bucket):
-    # boto3 signs URLs with SigV2 in us-east-1 unless told otherwise, which S3 refuses for new buckets.
-    config = Config(signature_version="s3v4")
-    s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config)
-    key = "pre signed/+\N{PERSONAL COMPUTER}"
-    put = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": key})
-    with urllib.request.urlopen(urllib.request.Request(put, data=b"by url", method="PUT")) as answer:
-        assert answer.status == 200
-    get = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=60)
-    with urllib.request.urlopen(get) as answer:
-        assert answer.read() == b"by url"
-    with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(get.replace("pre%20signed", "pre%20s1gned"))
-    assert error.value.code == 403
+# None: what boto3 does unless told otherwise, which is SigV2 for endpoints that are not Amazon's.
+@pytest.mark.parametrize("version", [None, "s3v4"])
+class TestPresignedUrls:
+    KEY = "pre signed/+//\N{PERSONAL COMPUTER}"
+
+    @pytest.fixture
+    def url(self, endpoint, bucket, version):
+        """Makes a URL for an operation in the bucket."""
+        config = Config(signature_version=version) if version else None
+        s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config)
+
+        def generate(operation, **parameters):
+            return s3.generate_presigned_url(operation, Params={"Bucket": bucket, **parameters}, ExpiresIn=60)
+
+        return generate
+
+    def test_put_and_get(self, url, version):
+        assert ("X-Amz-Signature=" in url("list_objects")) == (version == "s3v4")
+        assert fetch(url("put_object", Key=self.KEY), "PUT", b"by url")[0] == 200
+        got = url("get_object", Key=self.KEY)
+        assert fetch(got)[::2] == (200, b"by url")
+        assert fetch(got, headers={"Range": "bytes=3-5"})[::2] == (206, b"url")
+        assert fetch(got.replace("pre%20signed", "pre%20s1gned"))[0] == 403
+        assert fetch(got, "DELETE")[0] == 403
+        assert fetch(url("head_object", Key=self.KEY), "HEAD")[0] == 200
+        assert fetch(url("delete_object", Key=self.KEY), "DELETE")[0] == 204
+        assert fetch(got)[0] == 404
+
+    def test_type_digest_and_metadata_are_part_of_it(self, s3, bucket, url):
+        md5 = base64.b64encode(hashlib.md5(b"by url").digest()).decode()
+        put = url("put_object", Key="k", ContentType="text/x-cairn", ContentMD5=md5, Metadata={"colour": "granite"})
+        headers = {"Content-Type": "text/x-cairn", "Content-MD5": md5, "x-amz-meta-colour": "granite"}
+        assert fetch(put, "PUT", b"by url", {**headers, "Content-Type": "text/html"})[0] == 403
+        assert fetch(put, "PUT", b"by me!", headers)[0] == 400
+        assert fetch(put, "PUT", b"by url", headers)[0] == 200
+        head = s3.head_object(Bucket=bucket, Key="k")
+        assert (head["ContentType"], head["Metadata"]) == ("text/x-cairn", {"colour": "granite"})
+
+    def test_headers_of_the_answer_may_be_chosen(self, s3, bucket, url):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        disposition = 'attachment; filename="R&D +1.txt"'
+        got = url("get_object", Key="k", ResponseContentDisposition=disposition, ResponseContentType="text/x-cairn")
+        status, headers, _ = fetch(got)
+        assert status == 200
+        assert (headers["Content-Disposition"], headers["Content-Type"]) == (disposition, "text/x-cairn")
+        assert fetch(got.replace("x-cairn", "html"))[0] == 403
+
+    def test_listings_and_parts(self, s3, bucket, url):
+        upload = s3.create_multipart_upload(Bucket=bucket, Key="mp")["UploadId"]
+        part = url("upload_part", Key="mp", UploadId=upload, PartNumber=1)
+        status, headers, _ = fetch(part, "PUT", b"part")
+        assert status == 200
+        parts = {"Parts": [{"PartNumber": 1, "ETag": headers["ETag"]}]}
+        s3.complete_multipart_upload(Bucket=bucket, Key="mp", UploadId=upload, MultipartUpload=parts)
+        assert b"<Key>mp</Key>" in fetch(url("list_objects_v2", Prefix="m"))[2]
 
 
 def test_conditional_writes(s3, bucket):
