@@ -1,5 +1,4 @@
-// Package compat drives Cairn with the AWS SDK for Go v2 and its defaults. Only the endpoint is given, and
-// path-style addressing, which the SDK needs for any endpoint that is an IP address.
+// Package compat drives Cairn with the AWS SDK for Go v2 and its defaults. Only endpoint and region are given.
 package compat
 
 import (
@@ -10,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	mathrand "math/rand"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -36,7 +37,6 @@ func client(t *testing.T) *s3.Client {
 	}
 	return s3.NewFromConfig(settings, func(options *s3.Options) {
 		options.BaseEndpoint = aws.String(os.Getenv("CAIRN_ENDPOINT"))
-		options.UsePathStyle = true
 	})
 }
 
@@ -281,33 +281,61 @@ func TestCopyAndConditions(t *testing.T) {
 	}
 }
 
-func TestPresignedURLs(t *testing.T) {
-	c := client(t)
-	name := bucket(t, c)
-	key := aws.String("pre signed/+\U0001F4BB")
-	presign := s3.NewPresignClient(c)
-	upload, err := presign.PresignPutObject(t.Context(), &s3.PutObjectInput{Bucket: name, Key: key})
+// fetch sends a presigned request as somebody who has nothing else, and returns the answer and its body.
+func fetch(t *testing.T, method, url string, signed http.Header, body string) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), upload.Method, upload.URL, strings.NewReader("by url"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if answer, err := http.DefaultClient.Do(request); err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("presigned put: %v %v", answer, err)
-	}
-	download, err := presign.PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: name, Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := http.Get(download.URL)
+	maps.Copy(request.Header, signed)
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "by url" {
-		t.Errorf("presigned get: %q %v", body, err)
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(content)
+}
+
+func TestPresignedURLs(t *testing.T) {
+	c := client(t)
+	name := bucket(t, c)
+	key := aws.String("pre signed/+//\U0001F4BB")
+	presign := s3.NewPresignClient(c)
+	upload, err := presign.PresignPutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: name, Key: key, ContentType: aws.String("text/x-cairn"), Metadata: map[string]string{"colour": "granite"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, body := fetch(t, upload.Method, upload.URL, upload.SignedHeader, "by url"); answer.StatusCode != 200 {
+		t.Fatalf("presigned put: %v %s", answer, body)
+	}
+	disposition := `attachment; filename="R&D +1.txt"`
+	download, err := presign.PresignGetObject(t.Context(), &s3.GetObjectInput{
+		Bucket: name, Key: key, ResponseContentDisposition: aws.String(disposition),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, body := fetch(t, download.Method, download.URL, nil, "")
+	if answer.StatusCode != 200 || body != "by url" {
+		t.Errorf("presigned get: %v %q", answer, body)
+	}
+	for header, want := range map[string]string{
+		"Content-Type": "text/x-cairn", "Content-Disposition": disposition, "X-Amz-Meta-Colour": "granite",
+	} {
+		if got := answer.Header.Get(header); got != want {
+			t.Errorf("%s: %q, want %q", header, got, want)
+		}
+	}
+	other := strings.Replace(download.URL, "pre%20", "pr3%20", 1)
+	if answer, _ := fetch(t, http.MethodGet, other, nil, ""); answer.StatusCode != http.StatusForbidden {
+		t.Errorf("another object: %v", answer)
 	}
 }
 
@@ -315,8 +343,9 @@ func TestOddKeys(t *testing.T) {
 	c := client(t)
 	name := bucket(t, c)
 	odd := []string{
-		"a//b", "../up", "/leading", "trailing/", " space ", "plus+plus", "100%25", "a%2Fb", "q?x=1&y=2#z",
-		"quote'\"<>&", "\U0001F4BB", "e\u0301", "\u00e9", strings.Repeat("k", 1024),
+		"a//b", "../up", "./here", "a/../b", "a/./b", "/leading", "trailing/", " space ", "plus+plus", "a b+c", "%41",
+		"100%25", "a%2Fb", "q?x=1&y=2#z", "quote'\"<>&", "\U0001F4BB", "e\u0301", "\u00e9", "tab\tline\nreturn\r",
+		"control\x01\x1f\x7f", strings.Repeat("k", 1024),
 	}
 	for _, key := range odd {
 		put(t, c, name, key, []byte(key))
@@ -327,7 +356,25 @@ func TestOddKeys(t *testing.T) {
 		}
 	}
 	slices.Sort(odd)
-	if got := keys(t, t.Context(), c, name, ""); !slices.Equal(got, odd) {
+	// XML cannot hold every control character: whoever has such keys asks for them encoded.
+	list, err := c.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: name, EncodingType: types.EncodingTypeUrl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range list.Contents {
+		key, err := url.PathUnescape(*entry.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, key)
+	}
+	if !slices.Equal(got, odd) {
 		t.Errorf("listed %q, want %q", got, odd)
+	}
+	for _, key := range odd {
+		if _, err := c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: name, Key: aws.String(key)}); err != nil {
+			t.Error(err)
+		}
 	}
 }

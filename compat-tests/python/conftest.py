@@ -19,10 +19,14 @@ ODD_KEYS = [
     "../up",
     "./here",
     "dir/../x",
+    "dir/./x",
+    "..",
     "/leading",
     "trailing/",
     " space ",
     "plus+plus",
+    "a b+c",
+    "%41",
     "100%25",
     "a%2Fb",
     "q?x=1&y=2#z",
@@ -31,8 +35,16 @@ ODD_KEYS = [
     "e\u0301-nfd",
     "\u00e9-nfc",
     "tilde~star*(paren)!",
+    "control\x01\x1f\x7f",
+    "tab\tline\nreturn\r",
     "k" * 1024,
 ]
+
+
+def fetch(url, method="GET", body=None, headers=None):
+    """What somebody gets who has a URL and nothing else: status, headers, body. Adds no header of its own."""
+    answer = urllib3.PoolManager().request(method, url, body=body, headers=headers or {}, retries=False)
+    return answer.status, answer.headers, answer.data
 
 
 def payload(size, seed=7):
@@ -41,12 +53,6 @@ def payload(size, seed=7):
 
 
 @pytest.fixture(scope="session")
-def fetch(url, method="GET", body=None, headers=None):
-    """What somebody gets who has a URL and nothing else: status, headers, body. Adds no header of its own."""
-    answer = urllib3.PoolManager().request(method, url, body=body, headers=headers or {}, retries=False)
-    return answer.status, answer.headers, answer.data
-
-
 def endpoint():
     """The server under test; `compat-tests/run` starts it and sets the variable."""
     return os.environ["CAIRN_ENDPOINT"]

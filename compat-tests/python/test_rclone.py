@@ -1,13 +1,15 @@
-"""rclone with a remote that names only endpoint and keys."""
+"""rclone with a remote that names only endpoint and keys.
+
+It writes nothing conditionally and deletes keys one by one.
+"""
 
 import os
 import shutil
 import subprocess
-import urllib.request
 
 import pytest
 
-from conftest import MIB, OBJECT_SIZES, payload
+from conftest import MIB, OBJECT_SIZES, ODD_KEYS, fetch, payload
 
 pytestmark = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed (Debian package rclone)")
 
@@ -73,11 +75,31 @@ def test_sync_check_and_delete_with_odd_names(rclone, s3, bucket, tmp_path):
     assert rclone("lsf", "-R", "--files-only", f"cairn:{bucket}") == ""
 
 
-def test_range_of_a_presigned_link(rclone, bucket, tmp_path):
+def test_odd_keys(rclone, s3, bucket, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    # Not those that end in a slash or hold empty, `.` or `..` parts: to rclone a key is a path and these are others.
+    keys = [key for key in ODD_KEYS if not {"", ".", ".."} & set(key.split("/"))]
+    for key in keys:
+        source.write_bytes(key.encode())
+        rclone("copyto", str(source), f"cairn:{bucket}/{key}")
+    listed = [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert listed == sorted(keys, key=str.encode)
+    for key in keys:
+        rclone("copyto", f"cairn:{bucket}/{key}", str(target))
+        assert target.read_bytes() == key.encode()
+
+
+def test_ranges(rclone, bucket, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(payload(1000).hex().encode())
+    rclone("copyto", str(source), f"cairn:{bucket}/r")
+    assert rclone("cat", "--offset", "10", "--count", "10", f"cairn:{bucket}/r") == payload(1000).hex()[10:20]
+    assert rclone("cat", "--tail", "5", f"cairn:{bucket}/r") == payload(1000).hex()[-5:]
+
+
+def test_presigned_link(rclone, bucket, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(payload(1000))
-    rclone("copyto", str(source), f"cairn:{bucket}/r")
-    link = rclone("link", "--expire", "1m", f"cairn:{bucket}/r").strip()
-    with urllib.request.urlopen(urllib.request.Request(link, headers={"Range": "bytes=10-19"})) as answer:
-        assert answer.status == 206
-        assert answer.read() == payload(1000)[10:20]
+    rclone("copyto", str(source), f"cairn:{bucket}/dir/r+ s")
+    link = rclone("link", "--expire", "1m", f"cairn:{bucket}/dir/r+ s").strip()
+    assert fetch(link, headers={"Range": "bytes=10-19"})[::2] == (206, payload(1000)[10:20])

@@ -20,17 +20,19 @@ import java.util.Map;
 import java.util.Random;
 import java.util.UUID;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import software.amazon.awssdk.core.ResponseBytes;
 import software.amazon.awssdk.core.sync.RequestBody;
 import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.s3.S3Client;
-import software.amazon.awssdk.services.s3.S3Configuration;
 import software.amazon.awssdk.services.s3.model.CompletedPart;
+import software.amazon.awssdk.services.s3.model.EncodingType;
 import software.amazon.awssdk.services.s3.model.GetObjectResponse;
 import software.amazon.awssdk.services.s3.model.ObjectIdentifier;
 import software.amazon.awssdk.services.s3.model.PutObjectResponse;
@@ -39,15 +41,14 @@ import software.amazon.awssdk.services.s3.model.S3Object;
 import software.amazon.awssdk.services.s3.presigner.S3Presigner;
 
 /**
- * The AWS SDK for Java 2 with its defaults. Only the endpoint is given, and path-style addressing, which the SDK
- * needs for any endpoint that is an IP address.
+ * The AWS SDK for Java 2 with its defaults. Only endpoint and region are given.
  */
 class S3CompatibilityTest {
     private static final int MIB = 1 << 20;
     private static final URI ENDPOINT = URI.create(System.getenv("CAIRN_ENDPOINT"));
     private static final String BUCKET = "compat-java-" + UUID.randomUUID().toString().substring(0, 8);
     private static final S3Client S3 =
-            S3Client.builder().endpointOverride(ENDPOINT).region(Region.US_EAST_1).forcePathStyle(true).build();
+            S3Client.builder().endpointOverride(ENDPOINT).region(Region.US_EAST_1).build();
 
     @BeforeAll
     static void createBucket() {
@@ -182,39 +183,59 @@ class S3CompatibilityTest {
 
     @Test
     void presignedUrls() throws IOException {
-        String key = "pre signed/+\uD83D\uDCBB";
+        String key = "pre signed/+//\uD83D\uDCBB";
         try (S3Presigner presigner = S3Presigner.builder()
                 .endpointOverride(ENDPOINT)
                 .region(Region.US_EAST_1)
-                .serviceConfiguration(S3Configuration.builder().pathStyleAccessEnabled(true).build())
                 .build()) {
-            URL upload = presigner
-                    .presignPutObject(request -> request.signatureDuration(Duration.ofMinutes(1))
-                            .putObjectRequest(object -> object.bucket(BUCKET).key(key)))
-                    .url();
-            HttpURLConnection connection = (HttpURLConnection) upload.openConnection();
+            var upload = presigner.presignPutObject(request -> request.signatureDuration(Duration.ofMinutes(1))
+                    .putObjectRequest(object ->
+                            object.bucket(BUCKET).key(key).contentType("text/x-cairn").metadata(Map.of("colour", "granite"))));
+            HttpURLConnection connection = (HttpURLConnection) upload.url().openConnection();
             connection.setRequestMethod("PUT");
             connection.setDoOutput(true);
+            upload.signedHeaders().forEach((name, values) -> {
+                if (!name.equalsIgnoreCase("host")) {
+                    values.forEach(value -> connection.addRequestProperty(name, value));
+                }
+            });
             try (OutputStream body = connection.getOutputStream()) {
                 body.write("by url".getBytes(StandardCharsets.UTF_8));
             }
             assertEquals(200, connection.getResponseCode());
+            String disposition = "attachment; filename=\"R&D +1.txt\"";
             URL download = presigner
                     .presignGetObject(request -> request.signatureDuration(Duration.ofMinutes(1))
-                            .getObjectRequest(object -> object.bucket(BUCKET).key(key)))
+                            .getObjectRequest(
+                                    object -> object.bucket(BUCKET).key(key).responseContentDisposition(disposition)))
                     .url();
-            try (var body = download.openStream()) {
+            HttpURLConnection answer = (HttpURLConnection) download.openConnection();
+            try (var body = answer.getInputStream()) {
                 assertEquals("by url", new String(body.readAllBytes(), StandardCharsets.UTF_8));
             }
+            assertEquals("text/x-cairn", answer.getContentType());
+            assertEquals(disposition, answer.getHeaderField("Content-Disposition"));
+            assertEquals("granite", answer.getHeaderField("x-amz-meta-colour"));
+            URL other = URI.create(download.toString().replace("pre%20", "pr3%20")).toURL();
+            assertEquals(403, ((HttpURLConnection) other.openConnection()).getResponseCode());
         }
     }
 
-    // Not "a//b": this release sends it as "a/%2Fb" and its signature does not verify, a known gap of Cairn.
     @ParameterizedTest
-    @ValueSource(strings = {" space ", "plus+plus", "100%25", "a%2Fb", "q?x=1&y=2#z", "quote'\"<>&", "\uD83D\uDCBB"})
+    @MethodSource
     void oddKeys(String key) {
         put(key, key.getBytes(StandardCharsets.UTF_8));
         assertEquals(key, get(key).asUtf8String());
-        assertEquals(List.of(key), keys(key));
+        // XML cannot hold every control character: whoever has such keys asks for them encoded.
+        var listed = S3.listObjectsV2(request -> request.bucket(BUCKET).prefix(key).encodingType(EncodingType.URL));
+        assertEquals(List.of(key), listed.contents().stream().map(S3Object::key).toList());
+        S3.deleteObject(request -> request.bucket(BUCKET).key(key));
+    }
+
+    static Stream<String> oddKeys() {
+        return Stream.of(
+                "a//b", "a///b", "../up", "./here", "a/../b", "a/./b", "/leading", "//twice", "trailing/", "trailing//",
+                " space ", "plus+plus", "a b+c", "%41", "100%25", "a%2Fb", "a/%2Fb", "q?x=1&y=2#z", "quote'\"<>&",
+                "\uD83D\uDCBB", "e\u0301", "\u00e9", "tab\tline\nreturn\r", "control\u0001\u001f\u007f", "k".repeat(1024));
     }
 }
