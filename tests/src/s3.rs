@@ -22,7 +22,6 @@ pub fn client_with_keys(endpoint: &str, access_key: &str, secret_key: &str) -> C
         .endpoint_url(endpoint)
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::from_keys(access_key, secret_key, None))
-        .force_path_style(true)
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .build();

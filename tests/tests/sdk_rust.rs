@@ -8,9 +8,12 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use bytes::Bytes;
+use cairn_tests::http;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, code, get, list, put};
 use cairn_tests::serve::Server;
+use http_body_util::Full;
 use md5::{Digest, Md5};
 
 const BUCKET: &str = "sdk-rust";
@@ -246,13 +249,24 @@ async fn odd_keys_stay_as_they_are() {
     let mut keys = [
         "a//b",
         "../up",
+        "./here",
+        "a/../b",
+        "a/./b",
         "/leading",
+        "trailing/",
         " space ",
         "plus+plus",
+        "a b+c",
+        "%41",
         "100%25",
+        "a%2Fb",
         "q?x=1&y=2#z",
         "<&>'\"",
         "💻",
+        "e\u{301}",
+        "\u{e9}",
+        "tab\tline\nreturn\r",
+        "control\u{1}\u{1f}\u{7f}",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -272,22 +286,40 @@ async fn odd_keys_stay_as_they_are() {
 #[tokio::test]
 async fn presigned_urls_work_without_credentials() {
     let (_server, client) = server_with_bucket().await;
-    put(&client, BUCKET, "pre signed/+💻", b"by url".to_vec())
+    let key = "pre signed/+//💻";
+    let expiry = PresigningConfig::expires_in(std::time::Duration::from_mins(1)).unwrap();
+    let upload = client
+        .put_object()
+        .bucket(BUCKET)
+        .key(key)
+        .content_type("text/x-cairn")
+        .metadata("colour", "granite")
+        .presigned(expiry.clone())
         .await
         .unwrap();
-    let expiry = PresigningConfig::expires_in(std::time::Duration::from_mins(1)).unwrap();
-    let url = client
+    let body = Bytes::from_static(b"by url");
+    let upload = upload.make_http_1x_request(Full::new(body.clone()));
+    assert_eq!(http::send(upload).await.unwrap().status(), 200);
+
+    let disposition = "attachment; filename=\"R&D +1.txt\"";
+    let download = client
         .get_object()
         .bucket(BUCKET)
-        .key("pre signed/+💻")
+        .key(key)
+        .response_content_disposition(disposition)
         .presigned(expiry)
         .await
         .unwrap();
-    let (status, body) = cairn_tests::http::get(url.uri()).await.unwrap();
-    assert_eq!((status, &body[..]), (200, &b"by url"[..]));
-    let (status, body) =
-        cairn_tests::http::get(&url.uri().replace("X-Amz-Expires=60", "X-Amz-Expires=61"))
-            .await
-            .unwrap();
+    let request = download.make_http_1x_request(Full::default());
+    let answer = http::send(request).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.body()), (200, &body));
+    assert_eq!(answer.headers()["content-type"], "text/x-cairn");
+    assert_eq!(answer.headers()["content-disposition"], disposition);
+    assert_eq!(answer.headers()["x-amz-meta-colour"], "granite");
+
+    let longer = download
+        .uri()
+        .replace("X-Amz-Expires=60", "X-Amz-Expires=61");
+    let (status, body) = http::get(&longer).await.unwrap();
     assert_eq!(status, 403, "{}", String::from_utf8_lossy(&body));
 }
