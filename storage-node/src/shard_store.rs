@@ -162,7 +162,8 @@ pub enum DiskHealth {
     Healthy,
     /// Reads and deletes only: no space is left.
     Full,
-    /// An I/O error, a failed sync or a vanished directory; refuses everything until it is reopened.
+    /// An I/O error, a failed sync or a vanished directory: takes no writes until it is reopened, and may not answer
+    /// reads either.
     Failed,
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::durable_file;
 use crate::segment::{Place, PreparedRecord, RecordStamp, SegmentClass, SegmentFile};
 
 /// Preallocated at a time.
@@ -87,12 +86,10 @@ impl ActiveSegment {
         let generous = (self.allocated_end + allocation_step(self.class))
             .min(self.size_max)
             .max(needed);
-        let allocated = durable_file::allocate(&self.segment.file, self.allocated_end..generous)
-            .map(|()| generous);
-        self.allocated_end = match allocated {
-            Ok(end) => end,
-            Err(_) => durable_file::allocate(&self.segment.file, self.allocated_end..needed)
-                .map(|()| needed)?,
+        let file = &self.segment.file;
+        self.allocated_end = match file.allocate(self.allocated_end..generous) {
+            Ok(()) => generous,
+            Err(_) => file.allocate(self.allocated_end..needed).map(|()| needed)?,
         };
         Ok(())
     }
@@ -108,8 +105,8 @@ impl ActiveSegment {
         }
     }
 
-    /// Writes what was staged. After an error nothing of it counts: the tail stays, and what reached the file is
-    /// overwritten by the next write.
+    /// Writes what was staged. After an error nothing of it counts: the tail stays, and the caller cuts off what
+    /// reached the file ([`Self::cut_to_tail`]) or gives up the disk.
     pub(super) fn write_staged(&mut self) -> io::Result<u64> {
         let parts = std::mem::take(&mut self.staged);
         let len = std::mem::take(&mut self.staged_len);
@@ -117,22 +114,31 @@ impl ActiveSegment {
             return Ok(0);
         }
         self.is_dirty = true;
-        durable_file::write_parts_at(&self.segment.file, &parts, self.tail)?;
+        self.segment.file.write_parts_at(&parts, self.tail)?;
         self.tail += len;
         self.zeroed_end = self.zeroed_end.max(self.tail);
         Ok(len)
     }
 
+    /// Cuts off what a failed write may have left behind the tail. Overwritten by shorter records it would stand
+    /// behind them, whole, and a later start would take it for written.
+    pub(super) fn cut_to_tail(&mut self) -> io::Result<()> {
+        self.segment.file.truncate(self.tail)?;
+        self.allocated_end = self.tail;
+        self.zeroed_end = self.tail;
+        Ok(())
+    }
+
     /// Makes everything written durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        durable_file::sync_data(&self.segment.file)?;
+        self.segment.file.sync_data()?;
         self.is_dirty = false;
         Ok(())
     }
 
     /// Makes everything durable and gives the space ahead back: nothing is appended here any more.
     pub(super) fn seal(mut self) -> io::Result<()> {
-        durable_file::truncate(&self.segment.file, self.tail)?;
+        self.segment.file.truncate(self.tail)?;
         self.is_dirty = false;
         Ok(())
     }
@@ -148,7 +154,7 @@ impl ActiveSegment {
     pub(super) fn zero_ahead(&mut self) -> io::Result<()> {
         let end = self.zeroed_end + ZEROED_BYTES_STEP;
         self.allocate_for(end - self.tail)?;
-        durable_file::write_zeros(&self.segment.file, self.zeroed_end..end)?;
+        self.segment.file.write_zeros(self.zeroed_end..end)?;
         self.zeroed_end = end;
         Ok(())
     }

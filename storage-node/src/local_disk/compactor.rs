@@ -19,7 +19,7 @@ use crate::segment::{
     PayloadCheck, Place, PreparedRecord, RecordKind, RecordShape, ScanError, ScannedRecord,
     SegmentClass, SegmentFile, SegmentNumber, SegmentScan,
 };
-use crate::{ShardError, ShardId, durable_file};
+use crate::{ShardError, ShardId};
 
 /// How long to rest when there is nothing to do.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -304,7 +304,7 @@ impl Compactor {
                 continue;
             };
             let len = hole.end - hole.start;
-            match durable_file::punch_hole(&segment.file, hole) {
+            match segment.file.punch_hole(&hole) {
                 Ok(true) => {
                     let mut bookkeeping = self.disk.bookkeeping();
                     if let Some(stats) = bookkeeping.saved.stats.get_mut(&place.segment) {

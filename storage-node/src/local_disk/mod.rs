@@ -10,8 +10,10 @@
 //! else waits, and answered. A read looks the shard up in the index and reads the segment file directly; it
 //! never waits for the writer. [`recovery`] says what a crash can leave behind, [`compactor`] how space returns.
 //!
-//! Failures: a full disk refuses puts and goes on with the rest; after any other failed write or sync, or when
-//! the directory vanishes, the disk is out of service until it is opened again. Nothing is retried on it.
+//! Failures: a full disk refuses puts and goes on with the rest. After any other failed write or sync the disk takes
+//! no writes until it is opened again, and nothing is retried on it; what it has is still read. When the directory
+//! vanishes, or the index fails, it does nothing at all until then. Segments are written through
+//! [`FileCalls`] alone, which is where tests make a disk fail.
 
 mod active_segment;
 mod compaction;
@@ -40,6 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use options::{Clock, LocalDiskOptions, OpenError};
 
 use crate::disk_identity::{DiskIdentity, IdentityError};
+use crate::durable_file::{FileCalls, SystemCalls};
 use crate::index::SegmentStats;
 use crate::segment::PreparedRecord;
 use crate::{
@@ -97,13 +100,17 @@ impl LocalDisk {
     /// # Errors
     /// [`OpenError`]; nothing is overwritten on a disk that is refused.
     pub fn open(options: LocalDiskOptions) -> Result<Self, OpenError> {
+        Self::open_with(options, Arc::new(SystemCalls))
+    }
+
+    fn open_with(options: LocalDiskOptions, calls: Arc<dyn FileCalls>) -> Result<Self, OpenError> {
         let queue_len = options.queue_count_max + BACKGROUND_REQUESTS_MAX;
         let path = options.path.clone();
         let recovery::Recovered {
             disk,
             active,
             next_lsn,
-        } = recovery::open(options)?;
+        } = recovery::open(options, calls)?;
         let (requests, queue) = sync_channel(queue_len);
         let (compactor_control, control) = sync_channel(COMPACTION_WAITERS_MAX);
         let writer = Writer::new(Arc::clone(&disk), active, next_lsn);

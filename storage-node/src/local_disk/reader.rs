@@ -114,7 +114,7 @@ impl Reader {
         choose: impl Fn(RecordShape) -> Option<Range<u32>>,
         asked: &Range<u32>,
     ) -> Result<VerifiedRecord, ShardError> {
-        self.disk.check_alive()?;
+        self.disk.check_readable()?;
         let mut live = self.find(id)?;
         for _ in 0..ATTEMPTS_MAX {
             let range = choose(live.shape).ok_or(ShardError::OutOfRange {

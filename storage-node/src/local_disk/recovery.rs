@@ -16,7 +16,7 @@ use super::active_segment::ActiveSegment;
 use super::options::{LocalDiskOptions, OpenError};
 use super::state::{DiskState, count, segments_directory};
 use crate::disk_identity::LockedIdentity;
-use crate::durable_file;
+use crate::durable_file::{self, FileCalls};
 use crate::index::{Index, IndexError, PlacedRecord, SavedState, SegmentStats, account, apply};
 use crate::segment::{
     FIRST_RECORD_OFFSET, HeaderFault, PayloadCheck, Place, RECORD_HEADER_LEN, RecordKind,
@@ -44,7 +44,10 @@ struct Found {
 }
 
 /// Locks the disk, and recovers what the last run left.
-pub(super) fn open(options: LocalDiskOptions) -> Result<Recovered, OpenError> {
+pub(super) fn open(
+    options: LocalDiskOptions,
+    calls: Arc<dyn FileCalls>,
+) -> Result<Recovered, OpenError> {
     let identity = LockedIdentity::acquire(&options.path)?;
     identity.expect(options.cluster_id, options.expected_disk_id)?;
     let directory = segments_directory(&options);
@@ -52,7 +55,7 @@ pub(super) fn open(options: LocalDiskOptions) -> Result<Recovered, OpenError> {
         path: directory.clone(),
         source,
     })?;
-    let segments = SegmentTable::new(directory, identity.identity.disk_id);
+    let segments = SegmentTable::new(directory, identity.identity.disk_id, calls);
     let found = find_segments(&segments, &identity)?;
     let disk_id = identity.identity.disk_id;
     let index_directory = Index::directory(&options.path);
@@ -223,7 +226,7 @@ fn reopen_last(
             continue;
         }
         // Also syncs: what was replayed may have been in the page cache only.
-        durable_file::truncate(&last.segment.file, tail).map_err(io)?;
+        last.segment.file.truncate(tail).map_err(io)?;
         active.insert(
             class,
             ActiveSegment::new(
@@ -315,6 +318,13 @@ impl Recovery {
                 detail: err.to_string(),
             },
         };
+        if check == PayloadCheck::Verify {
+            // The last run may have ended because a sync failed: believe the disk, not the cache.
+            segment
+                .file
+                .forget_cached()
+                .map_err(|err| scan_error(err.into()))?;
+        }
         let mut scan =
             SegmentScan::new(segment, from, check).map_err(|err| scan_error(err.into()))?;
         let mut tail = from;
@@ -400,12 +410,13 @@ impl Recovery {
 /// whole, and its higher sequence number would hide an older, durable record of the same shard.
 fn void_records(segment: &SegmentFile, offsets: &[u64]) -> std::io::Result<()> {
     for offset in offsets {
-        durable_file::write_zeros(&segment.file, *offset..*offset + RECORD_HEADER_LEN as u64)?;
+        let header = *offset..*offset + RECORD_HEADER_LEN as u64;
+        segment.file.write_zeros(header)?;
     }
     if offsets.is_empty() {
         return Ok(());
     }
-    durable_file::sync_data(&segment.file)
+    segment.file.sync_data()
 }
 
 fn index_error(err: &IndexError) -> OpenError {

@@ -32,7 +32,14 @@ pub(super) struct DiskState {
     pub(super) queue_bytes: Arc<Semaphore>,
     pub(super) is_full: AtomicBool,
     saved: Mutex<Bookkeeping>,
-    failure: OnceLock<String>,
+    failure: OnceLock<Failure>,
+}
+
+/// Why a disk is out of service.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    is_readable: bool,
 }
 
 /// Statistics of segments, and what is to be done about them. Locked for moments only.
@@ -89,8 +96,24 @@ impl DiskState {
 
     /// Takes the disk out of service until it is reopened. The first reason stays.
     pub(super) fn fail(&self, reason: impl Into<String>) -> ShardError {
-        let reason = reason.into();
-        if self.failure.set(reason.clone()).is_ok() {
+        self.fail_with(Failure {
+            reason: reason.into(),
+            is_readable: false,
+        })
+    }
+
+    /// As [`Self::fail`], after a write or sync that failed: nothing is written any more, since nobody knows what the
+    /// kernel did with the pages. What was acknowledged is where it was, and reads are verified: they go on.
+    pub(super) fn fail_writes(&self, reason: impl Into<String>) -> ShardError {
+        self.fail_with(Failure {
+            reason: reason.into(),
+            is_readable: true,
+        })
+    }
+
+    fn fail_with(&self, failure: Failure) -> ShardError {
+        let reason = failure.reason.clone();
+        if self.failure.set(failure).is_ok() {
             tracing::error!(disk_id = %self.disk_id(), path = %self.options.path.display(), reason, "disk failed");
         }
         self.failed_error()
@@ -118,6 +141,14 @@ impl DiskState {
         }
     }
 
+    /// `Err` once nothing can be read any more.
+    pub(super) fn check_readable(&self) -> Result<(), ShardError> {
+        match self.failure.get() {
+            Some(failure) if !failure.is_readable => Err(self.failed_error()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether requests are waiting: background work steps back.
     pub(super) fn is_busy(&self) -> bool {
         self.queue_slots.available_permits() < self.options.queue_count_max
@@ -134,8 +165,8 @@ impl DiskState {
             detail: self
                 .failure
                 .get()
-                .cloned()
-                .unwrap_or_else(|| "the disk is closed".to_owned()),
+                .map_or("the disk is closed", |failure| &failure.reason)
+                .to_owned(),
         }
     }
 

@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::active_segment::ActiveSegment;
 use super::request::{Relocation, Reply, Request, Task};
 use super::space::FREE_BYTES_MIN;
@@ -335,8 +337,8 @@ impl Writer {
             // Left by an attempt that failed before the number was taken: it cannot hold anything acknowledged.
             durable_file::remove_file(&path)?;
         }
-        let file = durable_file::create_file(&path, &header.encode())?;
-        let segment = self.disk.segments.insert(number, file);
+        let header = Bytes::copy_from_slice(&header.encode());
+        let segment = self.disk.segments.create(number, header)?;
         let mut bookkeeping = self.disk.bookkeeping();
         bookkeeping.saved.next_segment = number.next().0;
         bookkeeping
@@ -364,13 +366,13 @@ impl Writer {
         // Even a full disk ends it here: the group that these records belong to can no longer be written whole.
         let written = active.write_staged().map_err(|err| {
             self.disk
-                .fail(format!("writing {}: {err}", number.file_name()))
+                .fail_writes(format!("writing {}: {err}", number.file_name()))
         })?;
         count(&self.disk.counters.bytes_written, written);
         let tail = active.tail();
         active.seal().map_err(|err| {
             self.disk
-                .fail(format!("syncing segment {}: {err}", number.file_name()))
+                .fail_writes(format!("syncing segment {}: {err}", number.file_name()))
         })?;
         count(&self.disk.counters.sync_count, 1);
         let mut bookkeeping = self.disk.bookkeeping();
@@ -425,7 +427,16 @@ impl Writer {
                     self.unsynced_bytes += written;
                     count(&self.disk.counters.bytes_written, written);
                 }
-                Err(err) => result = Err(write_error(&self.disk, "writing", &err)),
+                Err(err) => {
+                    result = Err(write_error(&self.disk, "writing", &err));
+                    if !self.disk.has_failed()
+                        && let Err(err) = active.cut_to_tail()
+                    {
+                        result = Err(self
+                            .disk
+                            .fail_writes(format!("cutting off a failed write: {err}")));
+                    }
+                }
             }
         }
         result
@@ -496,9 +507,10 @@ impl Writer {
             return Ok(());
         };
         let name = active.segment.number.file_name();
-        active
-            .sync()
-            .map_err(|err| self.disk.fail(format!("syncing segment {name}: {err}")))?;
+        active.sync().map_err(|err| {
+            self.disk
+                .fail_writes(format!("syncing segment {name}: {err}"))
+        })?;
         count(&self.disk.counters.sync_count, 1);
         self.disk
             .bookkeeping()
@@ -752,7 +764,7 @@ fn write_error(disk: &DiskState, what: &str, err: &io::Error) -> ShardError {
         disk.is_full.store(true, Ordering::Relaxed);
         disk.full_error()
     } else {
-        disk.fail(format!("{what}: {err}"))
+        disk.fail_writes(format!("{what}: {err}"))
     }
 }
 

@@ -1,46 +1,49 @@
 //! Open segment files, shared by readers, the writer and compaction.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
 
 use super::{RecordKey, SegmentNumber};
 use crate::DiskId;
+use crate::durable_file::{DataFile, FileCalls};
 
 /// One open segment. Whoever holds it can read it to the end, even after compaction removed its name.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
     pub(crate) number: SegmentNumber,
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) file: DataFile,
     pub(crate) key: RecordKey,
 }
 
 impl SegmentFile {
     pub(crate) fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file.for_reading().metadata()?.len())
     }
 
     /// Whether the name is gone: somebody removed the file, or the whole directory.
     pub(crate) fn is_unlinked(&self) -> io::Result<bool> {
-        Ok(rustix::fs::fstat(&self.file)?.st_nlink == 0)
+        Ok(rustix::fs::fstat(self.file.for_reading())?.st_nlink == 0)
     }
 
     /// Fills `buf` from `offset`, waiting for the disk; `UnexpectedEof` where the file is too short.
     pub(crate) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
+        self.file.for_reading().read_exact_at(buf, offset)
     }
 
     /// Reads up to `len` bytes; fewer at the end of the file.
     pub(crate) fn read_up_to(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let file = self.file.for_reading();
         let mut buf = vec![0; len];
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match std::os::unix::fs::FileExt::read_at(&self.file, rest, offset + filled as u64) {
+            match file.read_at(rest, offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
@@ -55,7 +58,7 @@ impl SegmentFile {
     pub(crate) fn read_cached(&self, buf: &mut [u8], offset: u64) -> bool {
         let len = buf.len();
         let read = rustix::io::preadv2(
-            &self.file,
+            self.file.for_reading(),
             &mut [IoSliceMut::new(buf)],
             offset,
             ReadWriteFlags::NOWAIT,
@@ -69,6 +72,7 @@ impl SegmentFile {
 pub(crate) struct SegmentTable {
     directory: PathBuf,
     disk_id: DiskId,
+    calls: Arc<dyn FileCalls>,
     open: Mutex<OpenSegments>,
 }
 
@@ -84,10 +88,12 @@ struct OpenSegments {
 const OPEN_SEGMENTS_MAX: usize = 128;
 
 impl SegmentTable {
-    pub(crate) fn new(directory: PathBuf, disk_id: DiskId) -> Self {
+    /// All files opened or created here are written through `calls`.
+    pub(crate) fn new(directory: PathBuf, disk_id: DiskId, calls: Arc<dyn FileCalls>) -> Self {
         Self {
             directory,
             disk_id,
+            calls,
             open: Mutex::default(),
         }
     }
@@ -105,15 +111,21 @@ impl SegmentTable {
         if let Some(found) = self.lock().files.get(&number) {
             return Ok(Arc::clone(found));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(number))?;
+        let file = DataFile::open(&self.path(number), Arc::clone(&self.calls))?;
         Ok(self.insert(number, file))
     }
 
-    /// Takes a file that was just created or opened.
-    pub(crate) fn insert(&self, number: SegmentNumber, file: File) -> Arc<SegmentFile> {
+    /// Creates the segment, which must not exist, beginning with `header`; durable on return, name and all.
+    pub(crate) fn create(
+        &self,
+        number: SegmentNumber,
+        header: Bytes,
+    ) -> io::Result<Arc<SegmentFile>> {
+        let file = DataFile::create(&self.path(number), header, Arc::clone(&self.calls))?;
+        Ok(self.insert(number, file))
+    }
+
+    fn insert(&self, number: SegmentNumber, file: DataFile) -> Arc<SegmentFile> {
         let key = RecordKey::new(self.disk_id, number);
         let opened = Arc::new(SegmentFile {
             number,

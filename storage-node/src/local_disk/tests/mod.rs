@@ -2,6 +2,8 @@
 
 mod crash;
 mod damage;
+mod failed_calls;
+mod faulty_calls;
 mod operation;
 mod space;
 

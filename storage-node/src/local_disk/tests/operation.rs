@@ -229,7 +229,7 @@ async fn a_removed_directory_fails_the_disk() {
 
 impl TestDisk {
     /// A copy of the segments as they are, opened without an index.
-    fn open_copy_without_index(&self) -> LocalDisk {
+    pub(super) fn open_copy_without_index(&self) -> LocalDisk {
         let copy = self.path().join("copy");
         std::fs::create_dir_all(copy.join("segments")).unwrap();
         std::fs::copy(

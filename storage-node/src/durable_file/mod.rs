@@ -1,0 +1,103 @@
+//! Every change this crate makes to a file system, in one place.
+//!
+//! The rules that the rest of the crate relies on:
+//! - a name is durable only after its directory was synced, so creating, replacing and removing include that sync;
+//! - data is durable only after [`DataFile::sync_data`] returned `Ok`; after an error nothing may be retried on that
+//!   file, because the kernel may already have dropped the pages it could not write.
+
+mod data_file;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+pub(crate) use data_file::{DataFile, FileCalls, SystemCalls};
+
+/// Creates one directory if it is missing, and makes its name durable.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_parent(path),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+/// Puts a whole file in the place of `path`, which must not exist; a crash leaves all of it or nothing.
+///
+/// The name is taken by a hard link and not by a rename, which would silently replace what is there.
+pub(crate) fn publish_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    remove_if_exists(&draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&draft)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::hard_link(&draft, path)?;
+    fs::remove_file(&draft)?;
+    sync_parent(path)
+}
+
+/// Removes a file and makes that durable.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_parent(path)
+}
+
+/// Removes a directory with all that is in it, if it exists, and makes that durable.
+pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => sync_parent(path),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+/// Creates an empty marker file if it is missing, durably.
+pub(crate) fn touch(path: &Path) -> io::Result<()> {
+    match File::create_new(path) {
+        Ok(file) => {
+            file.sync_all()?;
+            sync_parent(path)
+        }
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+fn remove_if_exists(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishing_never_replaces_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.json");
+        publish_file(&path, b"first").unwrap();
+        assert_eq!(
+            publish_file(&path, b"second").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+}
