@@ -1,0 +1,87 @@
+//! What compaction needs besides copying: sealing, removing and forgetting segments.
+
+use std::collections::HashMap;
+
+use crate::index::IndexEntry;
+use crate::local_disk::request::Task;
+use crate::segment::SegmentNumber;
+use crate::{ShardError, ShardId, durable_file};
+
+use super::Writer;
+use super::group::Group;
+
+impl Writer {
+    /// What compaction needs besides copying.
+    pub(super) fn maintain(&mut self, task: Task) -> Result<(), ShardError> {
+        self.disk.check_alive()?;
+        match task {
+            Task::Seal(number) => {
+                let class = self
+                    .active
+                    .values()
+                    .find(|active| active.segment.number == number)
+                    .map(|active| active.class);
+                class.map_or(Ok(()), |class| self.seal(class))
+            }
+            Task::Retire(number) => self.retire(number),
+            Task::Forget(ids) => self.forget(&ids),
+            Task::Put(..)
+            | Task::Delete(_)
+            | Task::Bury(..)
+            | Task::Sync
+            | Task::Relocate(_)
+            | Task::Close => {
+                unreachable!("not maintenance")
+            }
+        }
+    }
+
+    /// Removes a segment's file: the copies of its records are synced, and the index points to them, before.
+    fn retire(&mut self, number: SegmentNumber) -> Result<(), ShardError> {
+        self.sync_all()?;
+        let stats = self.disk.bookkeeping().saved.stats.get(&number).copied();
+        let is_open = self
+            .active
+            .values()
+            .any(|active| active.segment.number == number);
+        if is_open || stats.is_none_or(|stats| stats.live_count > 0) {
+            tracing::warn!(segment = %number.file_name(), "segment is still in use and was not removed");
+            return Ok(());
+        }
+        let path = self.disk.segments.path(number);
+        durable_file::remove_file(&path).map_err(|err| {
+            self.disk
+                .fail(format!("removing {}: {err}", path.display()))
+        })?;
+        self.disk.segments.forget(number);
+        let mut bookkeeping = self.disk.bookkeeping();
+        bookkeeping.saved.stats.remove(&number);
+        bookkeeping.touched.insert(number);
+        Ok(())
+    }
+
+    /// Drops the memory of deleted shards of which no record is left that a tombstone must keep down.
+    ///
+    /// Runs after the segment is gone, so that a crash in between leaves a tombstone too many, never one too few.
+    fn forget(&mut self, ids: &[ShardId]) -> Result<(), ShardError> {
+        let group = Group::default();
+        let mut entries = HashMap::new();
+        let mut changes = Vec::new();
+        for id in ids {
+            let Some(old @ IndexEntry::Dead(_)) = self.current(&group, *id)? else {
+                continue;
+            };
+            let mut new = old.clone();
+            {
+                let bookkeeping = self.disk.bookkeeping();
+                new.stale_mut()
+                    .retain(|segment| bookkeeping.saved.stats.contains_key(segment));
+            }
+            let new = (!new.stale().is_empty()).then_some(new);
+            entries.insert(*id, new.clone());
+            changes.push((Some(old), new));
+        }
+        self.publish(entries, &changes);
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Makes what was written durable, and then tells the index.
+
+use std::sync::atomic::Ordering;
+
+use crate::ShardError;
+use crate::local_disk::active_segment::ActiveSegment;
+use crate::local_disk::request::Request;
+use crate::local_disk::state::count;
+use crate::segment::{SegmentClass, SegmentNumber};
+
+use super::Writer;
+use super::group::When;
+
+/// Buffered writes are synced at the latest when so much waits: it bounds what the index keeps in memory, what a
+/// restart replays, and how long the next sync takes.
+pub(super) const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+pub(super) const UNSAVED_ENTRIES_MAX: usize = 4096;
+
+impl Writer {
+    /// Syncs what the waiting requests need.
+    pub(super) fn sync_for(
+        &mut self,
+        waiting: &[(Request, When)],
+        is_overdue: bool,
+    ) -> Result<(), ShardError> {
+        let needs_all = is_overdue || waiting.iter().any(|(_, when)| *when == When::AllSynced);
+        let classes: Vec<SegmentClass> = self
+            .active
+            .values()
+            .filter(|active| active.is_dirty())
+            .map(|active| active.class)
+            .filter(|class| {
+                needs_all
+                    || waiting
+                        .iter()
+                        .any(|(_, when)| *when == When::Synced(*class))
+            })
+            .collect();
+        for class in classes {
+            self.sync_class(class)?;
+        }
+        if !self.active.values().any(ActiveSegment::is_dirty) {
+            self.unsynced_bytes = 0;
+            self.disk
+                .synced_position
+                .store(self.accepted, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn sync_class(&mut self, class: SegmentClass) -> Result<(), ShardError> {
+        let Some(active) = self.active.get_mut(&class) else {
+            return Ok(());
+        };
+        let name = active.segment.number.file_name();
+        active.sync().map_err(|err| {
+            self.disk
+                .fail_writes(format!("syncing segment {name}: {err}"))
+        })?;
+        count(&self.disk.counters.sync_count, 1);
+        self.disk
+            .bookkeeping()
+            .synced_tails
+            .insert(active.segment.number, active.tail());
+        // A file without a name is gone when it is closed: what was just synced must not be acknowledged.
+        match active.segment.is_unlinked() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(self.disk.fail(format!(
+                "segment {name} was removed from the disk's directory"
+            ))),
+            Err(err) => Err(self.disk.fail(format!("looking at segment {name}: {err}"))),
+        }
+    }
+
+    /// Saves the index. All records behind it are synced: the caller made sure.
+    pub(super) fn save(&mut self) {
+        if !self.has_unsaved() {
+            return;
+        }
+        let mut bookkeeping = self.disk.bookkeeping();
+        bookkeeping.saved.next_lsn = self.next_lsn;
+        let touched: Vec<SegmentNumber> = std::mem::take(&mut bookkeeping.touched)
+            .into_iter()
+            .collect();
+        let saved = self
+            .disk
+            .index
+            .save_pending(self.disk.disk_id(), &bookkeeping.saved, &touched);
+        bookkeeping.dead_payloads.append(&mut self.dead_payloads);
+        drop(bookkeeping);
+        if let Err(err) = saved {
+            self.disk.fail_index(&err);
+        }
+    }
+
+    pub(super) fn has_unsaved(&self) -> bool {
+        self.active.values().any(ActiveSegment::is_dirty)
+            || self.disk.index.pending_count() > 0
+            || !self.disk.bookkeeping().touched.is_empty()
+    }
+
+    pub(super) fn sync_all(&mut self) -> Result<(), ShardError> {
+        self.sync_for(&[], true)?;
+        self.save();
+        self.disk.check_alive()
+    }
+}
