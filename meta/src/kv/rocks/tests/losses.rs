@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::super::holder::{OpenJournal, directory_journal};
@@ -146,15 +146,26 @@ async fn without_a_copy_the_loss_is_told_and_nothing_is_acknowledged() {
     assert!(store.status().broken.is_some());
 }
 
+/// What a failing append leaves in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    Nothing,
+    HalfTheRecord,
+    TheRecord,
+}
+
 /// Makes the journals at some paths fail or wait.
 #[derive(Debug, Default)]
 struct Faults {
     fails: AtomicBool,
+    leaves: Mutex<Option<Leaves>>,
+    appends_after_failure: AtomicU64,
     waits: Mutex<bool>,
     resumed: Condvar,
 }
 
 struct FaultyJournal {
+    has_failed: bool,
     inner: Box<dyn JournalCopy>,
     faults: Arc<Faults>,
 }
@@ -171,7 +182,18 @@ impl JournalCopy for FaultyJournal {
                 .wait_while(self.faults.waits.lock().unwrap(), |waits| *waits)
                 .unwrap(),
         );
+        if self.has_failed {
+            self.faults
+                .appends_after_failure
+                .fetch_add(1, Ordering::SeqCst);
+        }
         if self.faults.fails.load(Ordering::SeqCst) {
+            self.has_failed = true;
+            match *self.faults.leaves.lock().unwrap() {
+                Some(Leaves::HalfTheRecord) => self.inner.append(&frame[..frame.len() / 2])?,
+                Some(Leaves::TheRecord) => self.inner.append(frame)?,
+                Some(Leaves::Nothing) | None => {}
+            }
             return Err(io::Error::other("injected"));
         }
         self.inner.append(frame)
@@ -192,6 +214,7 @@ fn faulty(path: PathBuf, faults: &Arc<Faults>) -> OpenJournal {
         let inner = real(dir, file_size_bytes)?;
         if dir.starts_with(&path) {
             return Ok(Box::new(FaultyJournal {
+                has_failed: false,
                 inner,
                 faults: Arc::clone(&faults),
             }));
@@ -215,6 +238,77 @@ async fn a_failed_sync_of_the_metadata_disk_moves_rocksdb() {
     let (store, report) = disks.open();
     assert_eq!(report.primary, disks.place(1));
     assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_copy_whose_sync_fails_is_given_up_for_good() {
+    for leaves in [Leaves::Nothing, Leaves::HalfTheRecord, Leaves::TheRecord] {
+        let disks = Disks::new(4, 1);
+        let faults = Arc::new(Faults::default());
+        *faults.leaves.lock().unwrap() = Some(leaves);
+        let (store, _) =
+            RocksKv::open_with(&disks.options, faulty(disks.place(1), &faults)).unwrap();
+        put(&store, "before", "1").await;
+        faults.fails.store(true, Ordering::SeqCst);
+        // Acknowledged on the metadata disk alone, and counted so; then another disk takes the copy's place.
+        put(&store, "during", "2").await;
+        assert!(store.status().counters.reduced_groups >= 1, "{leaves:?}");
+        assert_eq!(store.status().counters.copies_lost, 1);
+        let given_up = store.status().places.swap_remove(1);
+        assert!(!given_up.is_holder && given_up.failure.unwrap().contains("injected"));
+        until(|| !store.status().is_reduced()).await;
+        put(&store, "later", "3").await;
+        assert_eq!(faults.appends_after_failure.load(Ordering::SeqCst), 0);
+        drop(store);
+
+        // The next start restores from the disk that took over, not from the one that was given up.
+        disks.lose(0);
+        let (store, report) = disks.open();
+        assert!(
+            matches!(&report.start, Start::Restored { from, .. } if *from == disks.place(2)),
+            "{leaves:?}: {report}"
+        );
+        for (key, expected) in [("before", "1"), ("during", "2"), ("later", "3")] {
+            assert_eq!(value(&store, key).await.as_deref(), Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_every_sync_fails_nothing_is_acknowledged_until_the_next_start() {
+    for leaves in [Leaves::Nothing, Leaves::HalfTheRecord, Leaves::TheRecord] {
+        let disks = Disks::new(2, 1);
+        let faults = Arc::new(Faults::default());
+        *faults.leaves.lock().unwrap() = Some(leaves);
+        let all = disks.place(0).ancestors().nth(2).unwrap().to_owned();
+        let (store, _) = RocksKv::open_with(&disks.options, faulty(all, &faults)).unwrap();
+        put(&store, "before", "1").await;
+        faults.fails.store(true, Ordering::SeqCst);
+        let mut batch = Batch::default();
+        batch.put("during", "2").put("during too", "2");
+        let outcome = store.commit(batch.clone()).await;
+        assert!(
+            matches!(outcome, Err(KvError::UnknownOutcome { .. })),
+            "{leaves:?}: {outcome:?}"
+        );
+        faults.fails.store(false, Ordering::SeqCst);
+        assert!(matches!(
+            store.commit(batch).await,
+            Err(KvError::Unavailable { .. })
+        ));
+        assert!(store.status().broken.is_some());
+        assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+        assert_eq!(value(&store, "during").await, None);
+        assert_eq!(faults.appends_after_failure.load(Ordering::SeqCst), 0);
+        drop(store);
+
+        let (store, _) = disks.open();
+        assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+        let found = value(&store, "during").await;
+        assert_eq!(found, value(&store, "during too").await, "{leaves:?}");
+        assert_eq!(found.is_some(), leaves == Leaves::TheRecord, "{leaves:?}");
+        put(&store, "after", "3").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
