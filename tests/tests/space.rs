@@ -91,8 +91,8 @@ async fn eventually_live(server: &Server, expected: u64) {
     .await;
 }
 
-/// As `du` counts it: all that is on the disks but the metadata, whose journals take whole files of 16 MiB at a time
-/// whatever is stored.
+/// As `du` counts it: all that is on the disks but the metadata, whose journals take whole files at a time whatever
+/// is stored.
 fn occupied_by_shards(server: &Server) -> u64 {
     let metadata = (0..server.disk_count()).map(|index| server.disk(index).join("meta"));
     let by_metadata: u64 = metadata.map(|path| occupied_bytes(&path)).sum();

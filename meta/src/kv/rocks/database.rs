@@ -202,6 +202,14 @@ impl Database {
             .map_err(|source| self.error(source))
     }
 
+    /// About how many bytes of its files are live; 0 where RocksDB does not say.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let found = self
+            .db
+            .property_int_value("rocksdb.estimate-live-data-size");
+        found.ok().flatten().unwrap_or(0)
+    }
+
     /// Fails if a flush or compaction failed in the background: nothing can be written any more.
     pub(crate) fn check(&self) -> std::io::Result<()> {
         match self.db.property_int_value("rocksdb.background-errors") {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint;
 use super::failover::copy_closed_files;
 use super::journal_copy::prepare_spare;
+use super::options::checkpoint_due_bytes;
 use super::place::Place;
 use super::shared::{Live, Shared};
 use super::status::add;
@@ -44,7 +45,7 @@ impl Maintenance {
             }
             self.prepare_spares();
             self.replace_lost_copy();
-            if self.shared.view().journal_bytes >= self.checkpoint_after_bytes {
+            if self.is_checkpoint_due() {
                 self.checkpoint();
             }
         }
@@ -57,6 +58,12 @@ impl Maintenance {
                 self.give_up(&place, &error);
             }
         }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        let database_bytes = self.shared.live().database.live_bytes();
+        let due_bytes = checkpoint_due_bytes(self.checkpoint_after_bytes, database_bytes);
+        self.shared.view().journal_bytes >= due_bytes
     }
 
     fn checkpoint(&self) {

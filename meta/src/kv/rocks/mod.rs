@@ -52,7 +52,7 @@ use shared::{Live, Shared};
 use status::add;
 use writer::{Control, Pending, Request};
 
-pub use options::{OpenError, OpenReport, RocksKvOptions, Start};
+pub use options::{CHECKPOINT_AFTER_BYTES_MAX, OpenError, OpenReport, RocksKvOptions, Start};
 pub use status::{PlaceStatus, RocksKvCounters, RocksKvStatus};
 
 /// Most commits that wait. At 64 per sync of a quarter of a millisecond the last of them waits a few milliseconds.

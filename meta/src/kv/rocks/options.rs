@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The most that is journalled between two checkpoints: replayed in about a second.
+pub const CHECKPOINT_AFTER_BYTES_MAX: u64 = 128 << 20;
+
 /// Where the store lives and how large its parts may grow.
 #[derive(Debug, Clone)]
 pub struct RocksKvOptions {
@@ -20,7 +23,8 @@ pub struct RocksKvOptions {
     pub epoch_before_first: u64,
     /// Size of a journal file. Small in tests; each place keeps a few.
     pub journal_file_size_bytes: u64,
-    /// A checkpoint is made after so many bytes of journal. Bounds the replay at start.
+    /// A checkpoint is made after so many bytes of journal, and a larger database waits for as many as it has itself,
+    /// up to [`CHECKPOINT_AFTER_BYTES_MAX`]. Bounds the journals of small stores.
     pub checkpoint_after_bytes: u64,
     /// How fast a checkpoint is copied to other disks, at most.
     pub checkpoint_bytes_per_second_max: u64,
@@ -39,15 +43,23 @@ impl RocksKvOptions {
             copy_count: 0,
             cluster_id,
             epoch_before_first: 0,
-            // Seconds of full load, so that rotation (about 1 ms) does not show; written at first start.
-            journal_file_size_bytes: 16 << 20,
-            // Replayed in about a second.
-            checkpoint_after_bytes: 128 << 20,
+            // Most of a second of full load, so that rotation (about 1 ms) does not show; written at first start.
+            journal_file_size_bytes: 4 << 20,
+            // What RocksDB keeps in memory before it writes by itself: a checkpoint adds little to that.
+            checkpoint_after_bytes: 16 << 20,
             checkpoint_bytes_per_second_max: 64 << 20,
             block_cache_bytes: 32 << 20,
             copy_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// How much journal is due for a checkpoint of a database of `database_bytes`: copying it then costs at most about as
+/// much as writing the journal did, and the journal takes no more space than the database or `after_bytes`.
+pub(crate) fn checkpoint_due_bytes(after_bytes: u64, database_bytes: u64) -> u64 {
+    database_bytes
+        .min(CHECKPOINT_AFTER_BYTES_MAX)
+        .max(after_bytes)
 }
 
 /// What opening found and did; to be logged.

@@ -53,7 +53,11 @@ impl Disks {
         for disk in 0..disk_count {
             copy_tree(&self.place(disk), &image.place(disk)).unwrap();
         }
-        image.options.checkpoint_after_bytes = self.options.checkpoint_after_bytes;
+        image.options = RocksKvOptions {
+            dir: image.options.dir,
+            copies: image.options.copies,
+            ..self.options.clone()
+        };
         image
     }
 

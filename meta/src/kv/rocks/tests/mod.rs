@@ -4,6 +4,7 @@ mod crash;
 mod harness;
 mod losses;
 mod refusals;
+mod space;
 
 use std::sync::Arc;
 
@@ -93,7 +94,9 @@ async fn a_checkpoint_reuses_the_files_of_the_one_before() {
     harness::until(|| store.status().counters.checkpoints >= 1).await;
     let first_bytes = store.status().counters.checkpoint_bytes;
     assert!(first_bytes > 2_000_000);
-    put(&store, "small", &"x".repeat(60_000)).await;
-    harness::until(|| store.status().counters.checkpoints >= 2).await;
+    // As much journal as the database has, and little that is new in it.
+    while store.status().counters.checkpoints < 2 {
+        put(&store, "small", &"x".repeat(60_000)).await;
+    }
     assert!(store.status().counters.checkpoint_bytes - first_bytes < 1_000_000);
 }
