@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::checkpoint;
+use super::database::Database;
 use super::failover::copy_closed_files;
 use super::journal_copy::prepare_spare;
 use super::options::checkpoint_due_bytes;
@@ -72,7 +73,7 @@ impl Maintenance {
         let journal_bytes = self.shared.view().journal_bytes;
         let built = self
             .rotate()
-            .and_then(|sequence| build(&live).map(|()| sequence));
+            .and_then(|sequence| build(&live.database, &live.place).map(|()| sequence));
         let sequence = match built {
             Ok(sequence) => sequence,
             Err(detail) => {
@@ -159,7 +160,7 @@ impl Maintenance {
         place.check_identity().map_err(failed)?;
         place.wipe_copy().map_err(failed)?;
         let sequence = self.rotate()?;
-        build(live)?;
+        build(&live.database, &live.place)?;
         self.publish(live, place, sequence).map_err(failed)?;
         // What was committed during the copying, so that little is left for when commits wait.
         let through = self.rotate()?;
@@ -235,11 +236,11 @@ fn remove_checkpoints(place: &Place) -> io::Result<()> {
     durable_file::remove_dir_all(&place.checkpoint_build_dir())
 }
 
-/// Links RocksDB's files, as they are now, into the build directory.
-fn build(live: &Live) -> Result<(), String> {
-    let build_dir = live.place.checkpoint_build_dir();
+/// Links RocksDB's files, as they are now, into the build directory of its place.
+pub(crate) fn build(database: &Database, place: &Place) -> Result<(), String> {
+    let build_dir = place.checkpoint_build_dir();
     durable_file::remove_dir_all(&build_dir).map_err(|error| error.to_string())?;
-    live.database
+    database
         .checkpoint(&build_dir)
         .map_err(|error| error.to_string())
 }

@@ -8,7 +8,7 @@
 //! Then: the log of the newest roster's holders that goes furthest is the history. All of them have every acknowledged
 //! record; they may differ in the last group, which was in flight. RocksDB replays what it lacks, or is restored;
 //! holders that lack the end get it; and a new epoch begins with new files, so that nothing is ever appended behind a
-//! torn record.
+//! torn record. A RocksDB that a failure moved elsewhere returns to the metadata directory on this occasion.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,14 +16,16 @@ use std::sync::mpsc;
 
 use rocksdb::Cache;
 
+use super::checkpoint;
 use super::database::{Database, Missing};
 use super::holder::{Holders, OpenJournal};
 use super::journal_copy;
 use super::journal_file::FileHead;
 use super::journal_log::{JournalLog, LogError};
+use super::maintenance::build;
 use super::options::{OpenError, OpenReport, RocksKvOptions, Start};
 use super::place::{Place, Sight, inspect};
-use super::restore::restore;
+use super::restore::{Restored, restore};
 use super::roster::{DatabaseId, Newest, PlaceFile, PlaceId, Primary, Roster, newest};
 use super::shared::{Live, Shared};
 use super::writer::{Request, Writer, WriterSettings};
@@ -43,6 +45,15 @@ struct Survey {
     known: Vec<(Arc<Place>, PlaceFile)>,
     vacant: Vec<PathBuf>,
     missing: Vec<(PathBuf, String)>,
+}
+
+/// The RocksDB that the roster names.
+struct OpenedLive {
+    place: Arc<Place>,
+    database: Database,
+    id: DatabaseId,
+    /// How many records it lacked.
+    record_count: u64,
 }
 
 /// RocksDB and the copies that go with it.
@@ -265,14 +276,7 @@ fn recover(
 
     let live = open_live(roster, places, &logs, next, cache);
     let (primary, database, id, start) = match live {
-        Ok((primary, database, id, record_count)) => {
-            let start = if record_count == 0 {
-                Start::Clean
-            } else {
-                Start::Replayed { record_count }
-            };
-            (primary, database, id, start)
-        }
+        Ok(live) => return_home(options, places, live, cache, &mut notes),
         Err(reason) => restore_anywhere(options, places, &logs, next, cache, reason, &mut notes)?,
     };
     let applied = database.applied().map_err(|error| OpenError::Damaged {
@@ -296,7 +300,7 @@ fn open_live(
     logs: &[(Arc<Place>, JournalLog)],
     next: u64,
     cache: &Cache,
-) -> Result<(Arc<Place>, Database, DatabaseId, u64), String> {
+) -> Result<OpenedLive, String> {
     let Primary {
         place: id,
         database,
@@ -336,7 +340,73 @@ fn open_live(
     };
     // Its own journal may begin anew from here: RocksDB's files must hold what came before.
     opened.flush().map_err(|error| error.to_string())?;
-    Ok((Arc::clone(place), opened, database, record_count))
+    Ok(OpenedLive {
+        place: Arc::clone(place),
+        database: opened,
+        id: database,
+        record_count,
+    })
+}
+
+/// Moves a RocksDB that a failure put elsewhere back to the metadata directory, if that is there again. Where this
+/// cannot be done it stays where it is, and a note says why.
+fn return_home(
+    options: &RocksKvOptions,
+    places: &[Arc<Place>],
+    live: OpenedLive,
+    cache: &Cache,
+    notes: &mut Vec<String>,
+) -> (Arc<Place>, Database, DatabaseId, Start) {
+    let home = places.iter().find(|place| place.path == options.dir);
+    if let Some(home) = home.filter(|home| home.id != live.place.id) {
+        match copy_to(home, &live, options.cluster_id, cache) {
+            Ok(copied) => {
+                let from = live.place.path.clone();
+                let start = Start::Returned { from };
+                return (Arc::clone(home), copied.database, copied.id, start);
+            }
+            Err(reason) => notes.push(format!(
+                "the metadata database stays in {} and does not return to {}: {reason}",
+                live.place.path.display(),
+                home.path.display()
+            )),
+        }
+    }
+    let start = match live.record_count {
+        0 => Start::Clean,
+        record_count => Start::Replayed { record_count },
+    };
+    (live.place, live.database, live.id, start)
+}
+
+/// Makes a copy of RocksDB in another place, by way of a checkpoint beside it. With that checkpoint and its journal
+/// the place left behind is a complete copy, at every moment of the move: losing either disk loses nothing.
+fn copy_to(
+    target: &Place,
+    live: &OpenedLive,
+    cluster_id: [u8; 16],
+    cache: &Cache,
+) -> Result<Restored, String> {
+    let applied = live.database.applied().map_err(|error| error.to_string())?;
+    build(&live.database, &live.place)?;
+    let identity = (cluster_id, live.id, applied.sequence);
+    let build_dir = live.place.checkpoint_build_dir();
+    checkpoint::publish(&build_dir, &live.place, identity, &mut |_| Ok(()))
+        .map_err(|error| error.to_string())?;
+    let restored =
+        restore(&live.place, target, cluster_id, cache).map_err(|error| error.to_string())?;
+    restored
+        .database
+        .flush()
+        .map_err(|error| error.to_string())?;
+    if restored.applied == applied {
+        Ok(restored)
+    } else {
+        Err(format!(
+            "its copy ends at record {} of {}",
+            restored.applied.sequence, applied.sequence
+        ))
+    }
 }
 
 /// Restores from any holder into the metadata directory, or where that is not possible, beside the copy itself.
@@ -389,6 +459,13 @@ fn up_to_date_copies(
 ) -> Vec<Arc<Place>> {
     let mut copies = Vec::new();
     for (place, log) in logs.iter().filter(|(place, _)| place.id != primary.id) {
+        if !is_restorable(place, log) {
+            notes.push(format!(
+                "{} has a journal without a checkpoint before it; its copy will be made anew",
+                place.path.display()
+            ));
+            continue;
+        }
         let is_complete = log.next() == next
             || logs
                 .iter()
@@ -414,6 +491,16 @@ fn up_to_date_copies(
         }
     }
     copies
+}
+
+/// Whether RocksDB could be made from this place alone. One whose own RocksDB served has no checkpoint.
+fn is_restorable(place: &Place, log: &JournalLog) -> bool {
+    let continues_checkpoint = |checkpoints: Vec<(u64, PathBuf)>| {
+        checkpoints
+            .iter()
+            .any(|(sequence, _)| log.continues(*sequence))
+    };
+    log.continues(0) || place.checkpoints().is_ok_and(continues_checkpoint)
 }
 
 /// Copies the files that hold what `place` lacks from another copy; file names and contents are the same on all.
@@ -582,7 +669,7 @@ fn journal_continues(
     match &recovered.start {
         Start::Fresh => true,
         Start::Restored { from, .. } if *from == primary.path => true,
-        Start::Clean | Start::Replayed { .. } | Start::Restored { .. } => {
+        Start::Clean | Start::Replayed { .. } | Start::Returned { .. } | Start::Restored { .. } => {
             roster
                 .primary
                 .is_some_and(|previous| previous.place == primary.id)

@@ -93,6 +93,11 @@ pub enum Start {
         /// So many records.
         record_count: u64,
     },
+    /// RocksDB had moved to another disk when that of the metadata directory failed, and was moved back.
+    Returned {
+        /// The place where it was; it stays a copy.
+        from: PathBuf,
+    },
     /// RocksDB was missing, stale or damaged, and was made anew from a copy.
     Restored {
         /// The place it was restored from.
@@ -114,6 +119,11 @@ impl fmt::Display for OpenReport {
                     "opened the metadata store in {primary}, replayed {record_count} journal records"
                 )?;
             }
+            Start::Returned { from } => write!(
+                f,
+                "moved the metadata store back into {primary} from {}",
+                from.display()
+            )?,
             Start::Restored { from, reason } => write!(
                 f,
                 "restored the metadata store into {primary} from the copy in {} ({reason})",

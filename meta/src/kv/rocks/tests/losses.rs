@@ -62,11 +62,12 @@ async fn the_metadata_directory_may_vanish_while_running() {
     put(&store, "later", "3").await;
     drop(store);
 
-    // The directory is empty now, and the newest RocksDB elsewhere.
+    // The directory is empty now, and the newest RocksDB elsewhere: it returns.
     let (store, report) = disks.open();
+    let from = disks.place(1);
     assert_eq!(
         (report.start, report.primary),
-        (Start::Clean, disks.place(1))
+        (Start::Returned { from }, disks.place(0))
     );
     assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
     assert_eq!(value(&store, "later").await.as_deref(), Some("3"));
@@ -236,7 +237,9 @@ async fn a_failed_sync_of_the_metadata_disk_moves_rocksdb() {
     drop(store);
     // The old RocksDB and journal still stand in the metadata directory, and are stale.
     let (store, report) = disks.open();
-    assert_eq!(report.primary, disks.place(1));
+    let from = disks.place(1);
+    assert_eq!(report.start, Start::Returned { from });
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
     assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
 }
 

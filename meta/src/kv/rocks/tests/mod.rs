@@ -4,6 +4,7 @@ mod crash;
 mod harness;
 mod losses;
 mod refusals;
+mod returns;
 mod space;
 
 use std::sync::Arc;
