@@ -31,14 +31,37 @@ struct Node {
     process: Option<CairnProcess>,
 }
 
+/// One of the processes of a [`Cluster`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// A gateway.
+    Gateway(usize),
+    /// The metadata service.
+    Meta,
+    /// A storage node.
+    StorageNode(usize),
+}
+
 impl Cluster {
+    /// How many storage nodes there are.
+    pub const NODE_COUNT: usize = 6;
+
     /// Starts all processes on fresh directories.
     ///
     /// # Panics
     /// If one does not start.
     #[must_use]
     pub fn start(gateway_count: usize) -> Self {
-        Self::start_in(directory(), None, gateway_count)
+        Self::start_with(gateway_count, &[])
+    }
+
+    /// As [`Cluster::start`], with further arguments for the gateways.
+    ///
+    /// # Panics
+    /// If one does not start.
+    #[must_use]
+    pub fn start_with(gateway_count: usize, gateway_arguments: &[&str]) -> Self {
+        Self::start_in(directory(), None, gateway_count, gateway_arguments)
     }
 
     /// As [`Cluster::start`], with TLS between the processes: each has a certificate of one authority.
@@ -49,10 +72,15 @@ impl Cluster {
     pub fn start_encrypted(gateway_count: usize) -> Self {
         let root = directory();
         let authority = Authority::new("cluster-ca", root.path());
-        Self::start_in(root, Some(authority), gateway_count)
+        Self::start_in(root, Some(authority), gateway_count, &[])
     }
 
-    fn start_in(root: TempDir, authority: Option<Authority>, gateway_count: usize) -> Self {
+    fn start_in(
+        root: TempDir,
+        authority: Option<Authority>,
+        gateway_count: usize,
+        gateway_arguments: &[&str],
+    ) -> Self {
         let identity = |name: &str| -> Vec<String> {
             let files = authority
                 .as_ref()
@@ -78,7 +106,7 @@ impl Cluster {
         let mut meta = Node::new("meta", meta);
         meta.start(root.path());
         let mut nodes = Vec::new();
-        for index in 0..6 {
+        for index in 0..Self::NODE_COUNT {
             let name = format!("node{index}");
             std::fs::create_dir(root.path().join(&name)).unwrap();
             let data = root.path().join(&name).display().to_string();
@@ -105,7 +133,7 @@ impl Cluster {
             root,
         };
         for index in 0..gateway_count {
-            let mut gateway = cluster.gateway(&format!("gateway{index}"));
+            let mut gateway = cluster.gateway(&format!("gateway{index}"), gateway_arguments);
             gateway.start(cluster.root.path());
             cluster.gateways.push(gateway);
         }
@@ -113,7 +141,7 @@ impl Cluster {
     }
 
     /// A gateway of this cluster, not started yet.
-    fn gateway(&self, name: &str) -> Node {
+    fn gateway(&self, name: &str, further: &[&str]) -> Node {
         let mut arguments = vec![
             "gateway".to_owned(),
             "--meta".to_owned(),
@@ -128,12 +156,13 @@ impl Cluster {
                 authority.file().display().to_string(),
             ]);
         }
+        arguments.extend(further.iter().map(|&argument| argument.to_owned()));
         Node::new(name, arguments)
     }
 
     /// Starts one more gateway, its arguments changed, that is not expected to serve.
     pub fn start_misled_gateway(&self, mislead: impl FnOnce(&mut Vec<String>)) -> CairnProcess {
-        let mut gateway = self.gateway("misled");
+        let mut gateway = self.gateway("misled", &[]);
         mislead(&mut gateway.arguments);
         gateway.spawn(self.root.path())
     }
@@ -174,24 +203,43 @@ impl Cluster {
         self.root.path().join(&self.nodes[node].name)
     }
 
+    /// Ends a process at once.
+    pub fn kill(&mut self, process: Process) {
+        self.node(process).kill();
+    }
+
+    /// Starts a process again where it was.
+    pub fn restart(&mut self, process: Process) {
+        let root = self.root.path().to_owned();
+        self.node(process).start(&root);
+    }
+
+    fn node(&mut self, process: Process) -> &mut Node {
+        match process {
+            Process::Gateway(index) => &mut self.gateways[index],
+            Process::Meta => &mut self.meta,
+            Process::StorageNode(index) => &mut self.nodes[index],
+        }
+    }
+
     /// Ends a storage node at once.
     pub fn kill_node(&mut self, node: usize) {
-        self.nodes[node].kill();
+        self.kill(Process::StorageNode(node));
     }
 
     /// Starts a storage node again where it was.
     pub fn restart_node(&mut self, node: usize) {
-        self.nodes[node].start(self.root.path());
+        self.restart(Process::StorageNode(node));
     }
 
     /// Ends the metadata service at once.
     pub fn kill_meta(&mut self) {
-        self.meta.kill();
+        self.kill(Process::Meta);
     }
 
     /// Starts the metadata service again where it was.
     pub fn restart_meta(&mut self) {
-        self.meta.start(self.root.path());
+        self.restart(Process::Meta);
     }
 
     /// Removes the directory of the metadata database; its copies stay.
@@ -202,12 +250,12 @@ impl Cluster {
 
     /// Ends a gateway at once.
     pub fn kill_gateway(&mut self, gateway: usize) {
-        self.gateways[gateway].kill();
+        self.kill(Process::Gateway(gateway));
     }
 
     /// Starts a gateway again where it was.
     pub fn restart_gateway(&mut self, gateway: usize) {
-        self.gateways[gateway].start(self.root.path());
+        self.restart(Process::Gateway(gateway));
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::disallowed_methods,
@@ -18,3 +19,4 @@ pub mod payload;
 pub mod process;
 pub mod s3;
 pub mod serve;
+pub mod workload;
