@@ -1,7 +1,7 @@
 //! `cairn rebuild-metadata`: the last resort when all copies of the metadata are gone.
 //!
 //! It reads what the shards say of themselves, on disks that no server uses, and writes a new metadata directory; the
-//! next `cairn serve` makes the copies of it. Invariants: nothing that is there is overwritten, no shard is written or deleted,
+//! next `cairn serve` makes the copies of it. Invariants: nothing that is there is overwritten, no shard is lost or deleted,
 //! and a metadata directory is one only when all is in it.
 
 mod error;

@@ -77,7 +77,8 @@ async fn larger_writes_are_never_staged() {
 async fn past_a_bound_writes_go_the_ordinary_way() {
     let tight = EngineOptions {
         staged_at_once_max: 4,
-        staged_bytes_max: SMALL as u32,
+        // One with its manifest, not two.
+        staged_bytes_max: SMALL as u32 * 3 / 2,
         ..options(6)
     };
     let cluster = Cluster::with(6, tight).await;
