@@ -4,6 +4,9 @@
 //! know its datum or place the shard on another disk. Old enough means both by the node's clock, since the shard was
 //! written, and by the gateways' clocks, since its datum was named: a write in progress is younger by the second,
 //! a repaired shard by the first, and no single wrong clock can make them look like orphans.
+//!
+//! What is older than the metadata themselves is never an orphan: these may have been begun anew, by mistake, on
+//! disks whose own metadata are somewhere else or can be rebuilt.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -39,31 +42,40 @@ pub enum CollectionError {
     Disk(#[from] ShardError),
 }
 
-/// Decides whether a listed shard is an orphan; `chunks` are those of its datum, `None` if there is no such datum.
-fn is_orphan(
-    shard: &ShardStat,
+/// By what a listed shard is judged.
+#[derive(Debug, Clone, Copy)]
+struct OrphanRule {
+    /// Where it was found.
     disk_id: DiskId,
-    chunks: Option<&[ChunkRecord]>,
+    /// Since when the metadata know what is written.
+    metadata_since_ms: u64,
     now_ms: u64,
     age_min_ms: u64,
-) -> bool {
-    let old_enough = |since_ms: u64| now_ms.saturating_sub(since_ms) >= age_min_ms;
-    let is_placed_here = || {
-        let chunk = usize::try_from(shard.id.chunk_index)
-            .ok()
-            .and_then(|index| chunks?.get(index));
-        let placed = chunk.and_then(|chunk| {
-            chunk
-                .shards
-                .get(usize::from(shard.id.shard_index))
-                .copied()
-                .flatten()
-        });
-        placed.is_some_and(|placed| ids::disk(placed) == disk_id)
-    };
-    old_enough(shard.written_at_ms)
-        && old_enough(named_at_ms(shard.id.data_id))
-        && !is_placed_here()
+}
+
+impl OrphanRule {
+    /// Whether a shard is an orphan; `chunks` are those of its datum, `None` if there is no such datum.
+    fn is_orphan(&self, shard: &ShardStat, chunks: Option<&[ChunkRecord]>) -> bool {
+        let old_enough = |since_ms: u64| self.now_ms.saturating_sub(since_ms) >= self.age_min_ms;
+        let named_at_ms = named_at_ms(shard.id.data_id);
+        let is_placed_here = || {
+            let chunk = usize::try_from(shard.id.chunk_index)
+                .ok()
+                .and_then(|index| chunks?.get(index));
+            let placed = chunk.and_then(|chunk| {
+                chunk
+                    .shards
+                    .get(usize::from(shard.id.shard_index))
+                    .copied()
+                    .flatten()
+            });
+            placed.is_some_and(|placed| ids::disk(placed) == self.disk_id)
+        };
+        named_at_ms >= self.metadata_since_ms
+            && old_enough(shard.written_at_ms)
+            && old_enough(named_at_ms)
+            && !is_placed_here()
+    }
 }
 
 impl Engine {
@@ -118,13 +130,20 @@ impl Core {
         disk_id: DiskId,
         age_min: Duration,
     ) -> Result<Vec<ShardStat>, MetaError> {
-        let now_ms = self.clock.now_ms();
-        let age_min_ms = u64::try_from(age_min.as_millis()).unwrap_or(u64::MAX);
+        let Some(cluster) = self.meta.cluster().await? else {
+            return Ok(Vec::new());
+        };
+        let rule = OrphanRule {
+            disk_id,
+            metadata_since_ms: cluster.created_at_ms,
+            now_ms: self.clock.now_ms(),
+            age_min_ms: u64::try_from(age_min.as_millis()).unwrap_or(u64::MAX),
+        };
         let mut chunks_by_data: HashMap<DataId, Option<Vec<ChunkRecord>>> = HashMap::new();
         let mut orphans = Vec::new();
         for shard in shards {
             // Shards that would be left alone in any case are not worth asking for.
-            if !is_orphan(shard, disk_id, None, now_ms, age_min_ms) {
+            if !rule.is_orphan(shard, None) {
                 continue;
             }
             let data_id = shard.id.data_id;
@@ -136,7 +155,7 @@ impl Core {
                 }
             };
             let chunks = chunks.as_deref();
-            if is_orphan(shard, disk_id, chunks, now_ms, age_min_ms) {
+            if rule.is_orphan(shard, chunks) {
                 orphans.push(shard.clone());
             }
         }
@@ -177,7 +196,13 @@ mod tests {
     }
 
     fn decide(shard: &ShardStat, chunks: Option<&[ChunkRecord]>) -> bool {
-        is_orphan(shard, HERE, chunks, NOW_MS, 1000)
+        let rule = OrphanRule {
+            disk_id: HERE,
+            metadata_since_ms: 0,
+            now_ms: NOW_MS,
+            age_min_ms: 1000,
+        };
+        rule.is_orphan(shard, chunks)
     }
 
     #[test]
@@ -187,6 +212,18 @@ mod tests {
         assert!(decide(&old, Some(&placed_on(2))));
         assert!(decide(&old, Some(&[])));
         assert!(!decide(&old, Some(&placed_on(1))));
+    }
+
+    #[test]
+    fn what_is_older_than_the_metadata_is_left_alone() {
+        let rule = OrphanRule {
+            disk_id: HERE,
+            metadata_since_ms: 500,
+            now_ms: NOW_MS,
+            age_min_ms: 1000,
+        };
+        assert!(!rule.is_orphan(&shard(0, 499), None));
+        assert!(rule.is_orphan(&shard(0, 500), None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_gateway::engine::Geometry;
-use cairn_gateway::recovery::{Recovery, RecoveryReport};
+use cairn_gateway::recovery::{Recovery, RecoveryError, RecoveryReport};
 use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions};
 use cairn_meta::{MasterKey, Meta};
 use cairn_storage_node::{ClusterId, DiskId, ShardStore};
@@ -26,7 +26,7 @@ use crate::local_disks::{
     self, Action, Adopted, AdoptedDisk, DisksError, Plan, Roster, Slot, Tolerance,
 };
 use crate::logging;
-use crate::serve::MetadataPlaces;
+use crate::serve::{MetadataPlaces, register};
 use error::RebuildError;
 use place::NewPlace;
 use progress::ProgressLine;
@@ -95,7 +95,11 @@ async fn rebuild(config: &ServeConfig) -> Result<Rebuilt, RebuildError> {
         place::clear_unfinished(place)?;
     }
     let place = NewPlace::begin(&target)?;
-    let report = fill(&place, cluster_id, &working, awaited).await?;
+    let geometry = config
+        .front
+        .erasure
+        .unwrap_or_else(|| Geometry::for_disk_count(known_count));
+    let report = fill(&place, (cluster_id, geometry), &working, awaited).await?;
     place.finish()?;
     futures_util::future::join_all(slots.iter().map(|slot| slot.close())).await;
     Ok(Rebuilt {
@@ -162,7 +166,7 @@ fn refuse_too_many_missing(
 /// Writes the metadata into the unfinished place.
 async fn fill(
     place: &NewPlace,
-    cluster_id: ClusterId,
+    (cluster_id, geometry): (ClusterId, Geometry),
     disks: &[Arc<Slot>],
     awaited: BTreeSet<DiskId>,
 ) -> Result<RecoveryReport, RebuildError> {
@@ -175,14 +179,19 @@ async fn fill(
     let opened = tokio::task::spawn_blocking(move || RocksKv::open(&options)).await;
     let (kv, _) = opened.map_err(|panic| RebuildError::Internal(panic.to_string()))??;
     let kv = Arc::new(kv);
+    // Nothing is sealed here: users and their keys are not on the shards.
+    let meta = Meta::new(Arc::clone(&kv) as _, MasterKey::random());
+    // As old as anything can be: what the rebuild does not name is garbage, however old it is.
+    register(&meta, cluster_id.0, geometry, &[], 0)
+        .await
+        .map_err(RecoveryError::from)?;
     let recovery = Recovery {
         disks: disks
             .iter()
             .map(|slot| Arc::clone(slot) as Arc<dyn ShardStore>)
             .collect(),
         awaited,
-        // Nothing is sealed here: users and their keys are not on the shards.
-        meta: Meta::new(Arc::clone(&kv) as _, MasterKey::random()),
+        meta,
         now_ms,
     };
     let line = ProgressLine::new();

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
-    BucketName, BucketRecord, CanonicalId, DataId, DataOwner, MasterKey, Meta, NewObject,
-    ObjectBody, ObjectKey, SystemHeaders,
+    BucketName, BucketRecord, CanonicalId, ClusterId, ClusterRecord, Coding, DataId, DataOwner,
+    MasterKey, Meta, NewObject, ObjectBody, ObjectKey, SystemHeaders,
 };
 use cairn_storage_node::fault::{Fault, FaultSwitch, FaultyShardStore};
 use cairn_storage_node::{DiskId, MemoryShardStore, ShardId, ShardStore};
@@ -101,16 +101,44 @@ impl Cluster {
             switches.push(switch);
             entries.push(entry);
         }
+        let clock = Arc::new(LaterClock::default());
+        Self::on(stores, switches, entries, clock, options).await
+    }
+
+    /// The same disks under metadata that know nothing of them.
+    pub(super) async fn with_empty_metadata(&self) -> Self {
+        Self::on(
+            self.stores.clone(),
+            self.switches.clone(),
+            self.entries.clone(),
+            Arc::clone(&self.clock),
+            self.engine.options().clone(),
+        )
+        .await
+    }
+
+    async fn on(
+        stores: Vec<Arc<MemoryShardStore>>,
+        switches: Vec<FaultSwitch>,
+        entries: Vec<DiskEntry>,
+        clock: Arc<LaterClock>,
+        options: EngineOptions,
+    ) -> Self {
         let disks = Disks::new(entries.clone());
         disks.refresh(options.status_deadline).await;
         let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random())
             .with_delete_delay(Duration::ZERO);
-        let clock = Arc::new(LaterClock::default());
         let name = BucketName::parse("bucket").unwrap();
         let bucket = meta
             .create_bucket(name, CanonicalId([1; 32]), "region", clock.now_ms())
             .await
             .unwrap();
+        let cluster = ClusterRecord {
+            cluster_id: ClusterId([1; 16]),
+            geometry: Coding::Copies { count: 1 },
+            created_at_ms: clock.now_ms(),
+        };
+        meta.init_cluster(&cluster).await.unwrap();
         let engine = Engine::new(
             options,
             meta.clone(),

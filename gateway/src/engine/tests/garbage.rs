@@ -155,6 +155,19 @@ async fn old_shards_that_nothing_names_are_collected_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn metadata_that_were_begun_anew_on_old_disks_delete_nothing() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("old", &pattern(2 * CHUNK)).await.unwrap();
+    let before = cluster.shards().await;
+    cluster.clock.advance(DAY + DAY);
+
+    let empty = cluster.with_empty_metadata().await;
+    empty.clock.advance(DAY + DAY);
+    assert_eq!(collect(&empty, DAY).await, 0);
+    assert_eq!(empty.shards().await, before);
+}
+
+#[tokio::test]
 async fn a_disk_that_returns_after_it_was_given_up_is_cleaned() {
     let cluster = Cluster::new(8).await;
     cluster.put("moved", &pattern(3 * CHUNK)).await.unwrap();
