@@ -1,16 +1,18 @@
 //! A holder: a place with a journal copy, and the thread that writes it.
 //!
-//! The writer sends one command to all holders and waits for all answers up to a deadline. A holder that fails or
-//! misses the deadline is given up: its thread is abandoned, because nothing can interrupt a call into a hung disk,
-//! and what it still writes is ignored, because it is no longer on the roster.
+//! The writer sends one command to all holders and waits for all answers up to a deadline. Only the last answer of
+//! such a round wakes it: between two of them it has nothing to do, and on few cores a thread that wakes for nothing
+//! keeps a journal from being written. A holder that fails or misses the deadline is given up: its thread is
+//! abandoned, because nothing can interrupt a call into a hung disk, and what it still writes is ignored, because it
+//! is no longer on the roster.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::journal_copy::{DirectoryJournal, JournalCopy};
 use super::journal_file::FileHead;
@@ -49,16 +51,55 @@ impl Command {
     }
 }
 
-struct Answer {
-    place: PlaceId,
-    round: u64,
-    result: io::Result<()>,
+/// One command on its way: who has not answered yet, and what the others said.
+#[derive(Debug, Default)]
+struct Round {
+    progress: Mutex<Progress>,
+    is_over: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    waiting: Vec<PlaceId>,
+    failures: Vec<(PlaceId, io::Error)>,
+}
+
+impl Round {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Each change of it is one step: it is whole even where a thread panicked.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the answer of one, and wakes who waits if it was the last.
+    fn answer(&self, place: PlaceId, result: io::Result<()>) {
+        let mut progress = self.progress();
+        progress.waiting.retain(|id| *id != place);
+        progress
+            .failures
+            .extend(result.err().map(|error| (place, error)));
+        let is_over = progress.waiting.is_empty();
+        drop(progress);
+        if is_over {
+            self.is_over.notify_one();
+        }
+    }
+
+    /// Waits until all have answered or `timeout` is over; returns who failed and who is still silent.
+    fn wait(&self, timeout: Duration) -> Progress {
+        let (mut progress, _) = self
+            .is_over
+            .wait_timeout_while(self.progress(), timeout, |progress| {
+                !progress.waiting.is_empty()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut progress)
+    }
 }
 
 #[derive(Debug)]
 struct Holder {
     place: Arc<Place>,
-    commands: SyncSender<(u64, Command)>,
+    commands: SyncSender<(Arc<Round>, Command)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -75,9 +116,6 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Holders {
     by_place: BTreeMap<PlaceId, Holder>,
-    answers: Receiver<Answer>,
-    answer: Sender<Answer>,
-    round: u64,
     timeout: Duration,
     open_journal: OpenJournalDebug,
     file_size_bytes: u64,
@@ -92,25 +130,11 @@ impl std::fmt::Debug for OpenJournalDebug {
     }
 }
 
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
-            .field("place", &self.place)
-            .field("result", &self.result)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Holders {
     /// None yet.
     pub(crate) fn new(open_journal: OpenJournal, file_size_bytes: u64, timeout: Duration) -> Self {
-        // The channel is bounded by use: each holder has at most one command unanswered.
-        let (answer, answers) = mpsc::channel();
         Self {
             by_place: BTreeMap::new(),
-            answers,
-            answer,
-            round: 0,
             timeout,
             open_journal: OpenJournalDebug(open_journal),
             file_size_bytes,
@@ -120,23 +144,16 @@ impl Holders {
     /// Adds a place whose journal directory is complete; the next command to it must be a rotation.
     pub(crate) fn add(&mut self, place: Arc<Place>) -> io::Result<()> {
         let mut journal = (self.open_journal.0)(&place.journal_dir(), self.file_size_bytes)?;
-        let (commands, inbox) = mpsc::sync_channel::<(u64, Command)>(1);
-        let (answer, id) = (self.answer.clone(), place.id);
+        let (commands, inbox) = mpsc::sync_channel::<(Arc<Round>, Command)>(1);
+        let id = place.id;
         let thread = std::thread::Builder::new()
             .name("meta-journal".to_owned())
             .spawn(move || {
                 while let Ok((round, command)) = inbox.recv() {
                     let result = command.run(journal.as_mut());
                     let is_failed = result.is_err();
-                    if answer
-                        .send(Answer {
-                            place: id,
-                            round,
-                            result,
-                        })
-                        .is_err()
-                        || is_failed
-                    {
+                    round.answer(id, result);
+                    if is_failed {
                         return;
                     }
                 }
@@ -183,43 +200,27 @@ impl Holders {
 
     /// As [`Holders::round`], for some.
     pub(crate) fn round_of(&mut self, ids: &[PlaceId], command: &Command) -> Vec<Failure> {
-        self.round += 1;
-        let mut failures = Vec::new();
-        let mut waiting = Vec::new();
-        for id in ids {
-            let Some(holder) = self.by_place.get(id) else {
-                continue;
-            };
-            match holder.commands.try_send((self.round, command.clone())) {
-                Ok(()) => waiting.push(*id),
-                Err(_) => {
-                    failures.push((*id, io::Error::other("its journal thread has ended"), false));
-                }
+        let round = Arc::new(Round::default());
+        let holders = ids.iter().filter_map(|id| self.by_place.get(id));
+        // Nobody may be the last to answer before all are asked.
+        round
+            .progress()
+            .waiting
+            .extend(holders.clone().map(|holder| holder.place.id));
+        for holder in holders {
+            let command = (Arc::clone(&round), command.clone());
+            if holder.commands.try_send(command).is_err() {
+                let error = io::Error::other("its journal thread has ended");
+                round.answer(holder.place.id, Err(error));
             }
         }
-        let deadline = Instant::now() + self.timeout;
-        while !waiting.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(left) {
-                Ok(answer) if answer.round == self.round => {
-                    waiting.retain(|id| *id != answer.place);
-                    if let Err(error) = answer.result {
-                        failures.push((answer.place, error, false));
-                    }
-                }
-                // A late answer of a holder that was given up.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    for id in waiting.drain(..) {
-                        let error =
-                            io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
-                        failures.push((id, error, true));
-                    }
-                }
-            }
-        }
-        failures
+        let Progress { waiting, failures } = round.wait(self.timeout);
+        let timed_out = || io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
+        let failures = failures
             .into_iter()
+            .map(|(id, error)| (id, error, false))
+            .chain(waiting.into_iter().map(|id| (id, timed_out(), true)));
+        failures
             .filter_map(|(id, error, is_hung)| {
                 Some(Failure {
                     place: self.remove(id)?,
