@@ -13,6 +13,7 @@
 //!
 //! The bytes are in `docs/formats/journal.md`, the reasons in `docs/adr/0002-metadata-journal.md`.
 
+mod begin;
 mod checkpoint;
 mod database;
 mod failover;
@@ -25,6 +26,7 @@ mod open;
 mod options;
 mod place;
 mod record;
+mod recover;
 mod restore;
 mod roster;
 mod shared;

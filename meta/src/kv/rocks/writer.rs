@@ -116,6 +116,36 @@ impl std::fmt::Debug for WriterSettings {
 }
 
 impl Writer {
+    /// A writer for what follows record `sequence`. It has no file yet: the first thing it must do is rotate.
+    pub(crate) fn behind(
+        sequence: u64,
+        shared: Arc<Shared>,
+        (requests, maintenance): (Receiver<Request>, SyncSender<()>),
+        holders: Holders,
+        roster: Roster,
+        settings: WriterSettings,
+    ) -> Self {
+        let no_file = FileHead {
+            cluster_id: settings.cluster_id,
+            salt: [0; 16],
+            epoch: 0,
+            first_sequence: 0,
+        };
+        Self {
+            shared,
+            requests,
+            maintenance,
+            holders,
+            roster,
+            settings,
+            head: Arc::new(no_file),
+            offset: 0,
+            sequence,
+            applied: sequence,
+            broken: None,
+        }
+    }
+
     /// Serves until told to stop.
     pub(crate) fn run(mut self) {
         let mut checked_at = Instant::now();

@@ -1,0 +1,190 @@
+//! The last step of opening: a new epoch, with new journal files on all holders, and the writer behind them.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use rocksdb::Cache;
+
+use super::holder::{Holders, OpenJournal};
+use super::journal_copy;
+use super::journal_log::JournalLog;
+use super::options::{OpenError, OpenReport, RocksKvOptions, Start};
+use super::place::Place;
+use super::recover::Recovered;
+use super::roster::{Primary, Roster};
+use super::shared::{Live, Shared};
+use super::writer::{Request, Writer, WriterSettings};
+use crate::durable_file;
+
+/// An opened store whose threads do not run yet.
+pub(super) struct Opened {
+    pub(super) writer: Writer,
+    pub(super) shared: Arc<Shared>,
+    pub(super) requests: mpsc::SyncSender<Request>,
+    pub(super) wake: mpsc::Receiver<()>,
+    pub(super) report: OpenReport,
+}
+
+/// What opening found out.
+pub(super) struct BeginFrom {
+    pub(super) roster: Roster,
+    pub(super) places: Vec<Arc<Place>>,
+    pub(super) missing: Vec<PathBuf>,
+    pub(super) notes: Vec<String>,
+    pub(super) cache: Cache,
+}
+
+/// Begins the new epoch: new journal files on all holders, then the roster on all places.
+pub(super) fn begin(
+    options: &RocksKvOptions,
+    open_journal: OpenJournal,
+    queue_len: usize,
+    from: BeginFrom,
+    recovered: Recovered,
+) -> Result<Opened, OpenError> {
+    let primary = Arc::clone(&recovered.primary);
+    let failed = |source| OpenError::Io {
+        path: primary.path.clone(),
+        source,
+    };
+    let applied = recovered
+        .database
+        .applied()
+        .map_err(|error| failed(io::Error::other(error)))?;
+    if !journal_continues(options, &from.roster, &recovered, applied.sequence) {
+        // RocksDB's own files hold everything; a journal that does not end here would contradict the new one.
+        durable_file::remove_dir_all(&primary.journal_dir())
+            .and_then(|()| durable_file::create_dir(&primary.journal_dir()))
+            .map_err(failed)?;
+    }
+    let mut notes = from.notes;
+    for place in &from.places {
+        let live = (place.id == primary.id).then_some(recovered.id);
+        if let Err(error) = place.remove_leftovers(live) {
+            notes.push(format!("{}: {error}", place.path.display()));
+        }
+    }
+    let holders = holders(options, open_journal, &recovered, &mut notes).map_err(failed)?;
+    let roster = Roster {
+        primary: Some(Primary {
+            place: primary.id,
+            database: recovered.id,
+        }),
+        ..from.roster
+    };
+    let holder_count_wanted = (options.copy_count + 1).min(from.places.len());
+    let live = Live {
+        database: recovered.database,
+        id: recovered.id,
+        place: Arc::clone(&primary),
+        generation: 0,
+    };
+    let shared = Arc::new(Shared::new(live, from.places, holder_count_wanted));
+    let settings = WriterSettings {
+        cluster_id: options.cluster_id,
+        file_size_bytes: options.journal_file_size_bytes,
+        timeout: options.copy_timeout,
+        cache: from.cache,
+    };
+    let (requests, inbox) = mpsc::sync_channel(queue_len);
+    let (maintenance, wake) = mpsc::sync_channel(1);
+    let ends = (inbox, maintenance);
+    let mut writer = Writer::behind(
+        applied.sequence,
+        Arc::clone(&shared),
+        ends,
+        holders,
+        roster,
+        settings,
+    );
+    writer
+        .rotate()
+        .and_then(|()| writer.reorganize())
+        .map_err(|reason| failed(io::Error::other(reason)))?;
+    let mut view = shared.view();
+    view.sequence = writer.sequence;
+    view.journal_bytes = closed_journal_bytes(options, &primary).map_err(failed)?;
+    drop(view);
+    Ok(Opened {
+        report: report(&shared, &writer, recovered.start, from.missing, notes),
+        writer,
+        shared,
+        requests,
+        wake,
+    })
+}
+
+/// The journals of RocksDB's place, which must take part, and of those copies that can.
+fn holders(
+    options: &RocksKvOptions,
+    open_journal: OpenJournal,
+    recovered: &Recovered,
+    notes: &mut Vec<String>,
+) -> io::Result<Holders> {
+    let mut holders = Holders::new(
+        open_journal,
+        options.journal_file_size_bytes,
+        options.copy_timeout,
+    );
+    holders.add(Arc::clone(&recovered.primary))?;
+    for copy in &recovered.copies {
+        if let Err(error) = holders.add(Arc::clone(copy)) {
+            notes.push(format!("{}: {error}", copy.path.display()));
+        }
+    }
+    Ok(holders)
+}
+
+/// What stands in the journal already counts towards the next checkpoint, or short runs would never make one.
+fn closed_journal_bytes(options: &RocksKvOptions, primary: &Place) -> io::Result<u64> {
+    let file_count = journal_copy::list(&primary.journal_dir())?.len();
+    let closed_count = file_count.saturating_sub(1) as u64;
+    Ok(options.journal_file_size_bytes.saturating_mul(closed_count))
+}
+
+/// Whether the primary's journal ends where RocksDB does, so that new files may follow.
+fn journal_continues(
+    options: &RocksKvOptions,
+    roster: &Roster,
+    recovered: &Recovered,
+    sequence: u64,
+) -> bool {
+    let primary = &recovered.primary;
+    match &recovered.start {
+        Start::Fresh => true,
+        Start::Restored { from, .. } if *from == primary.path => true,
+        Start::Clean | Start::Replayed { .. } | Start::Returned { .. } | Start::Restored { .. } => {
+            roster
+                .primary
+                .is_some_and(|previous| previous.place == primary.id)
+                && JournalLog::read(&primary.journal_dir(), options.cluster_id)
+                    .is_ok_and(|log| log.next() == sequence + 1)
+        }
+    }
+}
+
+fn report(
+    shared: &Shared,
+    writer: &Writer,
+    start: Start,
+    missing: Vec<PathBuf>,
+    notes: Vec<String>,
+) -> OpenReport {
+    let primary = Arc::clone(&shared.live().place);
+    let copies = writer
+        .holders
+        .places()
+        .into_iter()
+        .filter(|place| place.id != primary.id);
+    OpenReport {
+        start,
+        sequence: writer.sequence,
+        epoch: writer.roster.epoch,
+        primary: primary.path.clone(),
+        copies: copies.map(|place| place.path.clone()).collect(),
+        missing,
+        notes,
+    }
+}
