@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cairn_meta::{
-    BucketId, BucketRecord, ChecksumKind, DataOwner, DataRecord, FoundObject, Meta, MetaError,
-    NewData, NewObject, ObjectBody, ObjectChecksum, PART_NUMBER_MAX, PartOwner, PartRecord,
-    Recovered, UploadId,
+    BucketId, BucketRecord, ChecksumKind, DataOwner, DataRecord, FoundObject, ManifestPart, Meta,
+    MetaError, NewData, NewObject, ObjectBody, ObjectChecksum, PART_NUMBER_MAX, PartOwner,
+    PartRecord, Recovered, UploadId,
 };
 use cairn_storage_node::{DiskId, ShardError, ShardStore};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -50,6 +50,14 @@ pub struct Recovery {
     pub meta: Meta,
     /// In milliseconds since 1970.
     pub now_ms: u64,
+}
+
+/// An object as the shards have it.
+struct FoundAs {
+    owner: DataOwner,
+    origin: Option<Origin>,
+    new: NewObject,
+    at_ms: u64,
 }
 
 /// How far it is.
@@ -235,6 +243,27 @@ impl Recovery {
         let repair_count = repair_count(&datum.record);
         let etag = hex::encode(content.md5);
         let new = new_object(content, origin.as_ref(), etag, None, datum);
+        let object = FoundAs {
+            owner,
+            origin,
+            new,
+            at_ms,
+        };
+        self.write_object(object, None, repair_count).await
+    }
+
+    /// Writes an object that was found, which is made of the `completed` parts if it was uploaded in parts.
+    async fn write_object(
+        &self,
+        FoundAs {
+            owner,
+            origin,
+            new,
+            at_ms,
+        }: FoundAs,
+        completed: Option<(UploadId, Vec<ManifestPart>)>,
+        repair_count: u64,
+    ) -> Result<Outcome, RecoveryError> {
         let bucket = bucket_of(owner.bucket, origin.as_ref());
         let found = FoundObject {
             bucket: &bucket,
@@ -242,7 +271,14 @@ impl Recovery {
             new: &new,
             at_ms,
         };
-        let recovered = self.meta.recover_object(found, self.now_ms).await?;
+        let recovered = match completed {
+            None => self.meta.recover_object(found, self.now_ms).await?,
+            Some((upload, parts)) => {
+                self.meta
+                    .recover_completed(found, upload, &parts, self.now_ms)
+                    .await?
+            }
+        };
         Ok(Outcome::Object {
             bucket: owner.bucket,
             origin: origin.map(|_| bucket),
@@ -321,24 +357,14 @@ impl Recovery {
             .is_composite
             .then(|| u16::try_from(parts.len()).unwrap_or(u16::MAX));
         let new = new_object(content, origin.as_ref(), etag, composite_of, datum);
-        let bucket = bucket_of(owner.bucket, origin.as_ref());
-        let found = FoundObject {
-            bucket: &bucket,
-            key: &owner.key,
-            new: &new,
+        let object = FoundAs {
+            owner,
+            origin,
+            new,
             at_ms,
         };
-        let recovered = self
-            .meta
-            .recover_completed(found, upload, &parts, self.now_ms)
-            .await?;
-        Ok(Outcome::Object {
-            bucket: owner.bucket,
-            origin: origin.map(|_| bucket),
-            size_bytes: new.size_bytes,
-            repair_count: 0,
-            recovered,
-        })
+        // Its parts have counted theirs.
+        self.write_object(object, Some((upload, parts)), 0).await
     }
 
     /// Gives up the parts that no object has taken.
