@@ -11,6 +11,9 @@ use crate::serve::{ACCESS_KEY, SECRET_KEY};
 const CLUSTER_SECRET: &str = "whole-system-tests-cluster-secret-0123456789abcdef";
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
+/// The database and its copies.
+const METADATA_DIRECTORIES: [&str; 3] = ["meta", "meta-copy1", "meta-copy2"];
+
 /// Six storage nodes in three zones with a disk each, a metadata service with two copies, and gateways.
 #[derive(Debug)]
 pub struct Cluster {
@@ -89,7 +92,7 @@ impl Cluster {
         };
         std::fs::write(root.path().join("master-key"), MASTER_KEY).unwrap();
         let path = |name: &str| root.path().join(name).display().to_string();
-        for directory in ["meta", "meta-copy1", "meta-copy2"] {
+        for directory in METADATA_DIRECTORIES {
             std::fs::create_dir(path(directory)).unwrap();
         }
         let copies = [
@@ -246,6 +249,24 @@ impl Cluster {
     pub fn remove_meta_directory(&self) {
         std::fs::remove_dir_all(self.root.path().join("meta")).unwrap();
         std::fs::create_dir(self.root.path().join("meta")).unwrap();
+    }
+
+    /// Puts empty directories in the place of the metadata database and its copies.
+    pub fn set_metadata_aside(&self) {
+        for name in METADATA_DIRECTORIES {
+            let directory = self.root.path().join(name);
+            std::fs::rename(&directory, directory.with_extension("aside")).unwrap();
+            std::fs::create_dir(&directory).unwrap();
+        }
+    }
+
+    /// Undoes [`Cluster::set_metadata_aside`].
+    pub fn bring_metadata_back(&self) {
+        for name in METADATA_DIRECTORIES {
+            let directory = self.root.path().join(name);
+            std::fs::remove_dir_all(&directory).unwrap();
+            std::fs::rename(directory.with_extension("aside"), &directory).unwrap();
+        }
     }
 
     /// Ends a gateway at once.

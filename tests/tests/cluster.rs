@@ -153,6 +153,29 @@ async fn the_metadata_service_may_die_and_lose_its_directory() {
 }
 
 #[tokio::test]
+async fn metadata_that_begin_anew_under_disks_in_use_are_refused() {
+    let mut cluster = Cluster::start(1);
+    fill(&client(cluster.endpoint(0))).await;
+    cluster.kill_gateway(0);
+    cluster.kill_meta();
+    cluster.set_metadata_aside();
+    cluster.restart_meta();
+    let mut gateway = cluster.start_misled_gateway(|_| {});
+    assert!(!gateway.wait().success());
+    let stderr = gateway.stderr();
+    assert!(
+        stderr.contains("is empty, and the storage nodes hold"),
+        "{stderr}"
+    );
+
+    cluster.kill_meta();
+    cluster.bring_metadata_back();
+    cluster.restart_meta();
+    cluster.restart_gateway(0);
+    assert_all_readable(&client(cluster.endpoint(0)), "its own metadata").await;
+}
+
+#[tokio::test]
 async fn a_killed_gateway_takes_nothing_with_it() {
     let mut cluster = Cluster::start(2);
     let [first, second] = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));

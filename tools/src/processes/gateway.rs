@@ -13,7 +13,7 @@ use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
 use cairn_meta::{DiskNode, DiskState, Meta, MetaError};
 use cairn_rpc::tls::TlsTrust;
-use cairn_rpc::{ClientOptions, ClusterSecret};
+use cairn_rpc::{ClientOptions, ClusterSecret, Endpoint};
 use cairn_storage_node::DiskId;
 use cairn_storage_node::http::{NodeClient, NodeError};
 use tokio_util::sync::CancellationToken;
@@ -84,9 +84,13 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
     .with_delete_delay(config.front.delete_delay);
     let cluster = cluster_id(&config.cluster, config.cluster_id);
 
-    let Some(found) = first_look(&meta, &nodes, &stop).await? else {
+    let Some(Seen {
+        found, shard_count, ..
+    }) = first_look(&meta, &nodes, &stop).await?
+    else {
         return Ok(());
     };
+    refuse_lost_metadata(&meta, &config.meta, shard_count).await?;
     let disk_count = meta
         .disks()
         .await
@@ -143,25 +147,43 @@ struct Node {
     client: NodeClient,
 }
 
+/// Storage nodes that were in use behind metadata that are new: an empty namespace would make all shards garbage.
+///
+/// To be called after the nodes were looked at: had another gateway begun this store meanwhile, the cluster's record
+/// would be there.
+async fn refuse_lost_metadata(
+    meta: &Meta,
+    endpoint: &Endpoint,
+    shard_count: u64,
+) -> Result<(), StartError> {
+    if shard_count > 0 && meta.cluster().await?.is_none() {
+        return Err(StartError::MetadataNew {
+            endpoint: endpoint.to_string(),
+            shard_count,
+        });
+    }
+    Ok(())
+}
+
 /// Waits until the metadata answer and at least one node does; `None` if told to stop before.
 async fn first_look(
     meta: &Meta,
     nodes: &[Node],
     stop: &CancellationToken,
-) -> Result<Option<Vec<FoundDisk>>, CommandError> {
+) -> Result<Option<Seen>, CommandError> {
     let mut has_complained = false;
     loop {
         let problem = match meta.check_master_key().await {
             Ok(()) => match look(nodes).await {
-                Seen { found, silent } if found.is_empty() => match silent.first() {
+                Seen { found, silent, .. } if found.is_empty() => match silent.first() {
                     Some(error) => format!("no storage node answers: {error}"),
                     None => "no storage node has a disk".to_owned(),
                 },
-                Seen { found, silent } => {
-                    for error in silent {
+                seen => {
+                    for error in &seen.silent {
                         tracing::warn!(%error, "a storage node does not answer; serving without it");
                     }
-                    return Ok(Some(found));
+                    return Ok(Some(seen));
                 }
             },
             Err(error @ MetaError::Kv(_)) => error.to_string(),
@@ -179,8 +201,11 @@ async fn first_look(
 }
 
 /// What a look at all nodes gave.
+#[derive(Debug, Default)]
 struct Seen {
     found: Vec<FoundDisk>,
+    /// On all of them.
+    shard_count: u64,
     silent: Vec<NodeError>,
 }
 
@@ -192,20 +217,28 @@ async fn look(nodes: &[Node]) -> Seen {
             .map(|node| async move { (node, node.client.describe().await) }),
     )
     .await;
-    let (mut found, mut silent) = (Vec::new(), Vec::new());
+    let mut seen = Seen::default();
     for (node, answer) in asked {
-        match answer {
-            Ok(description) => found.extend(description.disks.iter().map(|disk| FoundDisk {
+        let description = match answer {
+            Ok(description) => description,
+            Err(error) => {
+                seen.silent.push(error);
+                continue;
+            }
+        };
+        for disk in description.disks {
+            let status = disk.status.as_ref();
+            seen.shard_count += status.map_or(0, |status| status.shard_count);
+            seen.found.push(FoundDisk {
                 disk_id: disk.disk_id,
                 node: DiskNode::Url(node.url.clone()),
                 path: String::new(),
                 host: description.info.host.clone(),
                 zone: description.info.zone.clone(),
-            })),
-            Err(error) => silent.push(error),
+            });
         }
     }
-    Seen { found, silent }
+    seen
 }
 
 /// The disks of the map that one of the configured nodes serves, or served last. Those in `current` keep their store.
@@ -253,7 +286,7 @@ async fn keep_looking(
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let updated = async {
-            let Seen { found, silent } = look(nodes).await;
+            let Seen { found, silent, .. } = look(nodes).await;
             for error in silent {
                 tracing::debug!(%error, "a storage node does not answer");
             }

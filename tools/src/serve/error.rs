@@ -30,6 +30,18 @@ pub enum StartError {
         /// Where they were looked for.
         places: Vec<PathBuf>,
     },
+    /// The storage nodes were in use, and the metadata service is new.
+    #[error(
+        "the metadata service at {endpoint} is empty, and the storage nodes hold {shard_count} shards: it was started on \
+         other directories than before. Stop it and start it with those it had; if they are lost, make the metadata anew \
+         with `cairn rebuild-metadata`. Nothing was changed"
+    )]
+    MetadataNew {
+        /// Of the metadata service.
+        endpoint: String,
+        /// On all nodes that answer.
+        shard_count: u64,
+    },
     /// The metadata in it.
     #[error("the metadata cannot be used: {0}")]
     Meta(#[from] cairn_meta::MetaError),
