@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cairn_storage_node::ShardStore;
 use cairn_storage_node::fault::{Fault, ShardCall};
 
-use super::cluster::{CHUNK, Cluster, DEADLINE, pairs, pattern};
+use super::cluster::{CHUNK, Cluster, DEADLINE, SMALL, pairs, pattern};
 use crate::engine::{ReadError, StoreError};
 
 #[tokio::test]
@@ -268,4 +268,19 @@ async fn a_disk_that_was_slow_is_avoided_for_a_while() {
     let started = Instant::now();
     cluster.put("last", &pattern(CHUNK)).await.unwrap();
     assert!(started.elapsed() < Duration::from_millis(40));
+}
+
+#[tokio::test]
+async fn disks_that_were_slow_are_used_rather_than_too_few() {
+    let cluster = Cluster::new(6).await;
+    let map = cluster.disks.map();
+    for store in &cluster.stores[..4] {
+        let disk = map.disk(store.disk_id()).unwrap();
+        for _ in 0..3 {
+            disk.note_slow_call();
+        }
+    }
+    cluster.put("small", &pattern(SMALL)).await.unwrap();
+    cluster.put("large", &pattern(CHUNK)).await.unwrap();
+    cluster.assert_full_redundancy().await;
 }

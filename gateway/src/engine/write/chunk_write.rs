@@ -141,8 +141,8 @@ impl<'a> WriteContext<'a> {
 }
 
 impl Core {
-    /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others allow a
-    /// coding at all: fewer shards now are better than waiting for them.
+    /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others have room for
+    /// a coding that bears as many losses: a narrower one now is better than waiting for them, a weaker one is not.
     pub(super) fn coding(
         &self,
         size_bytes: u32,
@@ -161,7 +161,10 @@ impl Core {
             let mut candidates = map.candidates(dependability, now);
             candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
             usable_count = candidates.len();
-            if let Some(coding) = self.options.geometry.coding(kind, usable_count) {
+            let Some(coding) = self.options.geometry.coding(kind, usable_count) else {
+                continue;
+            };
+            if dependability == Dependability::Any || coding.shard_count() <= usable_count {
                 return Ok((coding, candidates));
             }
         }

@@ -16,15 +16,16 @@ use crate::engine::placement::{Candidate, choose};
 pub(super) struct PutOutcome {
     /// By shard index; `None` was stored nowhere.
     pub(super) slots: Vec<Option<Slot>>,
-    /// Disks that did not do it.
+    /// Disks that did not do it, or of which it is not known: a put that is still open may arrive there at any time,
+    /// and must not meet another shard of the same name.
     pub(super) failed: Vec<DiskId>,
 }
 
 /// The shards of a chunk on their way.
 struct PutRace {
     slots: Vec<Option<Slot>>,
-    /// How many puts of each shard are open.
-    open: Vec<usize>,
+    /// Where puts of each shard are open.
+    open: Vec<Vec<DiskId>>,
     /// Disks that were given a shard of this chunk, whatever became of it.
     taken: Vec<Candidate>,
     failed: Vec<DiskId>,
@@ -115,10 +116,7 @@ impl WriteContext<'_> {
                 puts.push(put(index, candidate.disk_id));
             }
         }
-        PutOutcome {
-            slots: race.slots,
-            failed: race.failed,
-        }
+        race.end()
     }
 }
 
@@ -126,7 +124,7 @@ impl PutRace {
     fn new(shard_count: usize) -> Self {
         Self {
             slots: vec![None; shard_count],
-            open: vec![0; shard_count],
+            open: vec![Vec::new(); shard_count],
             taken: Vec::new(),
             failed: Vec::new(),
         }
@@ -135,7 +133,7 @@ impl PutRace {
     fn begin(&mut self, index: usize, candidate: Candidate) {
         self.taken.push(candidate);
         if let Some(open) = self.open.get_mut(index) {
-            *open += 1;
+            open.push(candidate.disk_id);
         }
     }
 
@@ -149,7 +147,7 @@ impl PutRace {
         let (Some(open), Some(slot)) = (self.open.get_mut(index), self.slots.get_mut(index)) else {
             return Vec::new();
         };
-        *open = open.saturating_sub(1);
+        open.retain(|other| *other != disk_id);
         match answer {
             Ok(ticket) => {
                 // A second one is a stray; the ledger knows it.
@@ -159,7 +157,7 @@ impl PutRace {
             Err(error) => {
                 tracing::warn!(%error, shard_index = index, "a shard could not be written to its disk");
                 self.failed.push(disk_id);
-                if slot.is_none() && *open == 0 {
+                if slot.is_none() && open.is_empty() {
                     vec![index]
                 } else {
                     Vec::new()
@@ -173,7 +171,7 @@ impl PutRace {
         self.slots
             .iter()
             .zip(&self.open)
-            .all(|(slot, open)| slot.is_some() || *open == 0)
+            .all(|(slot, open)| slot.is_some() || open.is_empty())
     }
 
     fn unfinished(&self) -> Vec<usize> {
@@ -185,12 +183,20 @@ impl PutRace {
             .collect()
     }
 
-    /// The disks of the first puts of unfinished shards: `taken` begins with them, in shard order.
+    /// The disks that are waited for.
     fn open_disks(&self) -> impl Iterator<Item = DiskId> + '_ {
-        self.unfinished()
-            .into_iter()
-            .filter_map(|index| self.taken.get(index))
-            .map(|candidate| candidate.disk_id)
+        let shards = self.slots.iter().zip(&self.open);
+        let unfinished = shards.filter(|(slot, _)| slot.is_none());
+        unfinished.flat_map(|(_, open)| open).copied()
+    }
+
+    fn end(self) -> PutOutcome {
+        let mut failed = self.failed;
+        failed.extend(self.open.into_iter().flatten());
+        PutOutcome {
+            slots: self.slots,
+            failed,
+        }
     }
 }
 
@@ -243,10 +249,21 @@ mod tests {
         race.begin(0, candidate(2));
         race.settle(0, DiskId([2; 16]), Ok(TICKET));
         assert!(race.is_over());
+        assert_eq!(race.open_disks().count(), 0, "nobody waits for the other");
         race.settle(0, DiskId([1; 16]), Ok(TICKET));
         assert_eq!(
             race.slots[0].map(|slot| slot.disk_id),
             Some(DiskId([2; 16]))
         );
+    }
+
+    #[test]
+    fn a_disk_with_an_open_put_is_not_used_again() {
+        let mut race = PutRace::new(2);
+        race.begin(0, candidate(1));
+        race.begin(1, candidate(2));
+        race.settle(1, DiskId([2; 16]), Ok(TICKET));
+        assert_eq!(race.open_disks().collect::<Vec<_>>(), [DiskId([1; 16])]);
+        assert_eq!(race.end().failed, [DiskId([1; 16])]);
     }
 }
