@@ -1,6 +1,7 @@
 //! The bound on buffer memory, and the reuse of buffers.
 //!
-//! Chunks in flight are paid for from a budget; past it a request waits briefly and is then told to slow down.
+//! Bytes in flight are paid for from a budget. Past it nobody waits who holds a part of it already, or slow clients
+//! could keep each other from ever ending: reads go on in smaller pieces, and writes store what they have.
 //! Buffers of chunk size go back to a pool: fresh ones cost a page fault per 4 KiB, which is more than coding them.
 
 use std::fmt;
@@ -26,7 +27,21 @@ pub(crate) struct MemoryBudget {
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Reservation {
+    /// Makes one of two of the same budget.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.permit.merge(other.permit);
+    }
+
+    /// Gives a part back, or all of it if it is less than that; returns how many bytes were too few for a unit.
+    pub(crate) fn give_back(&mut self, size_bytes: usize) -> usize {
+        let units = (size_bytes / UNIT_BYTES).min(self.permit.num_permits());
+        drop(self.permit.split(units));
+        size_bytes % UNIT_BYTES
+    }
 }
 
 /// The budget stayed used up for as long as a request may wait.
@@ -50,18 +65,24 @@ impl MemoryBudget {
     /// # Errors
     /// [`OutOfBudget`] after the longest wait.
     pub(crate) async fn reserve(&self, size_bytes: usize) -> Result<Reservation, OutOfBudget> {
-        let units = u32::try_from(size_bytes.div_ceil(UNIT_BYTES))
-            .unwrap_or(u32::MAX)
-            .clamp(1, self.unit_count);
-        let acquired = timeout(
-            self.wait_max,
-            Arc::clone(&self.units).acquire_many_owned(units),
-        )
-        .await;
-        match acquired {
-            Ok(Ok(permit)) => Ok(Reservation { _permit: permit }),
+        let units = Arc::clone(&self.units);
+        let acquired = units.acquire_many_owned(self.units_of(size_bytes));
+        match timeout(self.wait_max, acquired).await {
+            Ok(Ok(permit)) => Ok(Reservation { permit }),
             Ok(Err(_)) | Err(_) => Err(OutOfBudget),
         }
+    }
+
+    /// A share of the budget, if that much is free and nobody waits for it.
+    pub(crate) fn try_reserve(&self, size_bytes: usize) -> Option<Reservation> {
+        let permit = Arc::clone(&self.units).try_acquire_many_owned(self.units_of(size_bytes));
+        permit.ok().map(|permit| Reservation { permit })
+    }
+
+    fn units_of(&self, size_bytes: usize) -> u32 {
+        u32::try_from(size_bytes.div_ceil(UNIT_BYTES))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.unit_count)
     }
 
     /// What is in use.
@@ -192,6 +213,19 @@ mod tests {
             budget.reserve(usize::MAX).await.is_ok(),
             "one share is at most the whole budget"
         );
+    }
+
+    #[tokio::test]
+    async fn a_share_grows_if_there_is_room_and_shrinks() {
+        let budget = MemoryBudget::new(8 << 10, Duration::from_millis(20));
+        let mut share = budget.reserve(5 << 10).await.unwrap();
+        assert!(budget.try_reserve(4 << 10).is_none());
+        share.merge(budget.try_reserve(3 << 10).unwrap());
+        assert_eq!(budget.used_bytes(), 8 << 10);
+        assert_eq!(share.give_back((6 << 10) + 5), 5);
+        assert_eq!(budget.used_bytes(), 2 << 10);
+        assert_eq!(share.give_back(6 << 10), 0);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

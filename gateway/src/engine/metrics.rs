@@ -38,10 +38,12 @@ counters! {
     writes_unstaged,
     /// Shards that were written to another disk than first chosen, because that one failed or was slow.
     shards_replaced,
-    /// Requests refused because buffer memory was used up.
+    /// Writes refused because buffer memory was used up.
     memory_refusals,
     /// Chunks that were decoded from other shards to be read.
     chunks_read_degraded,
+    /// Windows: ranges read in small pieces because buffer memory was used up.
+    reads_in_windows,
     /// Reads that asked another disk because one was slow.
     reads_hedged,
     /// Shards found corrupt or missing by reads.

@@ -264,7 +264,7 @@ pub(super) async fn manifest(
 /// What an unreadable object looks like to a client.
 pub(super) fn refusal(error: ReadError) -> S3Error {
     match error {
-        ReadError::Gone { .. } | ReadError::SlowDown => S3Error::of(ErrorCode::SlowDown),
+        ReadError::Gone { .. } => S3Error::of(ErrorCode::SlowDown),
         ReadError::Unavailable { .. } => {
             tracing::error!(%error, "object unavailable");
             S3Error::new(

@@ -8,6 +8,7 @@ mod cursor;
 mod gather;
 mod gather_step;
 mod pins;
+mod read_ahead;
 mod repair_notices;
 mod shard_ranges;
 mod staged;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use cairn_meta::{self as meta, MetaError};
 use cairn_storage_node::DataId;
-use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use futures_util::{StreamExt, TryStreamExt};
 
 pub use stream::ReadStream;
 
@@ -29,10 +30,12 @@ pub(crate) use pins::Pins;
 pub(crate) use repair_notices::RepairNotices;
 
 use cursor::{ChunkRange, Cursor, part_ranges};
+use read_ahead::{Portion, read_ahead};
 use stream::ReadChunk;
 
 use super::coding::CodeError;
 use super::core::{Core, Engine};
+use super::memory::Reservation;
 
 /// Why bytes could not be read. One variant per thing a caller does differently.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +71,6 @@ pub enum ReadError {
         /// Which chunk of it.
         chunk_index: u32,
     },
-    /// Buffer memory is used up; try again later.
-    #[error("too many reads are in progress")]
-    SlowDown,
     /// Records contradict each other or the shards; somebody must look.
     #[error("a record is damaged: {detail}")]
     Damaged {
@@ -89,10 +89,6 @@ impl From<CodeError> for ReadError {
         }
     }
 }
-
-/// Ranges up to this size are so small that they are not counted against the memory budget: the number of
-/// connections bounds them.
-const UNCOUNTED_SIZE_BYTES_MAX: u32 = 64 << 10;
 
 impl Engine {
     /// Opens a read of `range` of the concatenation of `parts` (each with its size), and returns when its first
@@ -130,11 +126,14 @@ impl Engine {
             };
             return Ok(ReadStream::new(nothing, None, 0, core, pin));
         };
-        if cursor.is_at_end() {
-            let chunk = core.read_range(first).await?;
+        // One read is awaited by its request: it needs no task.
+        if cursor.is_at_end()
+            && let Portion::Whole(memory) = core.portion(&first)
+        {
+            let chunk = core.read_range(first, memory).await?;
             return Ok(ReadStream::new(chunk, None, size_bytes, core, pin));
         }
-        let mut rest = read_ahead(Arc::clone(&core), first, cursor);
+        let mut rest = read_ahead(Arc::clone(&core), first, cursor).boxed();
         let chunk = rest.try_next().await?.unwrap_or(ReadChunk {
             pieces: Vec::new(),
             memory: None,
@@ -143,44 +142,18 @@ impl Engine {
     }
 }
 
-/// Reads chunks in order, some of them ahead of the reader.
-fn read_ahead(
-    core: Arc<Core>,
-    first: ChunkRange,
-    cursor: Cursor,
-) -> streams::BoxStream<'static, Result<ReadChunk, ReadError>> {
-    let chunk_count = 1 + core.options.read_ahead_chunk_count;
-    let later = streams::try_unfold(cursor, |mut cursor| async move {
-        Ok::<_, ReadError>(cursor.next().await?.map(|chunk| (chunk, cursor)))
-    });
-    streams::once(async move { Ok(first) })
-        .chain(later)
-        .map_ok(move |chunk| {
-            let core = Arc::clone(&core);
-            async move { core.read_range(chunk).await }
-        })
-        .try_buffered(chunk_count)
-        .boxed()
-}
-
 impl Core {
-    async fn read_range(&self, chunk: ChunkRange) -> Result<ReadChunk, ReadError> {
+    async fn read_range(
+        &self,
+        chunk: ChunkRange,
+        memory: Option<Reservation>,
+    ) -> Result<ReadChunk, ReadError> {
         let ChunkRange {
             data_id,
             index,
             record,
             range,
         } = chunk;
-        let size_bytes = range.end - range.start;
-        let memory = if size_bytes <= UNCOUNTED_SIZE_BYTES_MAX {
-            None
-        } else {
-            let reservation = self.read_budget.reserve(size_bytes as usize).await;
-            Some(reservation.map_err(|_| {
-                self.counters.memory_refusals.increment();
-                ReadError::SlowDown
-            })?)
-        };
         let chunk = ChunkRef {
             data_id,
             index,

@@ -29,6 +29,9 @@ pub(crate) struct ReadChunk {
 pub struct ReadStream {
     pieces: vec::IntoIter<Bytes>,
     memory: Option<Reservation>,
+    /// Of the pieces that were handed out, what is not given back yet: the last one is on its way until the reader
+    /// asks for the next.
+    handed_out_bytes: usize,
     rest: Option<BoxStream<'static, Result<ReadChunk, ReadError>>>,
     remaining_bytes: u64,
     core: Arc<Core>,
@@ -47,6 +50,7 @@ impl ReadStream {
         Self {
             pieces: pieces.into_iter(),
             memory,
+            handed_out_bytes: 0,
             rest,
             remaining_bytes,
             core,
@@ -70,13 +74,19 @@ impl Stream for ReadStream {
     type Item = Result<Bytes, ReadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let handed_out_bytes = self.handed_out_bytes;
+        if let Some(memory) = &mut self.memory {
+            self.handed_out_bytes = memory.give_back(handed_out_bytes);
+        }
         loop {
             if let Some(piece) = self.pieces.next() {
+                self.handed_out_bytes += piece.len();
                 self.remaining_bytes = self.remaining_bytes.saturating_sub(piece.len() as u64);
                 self.core.counters.bytes_read.add(piece.len() as u64);
                 return Poll::Ready(Some(Ok(piece)));
             }
             self.memory = None;
+            self.handed_out_bytes = 0;
             let next = match self.rest.as_mut() {
                 Some(rest) => ready!(rest.as_mut().poll_next(context)),
                 None => None,

@@ -15,4 +15,5 @@ mod failing_disks;
 mod garbage;
 mod repairs;
 mod round_trips;
+mod slow_clients;
 mod staging;
