@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for every process of a cluster; the command says which.
 
 FROM rust:1.95-bookworm AS build
