@@ -4,6 +4,8 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends clang libclang-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
+# As in the Makefile: RocksDB is most of a first build, and clang is a third faster with it.
+ENV CXX=clang++
 WORKDIR /src
 COPY . .
 ARG TARGETARCH
