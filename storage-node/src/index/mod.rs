@@ -40,9 +40,10 @@ pub(crate) enum IndexError {
     Value(&'static str),
 }
 
-/// What the index was left with when the disk was last used.
+/// The state of the log, without its records: saved with the entries it belongs to, and ahead of the index while they
+/// are pending.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SavedState {
+pub(crate) struct LogState {
     pub(crate) stats: SegmentStatsMap,
     pub(crate) next_lsn: u64,
     pub(crate) next_segment: u64,
@@ -79,7 +80,7 @@ impl Index {
         disk: &Path,
         disk_id: DiskId,
         cache_bytes: usize,
-    ) -> Result<(Self, SavedState), IndexError> {
+    ) -> Result<(Self, LogState), IndexError> {
         let marker = disk.join(REBUILD_MARKER);
         let opened = if marker.exists() {
             Ok(None)
@@ -97,10 +98,10 @@ impl Index {
         durable_file::remove_dir_all(&directory)
             .map_err(|_| IndexError::Value("the damaged index directory"))?;
         let index = Self::new(&directory, cache_bytes)?;
-        let state = SavedState {
+        let state = LogState {
             next_lsn: 1,
             next_segment: 1,
-            ..SavedState::default()
+            ..LogState::default()
         };
         index.save_header(disk_id, &state)?;
         if marker.exists() {
@@ -124,7 +125,7 @@ impl Index {
         disk: &Path,
         disk_id: DiskId,
         cache_bytes: usize,
-    ) -> Result<Option<(Self, SavedState)>, IndexError> {
+    ) -> Result<Option<(Self, LogState)>, IndexError> {
         let directory = Self::directory(disk);
         if !directory.join("CURRENT").exists() {
             return Ok(None);
@@ -142,7 +143,7 @@ impl Index {
         let stats = index.saved_stats()?;
         Ok(Some((
             index,
-            SavedState {
+            LogState {
                 stats,
                 next_lsn: header.next_lsn,
                 next_segment: header.next_segment,
@@ -312,7 +313,7 @@ impl Index {
     pub(crate) fn save_pending(
         &self,
         disk_id: DiskId,
-        state: &SavedState,
+        state: &LogState,
         touched: &[SegmentNumber],
     ) -> Result<(), IndexError> {
         let mut batch = WriteBatch::default();
@@ -340,7 +341,7 @@ impl Index {
         Ok(())
     }
 
-    fn save_header(&self, disk_id: DiskId, state: &SavedState) -> Result<(), IndexError> {
+    fn save_header(&self, disk_id: DiskId, state: &LogState) -> Result<(), IndexError> {
         let mut batch = WriteBatch::default();
         batch.put(HEADER_KEY, encode(&IndexHeader::new(disk_id, state))?);
         Ok(self.db.write_opt(batch, &self.writes)?)
@@ -361,7 +362,7 @@ impl fmt::Debug for Index {
 }
 
 impl IndexHeader {
-    fn new(disk_id: DiskId, state: &SavedState) -> Self {
+    fn new(disk_id: DiskId, state: &LogState) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             disk_id,

@@ -80,7 +80,7 @@ impl Compactor {
                 let bookkeeping = self.disk.bookkeeping();
                 let size = self.disk.options.segment_size_bytes;
                 choose(
-                    &bookkeeping.saved.stats,
+                    &bookkeeping.log.stats,
                     &bookkeeping.active,
                     &self.stuck,
                     size,
@@ -138,7 +138,7 @@ impl Compactor {
         self.copy(&mut batch)?;
         self.bury_unreadable(number)?;
         self.ask(Task::Retire(number))?;
-        if self.disk.bookkeeping().saved.stats.contains_key(&number) {
+        if self.disk.bookkeeping().log.stats.contains_key(&number) {
             self.stuck.insert(number);
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Compactor {
         if self
             .disk
             .bookkeeping()
-            .saved
+            .log
             .stats
             .get(&number)
             .is_none_or(|stats| stats.live_count == 0)
@@ -217,7 +217,7 @@ impl Compactor {
             Some(IndexEntry::Dead(dead)) if dead.tombstone == Some(from) => {
                 let bookkeeping = self.disk.bookkeeping();
                 let exists = |stale: &&SegmentNumber| {
-                    **stale != segment.number && bookkeeping.saved.stats.contains_key(stale)
+                    **stale != segment.number && bookkeeping.log.stats.contains_key(stale)
                 };
                 Ok(if dead.stale.iter().any(|stale| exists(&stale)) {
                     Verdict::Needed(Relocation {
@@ -307,7 +307,7 @@ impl Compactor {
             match segment.file.punch_hole(&hole) {
                 Ok(true) => {
                     let mut bookkeeping = self.disk.bookkeeping();
-                    if let Some(stats) = bookkeeping.saved.stats.get_mut(&place.segment) {
+                    if let Some(stats) = bookkeeping.log.stats.get_mut(&place.segment) {
                         stats.punched_bytes += len;
                         bookkeeping.touched.insert(place.segment);
                     }

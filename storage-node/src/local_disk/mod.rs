@@ -366,7 +366,7 @@ impl ShardStore for LocalDisk {
         let space = self.disk.space().ok();
         let free_bytes = space.map_or(0, |space| space.free_bytes);
         let bookkeeping = self.disk.bookkeeping();
-        let stats = || bookkeeping.saved.stats.values();
+        let stats = || bookkeeping.log.stats.values();
         Ok(DiskStatus {
             disk_id: self.disk_id(),
             health: self.disk.health(free_bytes),

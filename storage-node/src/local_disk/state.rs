@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::disk_identity::LockedIdentity;
-use crate::index::{Index, IndexError, SavedState};
+use crate::index::{Index, IndexError, LogState};
 use crate::segment::{Place, RecordShape, SegmentNumber, SegmentTable};
 use crate::{DiskHealth, DiskId, ShardError};
 
@@ -31,7 +31,7 @@ pub(super) struct DiskState {
     /// One permit per byte that may wait for the writer.
     pub(super) queue_bytes: Arc<Semaphore>,
     pub(super) is_full: AtomicBool,
-    saved: Mutex<Bookkeeping>,
+    bookkeeping: Mutex<Bookkeeping>,
     failure: OnceLock<Failure>,
 }
 
@@ -45,7 +45,8 @@ struct Failure {
 /// Statistics of segments, and what is to be done about them. Locked for moments only.
 #[derive(Debug, Default)]
 pub(super) struct Bookkeeping {
-    pub(super) saved: SavedState,
+    /// As it is now, which the index learns at its next save.
+    pub(super) log: LogState,
     /// Segments whose statistics changed since they were last written to the index.
     pub(super) touched: BTreeSet<SegmentNumber>,
     /// Payloads that nobody needs any more, and whose successor is durable.
@@ -62,7 +63,7 @@ impl DiskState {
         identity: LockedIdentity,
         index: Index,
         segments: SegmentTable,
-        saved: SavedState,
+        log: LogState,
     ) -> Self {
         let queue_slots = Arc::new(Semaphore::new(options.queue_count_max));
         let queue_bytes = Arc::new(Semaphore::new(options.queue_bytes_max));
@@ -77,8 +78,8 @@ impl DiskState {
             queue_slots,
             queue_bytes,
             is_full: AtomicBool::new(false),
-            saved: Mutex::new(Bookkeeping {
-                saved,
+            bookkeeping: Mutex::new(Bookkeeping {
+                log,
                 ..Bookkeeping::default()
             }),
             failure: OnceLock::new(),
@@ -91,7 +92,9 @@ impl DiskState {
 
     pub(super) fn bookkeeping(&self) -> MutexGuard<'_, Bookkeeping> {
         // Statistics are advisory between two syncs; after a panic the writer is gone and the disk has failed.
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bookkeeping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the disk out of service until it is reopened. The first reason stays.
@@ -207,7 +210,7 @@ impl DiskState {
 impl Bookkeeping {
     /// Bytes that the segments occupy.
     pub(super) fn used_bytes(&self) -> u64 {
-        self.saved
+        self.log
             .stats
             .values()
             .map(crate::index::SegmentStats::used_bytes)

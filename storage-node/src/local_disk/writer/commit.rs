@@ -79,7 +79,7 @@ impl Writer {
         let mut bookkeeping = self.disk.bookkeeping();
         let bookkeeping = &mut *bookkeeping;
         for (old, new) in changes {
-            account(&mut bookkeeping.saved.stats, old.as_ref(), new.as_ref());
+            account(&mut bookkeeping.log.stats, old.as_ref(), new.as_ref());
             let places = [old, new]
                 .into_iter()
                 .flatten()
@@ -89,7 +89,7 @@ impl Writer {
                 .extend(places.map(|place| place.segment));
         }
         for active in self.active.values() {
-            if let Some(stats) = bookkeeping.saved.stats.get_mut(&active.segment.number)
+            if let Some(stats) = bookkeeping.log.stats.get_mut(&active.segment.number)
                 && stats.tail != active.tail()
             {
                 stats.tail = active.tail();

@@ -47,7 +47,7 @@ impl Writer {
 
     /// The file and its name are durable before anything is appended, hence before anything is acknowledged.
     fn create_segment(&self, class: SegmentClass) -> io::Result<ActiveSegment> {
-        let number = SegmentNumber(self.disk.bookkeeping().saved.next_segment);
+        let number = SegmentNumber(self.disk.bookkeeping().log.next_segment);
         let header = SegmentHeader {
             class,
             disk_id: self.disk.disk_id(),
@@ -62,9 +62,9 @@ impl Writer {
         let header = Bytes::copy_from_slice(&header.encode());
         let segment = self.disk.segments.create(number, header)?;
         let mut bookkeeping = self.disk.bookkeeping();
-        bookkeeping.saved.next_segment = number.next().0;
+        bookkeeping.log.next_segment = number.next().0;
         bookkeeping
-            .saved
+            .log
             .stats
             .insert(number, SegmentStats::new(class, FIRST_RECORD_OFFSET));
         bookkeeping.touched.insert(number);
@@ -101,7 +101,7 @@ impl Writer {
         bookkeeping.active.remove(&number);
         bookkeeping.synced_tails.remove(&number);
         bookkeeping.touched.insert(number);
-        if let Some(stats) = bookkeeping.saved.stats.get_mut(&number) {
+        if let Some(stats) = bookkeeping.log.stats.get_mut(&number) {
             stats.tail = tail;
         }
         Ok(())

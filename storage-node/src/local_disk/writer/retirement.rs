@@ -39,7 +39,7 @@ impl Writer {
     /// Removes a segment's file: the copies of its records are synced, and the index points to them, before.
     fn retire(&mut self, number: SegmentNumber) -> Result<(), ShardError> {
         self.sync_all()?;
-        let stats = self.disk.bookkeeping().saved.stats.get(&number).copied();
+        let stats = self.disk.bookkeeping().log.stats.get(&number).copied();
         let is_open = self
             .active
             .values()
@@ -55,7 +55,7 @@ impl Writer {
         })?;
         self.disk.segments.forget(number);
         let mut bookkeeping = self.disk.bookkeeping();
-        bookkeeping.saved.stats.remove(&number);
+        bookkeeping.log.stats.remove(&number);
         bookkeeping.touched.insert(number);
         Ok(())
     }
@@ -75,7 +75,7 @@ impl Writer {
             {
                 let bookkeeping = self.disk.bookkeeping();
                 new.stale_mut()
-                    .retain(|segment| bookkeeping.saved.stats.contains_key(segment));
+                    .retain(|segment| bookkeeping.log.stats.contains_key(segment));
             }
             let new = (!new.stale().is_empty()).then_some(new);
             entries.insert(*id, new.clone());

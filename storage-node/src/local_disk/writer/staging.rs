@@ -125,7 +125,7 @@ impl Writer {
         if !new.stale().is_empty() {
             let bookkeeping = self.disk.bookkeeping();
             new.stale_mut()
-                .retain(|segment| bookkeeping.saved.stats.contains_key(segment));
+                .retain(|segment| bookkeeping.log.stats.contains_key(segment));
         }
         if let (Origin::Request, Some(IndexEntry::Live(live))) = (origin, &old) {
             group.dead_payloads.push((live.place, live.shape));

@@ -78,14 +78,14 @@ impl Writer {
             return;
         }
         let mut bookkeeping = self.disk.bookkeeping();
-        bookkeeping.saved.next_lsn = self.next_lsn;
+        bookkeeping.log.next_lsn = self.next_lsn;
         let touched: Vec<SegmentNumber> = std::mem::take(&mut bookkeeping.touched)
             .into_iter()
             .collect();
         let saved = self
             .disk
             .index
-            .save_pending(self.disk.disk_id(), &bookkeeping.saved, &touched);
+            .save_pending(self.disk.disk_id(), &bookkeeping.log, &touched);
         bookkeeping.dead_payloads.append(&mut self.dead_payloads);
         drop(bookkeeping);
         if let Err(err) = saved {

@@ -17,7 +17,7 @@ use super::options::{LocalDiskOptions, OpenError};
 use super::state::{DiskState, count, segments_directory};
 use crate::disk_identity::LockedIdentity;
 use crate::durable_file::{self, FileCalls};
-use crate::index::{Index, IndexError, PlacedRecord, SavedState, SegmentStats, account, apply};
+use crate::index::{Index, IndexError, LogState, PlacedRecord, SegmentStats, account, apply};
 use crate::segment::{
     FIRST_RECORD_OFFSET, HeaderFault, PayloadCheck, Place, RECORD_HEADER_LEN, RecordKind,
     ScanError, ScannedRecord, SegmentClass, SegmentFile, SegmentHeader, SegmentNumber, SegmentScan,
@@ -64,11 +64,11 @@ pub(super) fn open(
         detail: err.to_string(),
     };
 
-    let (index, saved) = Index::open(&options.path, disk_id, options.index_cache_bytes)
+    let (index, log) = Index::open(&options.path, disk_id, options.index_cache_bytes)
         .map_err(|err| index_error(&err))?;
     let recovery = Recovery {
         index,
-        saved,
+        log,
         disk_id,
         replayed_count: 0,
     };
@@ -83,13 +83,13 @@ pub(super) fn open(
     };
     let Recovery {
         index,
-        saved,
+        log,
         replayed_count,
         ..
     } = recovery;
-    let next_lsn = saved.next_lsn;
+    let next_lsn = log.next_lsn;
     let active = reopen_last(&found, &tails, &options)?;
-    let disk = DiskState::new(options, identity, index, segments, saved);
+    let disk = DiskState::new(options, identity, index, segments, log);
     count(&disk.counters.recovered_count, replayed_count);
     let synced_tails: BTreeMap<_, _> = active
         .values()
@@ -118,11 +118,11 @@ fn rebuild(
         detail,
     };
     Index::request_rebuild(&options.path).map_err(|err| index_error(err.to_string()))?;
-    let (index, saved) = Index::open(&options.path, disk_id, options.index_cache_bytes)
+    let (index, log) = Index::open(&options.path, disk_id, options.index_cache_bytes)
         .map_err(|err| index_error(err.to_string()))?;
     match (Recovery {
         index,
-        saved,
+        log,
         disk_id,
         replayed_count: 0,
     })
@@ -244,7 +244,7 @@ fn reopen_last(
 #[derive(Debug)]
 struct Recovery {
     index: Index,
-    saved: SavedState,
+    log: LogState,
     disk_id: crate::DiskId,
     replayed_count: u64,
 }
@@ -273,17 +273,17 @@ impl Recovery {
             };
             let tail = self.replay_segment(one, check)?;
             tails.insert(one.segment.number, tail);
-            self.saved.next_segment = self.saved.next_segment.max(one.segment.number.next().0);
+            self.log.next_segment = self.log.next_segment.max(one.segment.number.next().0);
         }
         let missing: Vec<SegmentNumber> = self
-            .saved
+            .log
             .stats
             .keys()
             .copied()
             .filter(|number| !tails.contains_key(number))
             .collect();
         if missing.iter().any(|number| {
-            self.saved
+            self.log
                 .stats
                 .get(number)
                 .is_some_and(|stats| stats.live_count > 0)
@@ -291,7 +291,7 @@ impl Recovery {
             return Ok(Replayed::SegmentsMissing(self));
         }
         for number in &missing {
-            self.saved.stats.remove(number);
+            self.log.stats.remove(number);
         }
         self.save(&missing).map_err(|err| index_error(&err))?;
         Ok(Replayed::Consistent(self, tails))
@@ -303,7 +303,7 @@ impl Recovery {
         let number = segment.number;
         let class = found.class.unwrap_or(SegmentClass::Small);
         let from = self
-            .saved
+            .log
             .stats
             .entry(number)
             .or_insert_with(|| SegmentStats::new(class, FIRST_RECORD_OFFSET))
@@ -360,7 +360,7 @@ impl Recovery {
     }
 
     fn set_tail(&mut self, number: SegmentNumber, tail: u64) {
-        if let Some(stats) = self.saved.stats.get_mut(&number) {
+        if let Some(stats) = self.log.stats.get_mut(&number) {
             stats.tail = tail;
         }
     }
@@ -390,17 +390,17 @@ impl Recovery {
             .entry(header.id)
             .map_err(|err| index_error(&err))?;
         let new = apply(old.as_ref(), &placed);
-        account(&mut self.saved.stats, old.as_ref(), Some(&new));
+        account(&mut self.log.stats, old.as_ref(), Some(&new));
         self.index.set_pending([(header.id, Some(new))]);
-        self.saved.next_lsn = self.saved.next_lsn.max(header.stamp.lsn + 1);
+        self.log.next_lsn = self.log.next_lsn.max(header.stamp.lsn + 1);
         self.replayed_count += 1;
         Ok(())
     }
 
     /// Saves entries with the statistics of *all* segments: a replayed record can take from any of them.
     fn save(&mut self, also: &[SegmentNumber]) -> Result<(), IndexError> {
-        let touched: Vec<SegmentNumber> = self.saved.stats.keys().chain(also).copied().collect();
-        self.index.save_pending(self.disk_id, &self.saved, &touched)
+        let touched: Vec<SegmentNumber> = self.log.stats.keys().chain(also).copied().collect();
+        self.index.save_pending(self.disk_id, &self.log, &touched)
     }
 }
 
