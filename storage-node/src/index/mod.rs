@@ -347,6 +347,12 @@ impl Index {
         Ok(self.db.write_opt(batch, &self.writes)?)
     }
 
+    /// Rows written since the index exists.
+    #[cfg(test)]
+    pub(crate) fn written_count(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
     /// Writes everything to RocksDB's files, so that the next open has nothing to replay.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         Ok(self.db.flush()?)

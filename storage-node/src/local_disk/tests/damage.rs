@@ -4,7 +4,7 @@ use super::*;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
-fn flip(path: &Path, offset: u64) {
+pub(super) fn flip(path: &Path, offset: u64) {
     let file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod failed_calls;
 mod faulty_calls;
+mod opening;
 mod operation;
 mod space;
 

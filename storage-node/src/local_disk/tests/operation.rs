@@ -230,6 +230,11 @@ async fn a_removed_directory_fails_the_disk() {
 impl TestDisk {
     /// A copy of the segments as they are, opened without an index.
     pub(super) fn open_copy_without_index(&self) -> LocalDisk {
+        LocalDisk::open(self.copy_without_index()).unwrap()
+    }
+
+    /// A copy of the segments as they are.
+    pub(super) fn copy_without_index(&self) -> LocalDiskOptions {
         let copy = self.path().join("copy");
         std::fs::create_dir_all(copy.join("segments")).unwrap();
         std::fs::copy(
@@ -244,10 +249,9 @@ impl TestDisk {
             )
             .unwrap();
         }
-        LocalDisk::open(LocalDiskOptions {
+        LocalDiskOptions {
             path: copy,
             ..self.options()
-        })
-        .unwrap()
+        }
     }
 }

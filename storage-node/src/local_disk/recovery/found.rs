@@ -1,0 +1,95 @@
+//! The segment files of a disk, and what their headers say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::disk_identity::LockedIdentity;
+use crate::local_disk::options::OpenError;
+use crate::segment::{
+    HeaderFault, SegmentClass, SegmentFile, SegmentHeader, SegmentNumber, SegmentTable,
+};
+
+/// A segment found on disk. Its file is not kept open: a large disk has more of them than a process may open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) number: SegmentNumber,
+    /// `None` if the header is damaged: then nothing is appended there.
+    pub(super) class: Option<SegmentClass>,
+}
+
+/// All segment files in order of their numbers.
+pub(super) fn find_segments(
+    table: &SegmentTable,
+    identity: &LockedIdentity,
+) -> Result<Vec<Found>, OpenError> {
+    let io = |path: &Path, source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(table.directory()).map_err(|err| io(table.directory(), err))? {
+        let name = entry.map_err(|err| io(table.directory(), err))?.file_name();
+        match name.to_str().and_then(SegmentNumber::from_file_name) {
+            Some(number) => numbers.push(number),
+            None => {
+                tracing::warn!(file = %table.directory().join(&name).display(), "not a segment; left alone");
+            }
+        }
+    }
+    numbers.sort_unstable();
+    let mut found = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let segment = table
+            .open(number)
+            .map_err(|err| io(&table.path(number), err))?;
+        let class = read_class(&segment, identity)?;
+        found.push(Found { number, class });
+    }
+    Ok(found)
+}
+
+/// The highest number of each class, `None` being those with a damaged header.
+pub(super) fn last_of_each_class(found: &[Found]) -> BTreeMap<Option<SegmentClass>, SegmentNumber> {
+    // In order of their numbers, so the last one stays.
+    found.iter().map(|one| (one.class, one.number)).collect()
+}
+
+fn read_class(
+    segment: &SegmentFile,
+    identity: &LockedIdentity,
+) -> Result<Option<SegmentClass>, OpenError> {
+    let path = || segment.path.clone();
+    let start = segment.read_up_to(64, 0).map_err(|source| OpenError::Io {
+        path: path(),
+        source,
+    })?;
+    let Some(start) = start.first_chunk::<64>() else {
+        return Ok(None);
+    };
+    match SegmentHeader::decode(start) {
+        Ok(header)
+            if header.disk_id != identity.identity.disk_id || header.number != segment.number =>
+        {
+            let detail = format!(
+                "this is segment {} of disk {}, it does not belong here; move the file to where it came from",
+                header.number.file_name(),
+                header.disk_id
+            );
+            Err(OpenError::Segment {
+                path: path(),
+                detail,
+            })
+        }
+        Ok(header) => Ok(Some(header.class)),
+        Err(HeaderFault::Newer(version)) => {
+            let detail = format!(
+                "format version {version} is newer than this program; start a newer version of Cairn"
+            );
+            Err(OpenError::Segment {
+                path: path(),
+                detail,
+            })
+        }
+        Err(HeaderFault::Damaged) => Ok(None),
+    }
+}

@@ -1,0 +1,100 @@
+//! Opening a disk: what it costs on one with many segments, and what it may rely on.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::atomic::AtomicUsize;
+
+use rustix::fs::FallocateFlags;
+
+use super::*;
+
+/// A closed disk on which each shard has a segment of its own.
+async fn disk_of_segments(count: u32) -> (TestDisk, LocalDiskOptions) {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 1,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for number in 0..count {
+        put(&disk, number, 1000).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    assert_eq!(dir.segments().len(), count as usize);
+    (dir, options)
+}
+
+/// The real calls; notes how many segments this process has open whenever one is made.
+#[derive(Debug, Default)]
+struct CountingCalls {
+    directory: PathBuf,
+    open_count_max: AtomicUsize,
+}
+
+impl CountingCalls {
+    fn look(&self) {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open_count = open
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .filter(|path| path.starts_with(&self.directory))
+            .count();
+        self.open_count_max.fetch_max(open_count, Ordering::Relaxed);
+    }
+}
+
+impl FileCalls for CountingCalls {
+    fn write(&self, file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.look();
+        SystemCalls.write(file, parts, offset)
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        self.look();
+        SystemCalls.sync_data(file)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        self.look();
+        SystemCalls.truncate(file, len)
+    }
+
+    fn allocate(&self, file: &File, flags: FallocateFlags, range: Range<u64>) -> io::Result<()> {
+        self.look();
+        SystemCalls.allocate(file, flags, range)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_of_many_segments_is_opened_with_few_descriptors() {
+    let (dir, options) = disk_of_segments(200).await;
+    for has_index in [true, false] {
+        if !has_index {
+            dir.drop_index();
+        }
+        let calls = Arc::new(CountingCalls {
+            directory: dir.path().join("segments"),
+            ..CountingCalls::default()
+        });
+        let opened = LocalDisk::open_with(options.clone(), Arc::clone(&calls) as _).unwrap();
+        opened.close().await.unwrap();
+        let open_count_max = calls.open_count_max.load(Ordering::Relaxed);
+        assert!((1..140).contains(&open_count_max), "{open_count_max}");
+    }
+}
+
+#[tokio::test]
+async fn the_index_is_written_once_per_segment_at_a_rebuild_and_never_after_a_clean_end() {
+    let (dir, options) = disk_of_segments(100).await;
+    dir.drop_index();
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    assert_eq!(counter(&disk, "recovered_count").await, 100);
+    // An entry and the statistics of each segment, and headers.
+    let rebuilt = disk.disk.index.written_count();
+    assert!((200..=210).contains(&rebuilt), "{rebuilt}");
+    disk.close().await.unwrap();
+    let closed = disk.disk.index.written_count();
+    drop(disk);
+    let disk = LocalDisk::open(options).unwrap();
+    assert_eq!(disk.disk.index.written_count(), closed);
+}
