@@ -11,6 +11,7 @@
 
 mod adopt;
 mod error;
+mod open_files;
 mod plan;
 mod roster;
 mod sighting;

@@ -16,6 +16,7 @@ use cairn_storage_node::{
 
 use super::adopt::{Adopted, AdoptedDisk};
 use super::error::DisksError;
+use super::open_files::raise_open_files_limit;
 
 /// How much of its file system each disk may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(crate) async fn open_all(
     adopted: &Adopted,
     limits: SpaceLimits,
 ) -> Result<Vec<Arc<Slot>>, DisksError> {
+    raise_open_files_limit();
     let slots: Vec<Arc<Slot>> = adopted
         .disks
         .iter()
