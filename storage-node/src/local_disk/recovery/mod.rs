@@ -5,6 +5,8 @@
 //!   torn, and only behind the tail that the index knows;
 //! - the index knows nothing that is not synced. So what it knows is whole unless it rotted.
 //!
+//! Recovery keeps to both: it syncs a segment before it replays it.
+//!
 //! Everything behind the indexed tails is replayed. In the last segments payloads are verified too, and what
 //! follows the last whole record is cut off: it was never acknowledged.
 //!
@@ -108,7 +110,11 @@ fn index_error(options: &LocalDiskOptions, detail: &impl ToString) -> OpenError 
     }
 }
 
-/// The last segment of each class is appended to again, behind its last whole record.
+/// The last segment of each class is cut behind its last whole record, and appended to again.
+///
+/// Of two copies of a record (compaction makes them) the one in the higher segment counts, so a copy must never go
+/// below a segment that it may come from. One whose header is damaged may be of either class: below such a segment
+/// nothing is appended, and the writer begins new ones.
 fn reopen_last(
     found: &[Found],
     segments: &SegmentTable,
@@ -116,6 +122,7 @@ fn reopen_last(
     options: &LocalDiskOptions,
 ) -> Result<BTreeMap<SegmentClass, ActiveSegment>, OpenError> {
     let last = last_of_each_class(found);
+    let last_damaged = last.get(&None).copied();
     let mut active = BTreeMap::new();
     for class in SegmentClass::ALL {
         let Some(number) = last.get(&Some(class)).copied() else {
@@ -133,10 +140,12 @@ fn reopen_last(
             // Somebody shortened the file. Appending would leave a gap, so it stays as it is.
             continue;
         }
-        // Also syncs: what was replayed may have been in the page cache only.
+        // Also where nothing is appended: no later start verifies what is left here.
         segment.file.truncate(tail).map_err(io)?;
-        let size_max = options.segment_size_bytes;
-        active.insert(class, ActiveSegment::new(segment, class, tail, size_max));
+        if last_damaged.is_none_or(|damaged| damaged < number) {
+            let size_max = options.segment_size_bytes;
+            active.insert(class, ActiveSegment::new(segment, class, tail, size_max));
+        }
     }
     Ok(active)
 }

@@ -102,11 +102,7 @@ impl<'a> Replay<'a> {
             .open(found.number)
             .map_err(|err| refused(err.into()))?;
         if check == PayloadCheck::Verify {
-            // The last run may have ended because a sync failed: believe the disk, not the cache.
-            segment
-                .file
-                .forget_cached()
-                .map_err(|err| refused(err.into()))?;
+            believe_the_disk(&segment).map_err(|err| refused(err.into()))?;
         }
         let mut tail = self.apply_records(&segment, from, check).map_err(refused)?;
         if check == PayloadCheck::Skip {
@@ -248,6 +244,16 @@ impl Fault {
             Self::Index(err) => index_error(&err),
         }
     }
+}
+
+/// Has later reads show what is durable.
+///
+/// The last run may have ended before it synced: what it left in the page cache alone is made durable first, since
+/// the index must not know of it otherwise. Or it ended because a sync failed: then the kernel calls pages clean that
+/// it could not write, and they are dropped.
+fn believe_the_disk(segment: &SegmentFile) -> io::Result<()> {
+    segment.file.sync_data()?;
+    segment.file.forget_cached()
 }
 
 /// Overwrites the headers of records that are not whole, so that no later scan takes them for records.

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicUsize;
 
 use rustix::fs::FallocateFlags;
 
+use super::faulty_calls::{CallFault, FaultyCalls};
 use super::*;
+use crate::index::Index;
 
 /// A closed disk on which each shard has a segment of its own.
 async fn disk_of_segments(count: u32) -> (TestDisk, LocalDiskOptions) {
@@ -97,4 +99,58 @@ async fn the_index_is_written_once_per_segment_at_a_rebuild_and_never_after_a_cl
     drop(disk);
     let disk = LocalDisk::open(options).unwrap();
     assert_eq!(disk.disk.index.written_count(), closed);
+}
+
+#[tokio::test]
+async fn the_index_learns_nothing_that_recovery_could_not_make_durable() {
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    let disk_id = disk.disk_id();
+    put(&disk, 0, 1000).await;
+    let left_by_a_crash = dir.copy_without_index();
+    let calls = Arc::new(FaultyCalls::default());
+    calls.set(CallFault::SyncKeepsPages);
+    let refused = LocalDisk::open_with(left_by_a_crash.clone(), Arc::clone(&calls) as _);
+    assert!(matches!(refused, Err(OpenError::Io { .. })), "{refused:?}");
+    let (index, log) = Index::open(&left_by_a_crash.path, disk_id, 1 << 20).unwrap();
+    assert_eq!((log.stats.len(), index.live(id(0)).unwrap()), (0, None));
+    drop(index);
+    let disk = LocalDisk::open(left_by_a_crash).unwrap();
+    assert_eq!(read_whole(&disk, 0).await.unwrap(), payload(0, 0, 1000));
+}
+
+#[tokio::test]
+async fn nothing_is_appended_below_a_segment_whose_header_is_damaged() {
+    // Half a segment; then one of its own for the rest.
+    const SIZES: [usize; 4] = [30_000, 40_000, 5_000, 6_000];
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 64 << 10,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for (number, len) in (0..).zip(SIZES) {
+        put(&disk, number, len).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    assert_eq!(dir.segments().len(), 2);
+    damage::flip(&dir.segments()[1], 20);
+
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    // Now most of the damaged one is garbage, and what is left is copied.
+    disk.delete(&[id(1)]).await.unwrap();
+    disk.compact().await.unwrap();
+    assert!(counter(&disk, "compacted_bytes").await > 0);
+    let copy = LocalDisk::open(LocalDiskOptions {
+        segment_size_bytes: options.segment_size_bytes,
+        ..dir.copy_without_index()
+    });
+    for disk in [disk, copy.unwrap()] {
+        for number in [0, 2, 3] {
+            let expected = payload(number, 0, SIZES[number as usize]);
+            assert_eq!(read_whole(&disk, number).await.unwrap(), expected);
+        }
+        assert!(disk.stat(id(1)).await.unwrap().is_none());
+    }
 }
