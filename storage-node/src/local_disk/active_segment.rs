@@ -105,27 +105,41 @@ impl ActiveSegment {
         }
     }
 
-    /// Writes what was staged. After an error nothing of it counts: the tail stays, and the caller cuts off what
-    /// reached the file ([`Self::cut_to_tail`]) or gives up the disk.
-    pub(super) fn write_staged(&mut self) -> io::Result<u64> {
+    /// Writes what was staged. It counts when it is [accepted](Self::accept_staged); else the caller cuts off what
+    /// reached the file ([`Self::cut_staged`]) or gives up the disk.
+    pub(super) fn write_staged(&mut self) -> io::Result<()> {
         let parts = std::mem::take(&mut self.staged);
-        let len = std::mem::take(&mut self.staged_len);
-        if len == 0 {
-            return Ok(0);
+        if parts.is_empty() {
+            return Ok(());
         }
         self.is_dirty = true;
-        self.segment.file.write_parts_at(&parts, self.tail)?;
-        self.tail += len;
-        self.zeroed_end = self.zeroed_end.max(self.tail);
-        Ok(len)
+        self.segment.file.write_parts_at(&parts, self.tail)
     }
 
-    /// Cuts off what a failed write may have left behind the tail. Overwritten by shorter records it would stand
-    /// behind them, whole, and a later start would take it for written.
-    pub(super) fn cut_to_tail(&mut self) -> io::Result<()> {
-        self.segment.file.truncate(self.tail)?;
-        self.allocated_end = self.tail;
-        self.zeroed_end = self.tail;
+    /// Moves the tail behind what was staged and written; returns its length.
+    pub(super) fn accept_staged(&mut self) -> u64 {
+        assert!(self.staged.is_empty(), "accepted before it was written");
+        let len = std::mem::take(&mut self.staged_len);
+        self.tail += len;
+        self.zeroed_end = self.zeroed_end.max(self.tail);
+        len
+    }
+
+    /// Forgets what was staged, written or not.
+    pub(super) fn drop_staged(&mut self) {
+        self.staged.clear();
+        self.staged_len = 0;
+    }
+
+    /// As [`Self::drop_staged`], and cuts off what of it may be behind the tail, whole or torn. Overwritten by shorter
+    /// records it would stand behind them, and a later start would take it for written.
+    pub(super) fn cut_staged(&mut self) -> io::Result<()> {
+        if self.staged_len > 0 {
+            self.drop_staged();
+            self.segment.file.truncate(self.tail)?;
+            self.allocated_end = self.tail;
+            self.zeroed_end = self.tail;
+        }
         Ok(())
     }
 
@@ -138,6 +152,10 @@ impl ActiveSegment {
 
     /// Makes everything durable and gives the space ahead back: nothing is appended here any more.
     pub(super) fn seal(mut self) -> io::Result<()> {
+        assert_eq!(
+            self.staged_len, 0,
+            "sealed with records that may yet be refused"
+        );
         self.segment.file.truncate(self.tail)?;
         self.is_dirty = false;
         Ok(())

@@ -21,6 +21,8 @@ pub(super) enum CallFault {
     /// The next write (of records: zeros ahead of them do not count) takes only so many bytes, and the one after it
     /// fails.
     WriteStopsAfter(usize, Errno),
+    /// The next write of at least so many bytes fails and writes nothing.
+    LongWrite(usize, Errno),
     /// The next allocation fails.
     Allocation(Errno),
 }
@@ -87,6 +89,11 @@ impl FileCalls for FaultyCalls {
             return SystemCalls.write(file, &[IoSlice::new(&bytes)], offset);
         }
         if let Some(errno) = state.next_write_fails.take() {
+            return Err(errno.into());
+        }
+        let is_long =
+            |fault| matches!(fault, CallFault::LongWrite(least, _) if bytes.len() >= least);
+        if let Some(CallFault::LongWrite(_, errno)) = state.take(is_long) {
             return Err(errno.into());
         }
         let taken = state.take(|fault| matches!(fault, CallFault::WriteStopsAfter(..)));

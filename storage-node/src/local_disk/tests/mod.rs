@@ -7,6 +7,7 @@ mod faulty_calls;
 mod opening;
 mod operation;
 mod space;
+mod writing;
 
 use super::*;
 use crate::DataId;

@@ -14,18 +14,21 @@ use super::sync::{UNSAVED_ENTRIES_MAX, UNSYNCED_BYTES_MAX};
 
 impl Writer {
     /// Writes, publishes, syncs and answers a group.
-    pub(super) fn commit(&mut self, group: Group) {
+    ///
+    /// An error means that nothing of it is in the log, or that the disk failed: in both cases nothing that goes on
+    /// from it may be written.
+    pub(super) fn commit(&mut self, group: Group) -> Result<(), ShardError> {
         let Group {
             mut waiting,
             entries,
             changes,
             dead_payloads,
         } = group;
-        if let Err(err) = self.disk.check_alive().and_then(|()| self.write_staged()) {
+        if let Err(err) = self.write_staged() {
             for (request, _) in waiting {
                 answer(request.reply, Err(err.clone()));
             }
-            return;
+            return Err(err);
         }
         self.publish(entries, &changes);
         self.dead_payloads.extend(dead_payloads);
@@ -44,30 +47,45 @@ impl Writer {
         if result.is_ok() && !self.active.values().any(ActiveSegment::is_dirty) {
             self.save();
         }
+        self.disk.check_alive()
+    }
+
+    /// Writes all of the group or nothing of it: its records go to the present end of each class, so what reached the
+    /// files before a write failed is cut off again. A refused record that stayed in the log would be there after the
+    /// index was rebuilt.
+    fn write_staged(&mut self) -> Result<(), ShardError> {
+        let written = self.disk.check_alive().and_then(|()| {
+            self.active
+                .values_mut()
+                .try_for_each(ActiveSegment::write_staged)
+                .map_err(|err| write_error(&self.disk, "writing", &err))
+        });
+        if let Err(refused) = written {
+            return Err(self.cut_staged().err().unwrap_or(refused));
+        }
+        for active in self.active.values_mut() {
+            let written = active.accept_staged();
+            self.unsynced_bytes += written;
+            count(&self.disk.counters.bytes_written, written);
+        }
+        Ok(())
     }
 
     /// Nothing of the group stays staged, whatever happens: what fails is never written later.
-    fn write_staged(&mut self) -> Result<(), ShardError> {
-        let mut result = Ok(());
-        for active in self.active.values_mut() {
-            match active.write_staged() {
-                Ok(written) => {
-                    self.unsynced_bytes += written;
-                    count(&self.disk.counters.bytes_written, written);
-                }
-                Err(err) => {
-                    result = Err(write_error(&self.disk, "writing", &err));
-                    if !self.disk.has_failed()
-                        && let Err(err) = active.cut_to_tail()
-                    {
-                        result = Err(self
-                            .disk
-                            .fail_writes(format!("cutting off a failed write: {err}")));
-                    }
-                }
-            }
+    fn cut_staged(&mut self) -> Result<(), ShardError> {
+        if self.disk.has_failed() {
+            self.active
+                .values_mut()
+                .for_each(ActiveSegment::drop_staged);
+            return Ok(());
         }
-        result
+        self.active
+            .values_mut()
+            .try_for_each(ActiveSegment::cut_staged)
+            .map_err(|err| {
+                self.disk
+                    .fail_writes(format!("cutting off a failed write: {err}"))
+            })
     }
 
     /// Makes a group's records visible.

@@ -8,6 +8,9 @@
 //!    segment saved while another is not synced, a crash could lose a record that had replaced a durable one.
 //! 4. entries saved → payloads that were replaced or deleted may be punched out.
 //!
+//! A group is in the log as a whole or not at all: nobody was told that any of it happened when a write failed. So all
+//! its records go behind the tails that the segments had, and a segment is closed only between groups.
+//!
 //! Here is the loop. What a round collects is in [`group`], how requests become records in [`staging`], the files they
 //! go to in [`open_segments`]; [`commit`] writes and answers, [`sync`] makes durable and saves the index, [`free_space`]
 //! watches the disk, and [`retirement`] is what compaction needs besides.
@@ -56,7 +59,7 @@ pub(super) struct Writer {
 
 /// What the writer does after a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Continue,
     Close,
 }
@@ -102,12 +105,12 @@ impl Writer {
     }
 
     /// Executes requests in order.
-    fn serve(&mut self, requests: Vec<Request>) -> Next {
+    pub(super) fn serve(&mut self, requests: Vec<Request>) -> Next {
         let is_quiet = requests.len() <= QUIET_GROUP_COUNT;
         let mut group = Group::default();
         for mut request in requests {
             if matches!(request.task, Task::Close) {
-                self.commit(group);
+                drop(self.commit(group));
                 return Next::Close;
             }
             if let Err(err) = self.disk.check_alive() {
@@ -116,7 +119,7 @@ impl Writer {
             }
             match std::mem::replace(&mut request.task, Task::Sync) {
                 task @ (Task::Seal(_) | Task::Retire(_) | Task::Forget(_)) => {
-                    self.commit(std::mem::take(&mut group));
+                    drop(self.commit(std::mem::take(&mut group)));
                     let result = self.maintain(task);
                     answer(request.reply, result.map(|()| self.ticket()));
                 }
@@ -126,7 +129,8 @@ impl Writer {
                 },
             }
         }
-        self.commit(group);
+        // Those who wait have been told.
+        drop(self.commit(group));
         if is_quiet {
             self.zero_ahead();
         }

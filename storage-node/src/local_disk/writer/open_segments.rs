@@ -14,11 +14,16 @@ use crate::segment::{FIRST_RECORD_OFFSET, SegmentClass, SegmentHeader, SegmentNu
 
 use super::Writer;
 use super::free_space::write_error;
+use super::group::Group;
 
 impl Writer {
     /// The open segment of a class, with space for a record; closes the present one if the record does not fit.
+    ///
+    /// Before that it commits what the group has staged so far: from a closed segment nothing is cut off, and a group
+    /// that fails must leave nothing behind.
     pub(super) fn make_room(
         &mut self,
+        group: &mut Group,
         class: SegmentClass,
         record_len: u64,
     ) -> Result<&mut ActiveSegment, ShardError> {
@@ -27,6 +32,7 @@ impl Writer {
             .get(&class)
             .is_some_and(|active| !active.has_room_for(record_len))
         {
+            self.commit(std::mem::take(group))?;
             self.seal(class)?;
         }
         if !self.active.contains_key(&class) {
@@ -81,16 +87,10 @@ impl Writer {
     /// Closes the open segment of a class. It is synced first: recovery relies on every segment but the last of
     /// its class being whole.
     pub(super) fn seal(&mut self, class: SegmentClass) -> Result<(), ShardError> {
-        let Some(mut active) = self.active.remove(&class) else {
+        let Some(active) = self.active.remove(&class) else {
             return Ok(());
         };
         let number = active.segment.number;
-        // Even a full disk ends it here: the group that these records belong to can no longer be written whole.
-        let written = active.write_staged().map_err(|err| {
-            self.disk
-                .fail_writes(format!("writing {}: {err}", number.file_name()))
-        })?;
-        count(&self.disk.counters.bytes_written, written);
         let tail = active.tail();
         active.seal().map_err(|err| {
             self.disk

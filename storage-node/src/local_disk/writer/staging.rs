@@ -110,7 +110,7 @@ impl Writer {
     ) -> Result<(), ShardError> {
         let (id, kind, shape) = (record.id(), record.kind(), record.shape());
         let old = self.current(group, id)?;
-        let active = self.make_room(record.class(), shape.record_len())?;
+        let active = self.make_room(group, record.class(), shape.record_len())?;
         let place = active.stage(record, stamp);
         let mut new = apply(
             old.as_ref(),

@@ -1,0 +1,115 @@
+//! What the writer makes of requests that it finds waiting together: without its thread, so that which requests form a
+//! group is not up to the scheduler.
+
+use rustix::io::Errno;
+use tokio::sync::oneshot::Receiver;
+
+use super::faulty_calls::{CallFault, FaultyCalls};
+use super::*;
+
+type Answer = Receiver<Result<WriteTicket, ShardError>>;
+
+/// A writer on system calls that can fail.
+struct Fixture {
+    dir: TestDisk,
+    calls: Arc<FaultyCalls>,
+    writer: Writer,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = TestDisk::in_memory();
+        let calls = Arc::new(FaultyCalls::default());
+        let opened = recovery::open(dir.options(), Arc::clone(&calls) as _).unwrap();
+        let writer = Writer::new(opened.disk, opened.active, opened.next_lsn);
+        Self { dir, calls, writer }
+    }
+
+    /// Serves tasks as one group; whether each was done.
+    fn serve(&mut self, tasks: impl IntoIterator<Item = Task>) -> Vec<Result<(), ShardError>> {
+        let (requests, answers): (Vec<Request>, Vec<Answer>) = tasks.into_iter().map(ask).unzip();
+        self.writer.serve(requests);
+        let answer = |mut answer: Answer| answer.try_recv().unwrap().map(drop);
+        answers.into_iter().map(answer).collect()
+    }
+}
+
+fn ask(task: Task) -> (Request, Answer) {
+    let (reply, answer) = oneshot::channel();
+    let permits = None;
+    (
+        Request {
+            task,
+            reply,
+            permits,
+        },
+        answer,
+    )
+}
+
+fn put_task(number: u32, len: usize) -> Task {
+    let ShardPut {
+        id,
+        descriptor,
+        payload,
+    } = shard(number, 0, len);
+    Task::Put(
+        PreparedRecord::put(id, &descriptor, payload),
+        Durability::Synced,
+    )
+}
+
+fn is_full(result: &Result<(), ShardError>) -> bool {
+    matches!(result, Err(ShardError::DiskFull { .. }))
+}
+
+#[tokio::test]
+async fn a_group_of_which_one_class_cannot_be_written_leaves_nothing_of_the_other() {
+    let mut fixture = Fixture::new();
+    let kept = fixture.serve([put_task(0, 1000), put_task(1, 100_000)]);
+    assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+
+    fixture
+        .calls
+        .set(CallFault::LongWrite(70_000, Errno::NOSPC));
+    let tasks = [
+        put_task(2, 500),
+        Task::Delete(vec![id(0), id(1)]),
+        put_task(3, 80_000),
+    ];
+    let refused = fixture.serve(tasks);
+    assert!(fixture.calls.has_struck());
+    assert!(refused.iter().all(is_full), "{refused:?}");
+    // Shorter than what was refused, in the same place.
+    assert!(fixture.serve([put_task(4, 1)]).iter().all(Result::is_ok));
+
+    let disk = fixture.dir.open_copy_without_index();
+    for (number, len) in [(0, 1000), (1, 100_000), (4, 1)] {
+        let found = read_whole(&disk, number).await.unwrap();
+        assert_eq!(found, payload(number, 0, len));
+    }
+    for number in [2, 3] {
+        assert!(disk.stat(id(number)).await.unwrap().is_none(), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_group_that_filled_a_segment_leaves_nothing_in_it() {
+    let mut fixture = Fixture::new();
+    fixture
+        .calls
+        .set(CallFault::LongWrite(1_500_000, Errno::NOSPC));
+    // Small ones for more than a segment of 1 MiB, then a large one.
+    let len = |number| if number == 30 { 2_000_000 } else { 60_000 };
+    let results = fixture.serve((0..31).map(|number| put_task(number, len(number))));
+    assert!(fixture.calls.has_struck());
+    assert!(results.iter().any(is_full), "{results:?}");
+    let disk = fixture.dir.open_copy_without_index();
+    for (number, result) in (0..).zip(results) {
+        let found = read_whole(&disk, number).await;
+        match result {
+            Ok(()) => assert_eq!(found.unwrap(), payload(number, 0, len(number))),
+            Err(_) => assert!(found.is_err(), "shard {number} was refused, and is there"),
+        }
+    }
+}
