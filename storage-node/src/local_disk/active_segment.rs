@@ -39,6 +39,7 @@ pub(super) struct ActiveSegment {
     allocated_end: u64,
     zeroed_end: u64,
     is_dirty: bool,
+    has_unsynced_zeros: bool,
 }
 
 impl ActiveSegment {
@@ -59,6 +60,7 @@ impl ActiveSegment {
             allocated_end: tail,
             zeroed_end: tail,
             is_dirty: false,
+            has_unsynced_zeros: false,
         }
     }
 
@@ -69,6 +71,11 @@ impl ActiveSegment {
 
     pub(super) fn is_dirty(&self) -> bool {
         self.is_dirty
+    }
+
+    /// Whether zeros ahead of the tail were not synced yet. Nobody waits for that, so they do not make it dirty.
+    pub(super) fn has_unsynced_zeros(&self) -> bool {
+        self.has_unsynced_zeros
     }
 
     /// Whether a record of this length belongs here. A record larger than a segment gets one of its own.
@@ -147,6 +154,7 @@ impl ActiveSegment {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.segment.file.sync_data()?;
         self.is_dirty = false;
+        self.has_unsynced_zeros = false;
         Ok(())
     }
 
@@ -172,6 +180,7 @@ impl ActiveSegment {
     pub(super) fn zero_ahead(&mut self) -> io::Result<()> {
         let end = self.zeroed_end + ZEROED_BYTES_STEP;
         self.allocate_for(end - self.tail)?;
+        self.has_unsynced_zeros = true;
         self.segment.file.write_zeros(self.zeroed_end..end)?;
         self.zeroed_end = end;
         Ok(())

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::compaction::{CompactionStep, choose};
 use super::request::{Relocation, Request, Task};
-use super::state::{DiskState, count};
+use super::state::{DiskState, PanicGuard, count};
 use crate::index::IndexEntry;
 use crate::segment::{
     PayloadCheck, Place, PreparedRecord, RecordKind, RecordShape, ScanError, ScannedRecord,
@@ -74,6 +74,7 @@ impl Compactor {
     }
 
     pub(super) fn run(mut self) {
+        let _guard = PanicGuard::new(&self.disk, "compaction");
         while !self.disk.has_failed() {
             self.punch_dead_payloads();
             let step = {

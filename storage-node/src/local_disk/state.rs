@@ -207,6 +207,34 @@ impl DiskState {
     }
 }
 
+/// Takes the disk out of service if the thread that holds it panics. The disk would pass for healthy and refuse
+/// everything, and nobody would open it again.
+#[derive(Debug)]
+pub(super) struct PanicGuard {
+    disk: Arc<DiskState>,
+    thread: &'static str,
+}
+
+impl PanicGuard {
+    pub(super) fn new(disk: &Arc<DiskState>, thread: &'static str) -> Self {
+        Self {
+            disk: Arc::clone(disk),
+            thread,
+        }
+    }
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What was acknowledged is where it was, so it can be read.
+            let thread = self.thread;
+            self.disk
+                .fail_writes(format!("the {thread} thread panicked"));
+        }
+    }
+}
+
 impl Bookkeeping {
     /// Bytes that the segments occupy.
     pub(super) fn used_bytes(&self) -> u64 {

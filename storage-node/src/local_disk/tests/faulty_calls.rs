@@ -25,6 +25,8 @@ pub(super) enum CallFault {
     LongWrite(usize, Errno),
     /// The next allocation fails.
     Allocation(Errno),
+    /// The next allocation panics.
+    AllocationPanics,
 }
 
 /// The real calls, until a fault is set.
@@ -51,6 +53,11 @@ impl FaultyCalls {
     pub(super) fn has_struck(&self) -> bool {
         let state = self.0.lock().unwrap();
         state.fault.is_none() && state.next_write_fails.is_none()
+    }
+
+    /// How many writes were not synced yet.
+    pub(super) fn unsynced_count(&self) -> usize {
+        self.0.lock().unwrap().replaced.len()
     }
 
     /// How many calls were made after a sync failed; `None` if none did.
@@ -137,8 +144,18 @@ impl FileCalls for FaultyCalls {
     fn allocate(&self, file: &File, flags: FallocateFlags, range: Range<u64>) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.count_call();
-        match state.take(|fault| matches!(fault, CallFault::Allocation(_))) {
+        let hits = |fault| {
+            matches!(
+                fault,
+                CallFault::Allocation(_) | CallFault::AllocationPanics
+            )
+        };
+        match state.take(hits) {
             Some(CallFault::Allocation(errno)) => Err(errno.into()),
+            Some(CallFault::AllocationPanics) => {
+                drop(state);
+                panic!("injected")
+            }
             _ => SystemCalls.allocate(file, flags, range),
         }
     }

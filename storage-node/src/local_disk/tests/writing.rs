@@ -6,6 +6,7 @@ use tokio::sync::oneshot::Receiver;
 
 use super::faulty_calls::{CallFault, FaultyCalls};
 use super::*;
+use crate::DiskHealth;
 
 type Answer = Receiver<Result<WriteTicket, ShardError>>;
 
@@ -13,6 +14,7 @@ type Answer = Receiver<Result<WriteTicket, ShardError>>;
 struct Fixture {
     dir: TestDisk,
     calls: Arc<FaultyCalls>,
+    disk: Arc<DiskState>,
     writer: Writer,
 }
 
@@ -21,8 +23,14 @@ impl Fixture {
         let dir = TestDisk::in_memory();
         let calls = Arc::new(FaultyCalls::default());
         let opened = recovery::open(dir.options(), Arc::clone(&calls) as _).unwrap();
+        let disk = Arc::clone(&opened.disk);
         let writer = Writer::new(opened.disk, opened.active, opened.next_lsn);
-        Self { dir, calls, writer }
+        Self {
+            dir,
+            calls,
+            disk,
+            writer,
+        }
     }
 
     /// Serves tasks as one group; whether each was done.
@@ -112,4 +120,30 @@ async fn a_refused_group_that_filled_a_segment_leaves_nothing_in_it() {
             Err(_) => assert!(found.is_err(), "shard {number} was refused, and is there"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_fails_the_disk() {
+    let mut fixture = Fixture::new();
+    assert!(fixture.serve([put_task(0, 1000)]).iter().all(Result::is_ok));
+    let disk = Arc::clone(&fixture.disk);
+    // Its segment is the first of its class, so space must be allocated.
+    fixture.calls.set(CallFault::AllocationPanics);
+    let (requests, queue) = sync_channel(1);
+    let (request, _answer) = ask(put_task(1, 100_000));
+    requests.send(request).unwrap();
+    let writer = std::thread::spawn(move || fixture.writer.run(&queue));
+    assert!(writer.join().is_err());
+    assert_eq!(disk.health(u64::MAX), DiskHealth::Failed);
+    // It is still read.
+    disk.check_readable().unwrap();
+}
+
+#[tokio::test]
+async fn zeros_written_ahead_are_synced_when_nobody_waits() {
+    let mut fixture = Fixture::new();
+    assert!(fixture.serve([put_task(0, 1000)]).iter().all(Result::is_ok));
+    assert!(fixture.calls.unsynced_count() > 0, "zeros after the put");
+    fixture.writer.idle();
+    assert_eq!(fixture.calls.unsynced_count(), 0);
 }

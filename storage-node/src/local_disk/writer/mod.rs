@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::active_segment::ActiveSegment;
 use super::request::{Request, Task};
-use super::state::DiskState;
+use super::state::{DiskState, PanicGuard};
 use crate::segment::{Place, RecordShape, RecordStamp, SegmentClass};
 use crate::{ShardError, WriteTicket};
 use free_space::CHECK_INTERVAL;
@@ -84,6 +84,7 @@ impl Writer {
 
     /// Serves requests until asked to close, or until nobody can ask any more. Returns how closing went.
     pub(super) fn run(mut self, requests: &Receiver<Request>) -> Result<(), ShardError> {
+        let _guard = PanicGuard::new(&self.disk, "writer");
         loop {
             self.check_disk();
             let idle_after = if self.has_unsaved() {
@@ -138,18 +139,20 @@ impl Writer {
     }
 
     /// Nothing was asked for a while.
-    fn idle(&mut self) {
+    pub(super) fn idle(&mut self) {
         if self.disk.has_failed() || self.sync_all().is_err() {
             return;
         }
-        if self
-            .active
-            .get(&SegmentClass::Small)
-            .is_some_and(ActiveSegment::wants_zeros)
+        self.zero_ahead();
+        // Here it costs nobody anything; else the next put would wait for the zeros.
+        if !self.disk.has_failed()
+            && self
+                .active
+                .get(&SegmentClass::Small)
+                .is_some_and(ActiveSegment::has_unsynced_zeros)
         {
-            self.zero_ahead();
             // An error has been noted where it happened.
-            drop(self.sync_for(&[], true));
+            drop(self.sync_class(SegmentClass::Small));
         }
     }
 

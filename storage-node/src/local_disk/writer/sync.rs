@@ -48,7 +48,7 @@ impl Writer {
         Ok(())
     }
 
-    fn sync_class(&mut self, class: SegmentClass) -> Result<(), ShardError> {
+    pub(super) fn sync_class(&mut self, class: SegmentClass) -> Result<(), ShardError> {
         let Some(active) = self.active.get_mut(&class) else {
             return Ok(());
         };
