@@ -42,10 +42,14 @@ impl SegmentStats {
         self.tail.saturating_sub(self.punched_bytes)
     }
 
+    /// What compaction would copy.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        self.live_bytes.saturating_add(self.tombstone_bytes)
+    }
+
     /// What compaction would free.
     pub(crate) fn garbage_bytes(&self) -> u64 {
-        self.used_bytes()
-            .saturating_sub(self.live_bytes + self.tombstone_bytes)
+        self.used_bytes().saturating_sub(self.needed_bytes())
     }
 }
 

@@ -25,28 +25,40 @@ const OPEN_GARBAGE_PERCENT_MIN: u64 = 60;
 /// And only for this much, as the next one begins with preallocating.
 const OPEN_GARBAGE_BYTES_MIN: u64 = 16 << 20;
 
+/// What to choose from.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    pub(super) stats: &'a SegmentStatsMap,
+    /// Segments that are appended to.
+    pub(super) open: &'a BTreeSet<SegmentNumber>,
+    /// Segments that are left alone.
+    pub(super) stuck: &'a BTreeSet<SegmentNumber>,
+    pub(super) segment_size_bytes: u64,
+    /// What copies may take.
+    pub(super) space_bytes: u64,
+}
+
 /// Chooses the segment with the largest share of garbage.
 ///
-/// Segments without a live record come first: they cost nothing. On a `segment_size_bytes` that is small (as in
-/// tests) an open segment counts as worth closing from a quarter of it. Those in `stuck` are left alone.
-pub(super) fn choose(
-    stats: &SegmentStatsMap,
-    open: &BTreeSet<SegmentNumber>,
-    stuck: &BTreeSet<SegmentNumber>,
-    segment_size_bytes: u64,
-) -> CompactionStep {
-    let candidates = || stats.iter().filter(|(number, _)| !stuck.contains(number));
+/// Segments without a live record come first: they cost nothing. Those whose copies do not fit come later, when others
+/// have made space. On a `segment_size_bytes` that is small (as in tests) an open segment counts as worth closing from a
+/// quarter of it.
+pub(super) fn choose(from: &Candidates<'_>) -> CompactionStep {
+    let candidates = || {
+        from.stats.iter().filter(|(number, stats)| {
+            !from.stuck.contains(number) && stats.needed_bytes() <= from.space_bytes
+        })
+    };
+    let is_open = |number| from.open.contains(number);
     let best_closed = candidates()
-        .filter(|(number, stats)| !open.contains(number) && is_worth_it(stats, GARBAGE_PERCENT_MIN))
+        .filter(|(number, stats)| !is_open(*number) && is_worth_it(stats, GARBAGE_PERCENT_MIN))
         .max_by_key(|(number, stats)| (garbage_percent(stats), std::cmp::Reverse(**number)));
     if let Some((number, _)) = best_closed {
         return CompactionStep::Compact(*number);
     }
-    let open_bytes_min = OPEN_GARBAGE_BYTES_MIN.min(segment_size_bytes / 4);
+    let open_bytes_min = OPEN_GARBAGE_BYTES_MIN.min(from.segment_size_bytes / 4);
     candidates()
-        .filter(|(number, stats)| {
-            open.contains(number) && is_worth_it(stats, OPEN_GARBAGE_PERCENT_MIN)
-        })
+        .filter(|(number, stats)| is_open(*number) && is_worth_it(stats, OPEN_GARBAGE_PERCENT_MIN))
         .find(|(_, stats)| stats.garbage_bytes() >= open_bytes_min)
         .map_or(CompactionStep::Rest, |(number, _)| {
             CompactionStep::Seal(*number)
@@ -75,17 +87,37 @@ mod tests {
         }
     }
 
-    fn choose_among(segments: &[(u64, u64)], open: &[u64]) -> CompactionStep {
+    fn choose_within(space_bytes: u64, segments: &[(u64, u64)], open: &[u64]) -> CompactionStep {
         let stats = (1..)
             .map(SegmentNumber)
             .zip(segments.iter().map(|(used, live)| segment(*used, *live)))
             .collect();
-        choose(
-            &stats,
-            &open.iter().copied().map(SegmentNumber).collect(),
-            &BTreeSet::new(),
-            1000,
-        )
+        choose(&Candidates {
+            stats: &stats,
+            open: &open.iter().copied().map(SegmentNumber).collect(),
+            stuck: &BTreeSet::new(),
+            segment_size_bytes: 1000,
+            space_bytes,
+        })
+    }
+
+    fn choose_among(segments: &[(u64, u64)], open: &[u64]) -> CompactionStep {
+        choose_within(1000, segments, open)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_for_later() {
+        let segments = [(1000, 300), (1000, 500), (1000, 0)];
+        let chosen = |space_bytes, segments| choose_within(space_bytes, segments, &[]);
+        assert_eq!(
+            chosen(0, &segments),
+            CompactionStep::Compact(SegmentNumber(3))
+        );
+        assert_eq!(chosen(299, &segments[..2]), CompactionStep::Rest);
+        assert_eq!(
+            chosen(300, &segments[..2]),
+            CompactionStep::Compact(SegmentNumber(1))
+        );
     }
 
     #[test]

@@ -14,11 +14,17 @@ pub(super) struct Space {
     pub(super) capacity_bytes: u64,
     /// Reserve already taken off.
     pub(super) free_bytes: u64,
-    /// Without regard to the reserve: what deletes and compaction may use.
+    /// Without regard to the reserve: what deletes may use, and [for the most part](Self::for_compaction) compaction.
     pub(super) available_bytes: u64,
 }
 
 impl Space {
+    /// What compaction may use. It leaves a quarter of the reserve alone, so that tombstones can be written and the index
+    /// saved on a full disk while copies are made: the space that they free comes only when all are.
+    pub(super) fn for_compaction(self, reserve_bytes: u64) -> u64 {
+        self.available_bytes.saturating_sub(reserve_bytes / 4)
+    }
+
     pub(super) fn measure(options: &LocalDiskOptions, used_bytes: u64) -> io::Result<Self> {
         let found = rustix::fs::statvfs(&options.path)?;
         let total = found.f_blocks.saturating_mul(found.f_frsize);
@@ -74,6 +80,8 @@ mod tests {
             available_bytes: 500,
         };
         assert_eq!(Space::decide(&options, found, 5_000), expected);
-        assert_eq!(Space::decide(&options, found, 9_000).free_bytes, 0);
+        let full = Space::decide(&options, found, 9_000);
+        assert_eq!((full.free_bytes, full.for_compaction(100)), (0, 0));
+        assert_eq!(expected.for_compaction(100), 475);
     }
 }

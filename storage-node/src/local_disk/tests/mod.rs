@@ -1,5 +1,6 @@
 //! The disk as its callers see it, on real files.
 
+mod compacting;
 mod crash;
 mod damage;
 mod failed_calls;

@@ -8,7 +8,7 @@ use super::faulty_calls::{CallFault, FaultyCalls};
 use super::*;
 use crate::DiskHealth;
 
-type Answer = Receiver<Result<WriteTicket, ShardError>>;
+pub(super) type Answer = Receiver<Result<WriteTicket, ShardError>>;
 
 /// A writer on system calls that can fail.
 struct Fixture {
@@ -42,7 +42,7 @@ impl Fixture {
     }
 }
 
-fn ask(task: Task) -> (Request, Answer) {
+pub(super) fn ask(task: Task) -> (Request, Answer) {
     let (reply, answer) = oneshot::channel();
     let permits = None;
     (
@@ -55,7 +55,7 @@ fn ask(task: Task) -> (Request, Answer) {
     )
 }
 
-fn put_task(number: u32, len: usize) -> Task {
+pub(super) fn put_task(number: u32, len: usize) -> Task {
     let ShardPut {
         id,
         descriptor,

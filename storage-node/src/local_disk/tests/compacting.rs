@@ -1,0 +1,119 @@
+//! What compaction costs, and what it does besides copying.
+
+use std::thread::JoinHandle;
+
+use super::*;
+use crate::segment::SegmentNumber;
+
+/// A disk whose compactor runs only when it is told to.
+struct Fixture {
+    disk: Arc<DiskState>,
+    requests: SyncSender<Request>,
+    writer: JoinHandle<Result<(), ShardError>>,
+    compactor: Compactor,
+    /// Dropping it would stop the compactor.
+    _control: SyncSender<oneshot::Sender<()>>,
+}
+
+impl Fixture {
+    fn new(options: LocalDiskOptions) -> Self {
+        let opened = recovery::open(options, Arc::new(SystemCalls)).unwrap();
+        let disk = Arc::clone(&opened.disk);
+        let (requests, queue) = sync_channel(1);
+        let (control, controlled) = sync_channel(1);
+        let writer = Writer::new(opened.disk, opened.active, opened.next_lsn);
+        Self {
+            compactor: Compactor::new(Arc::clone(&disk), requests.clone(), controlled),
+            writer: std::thread::spawn(move || writer.run(&queue)),
+            disk,
+            requests,
+            _control: control,
+        }
+    }
+
+    fn serve(&self, task: Task) {
+        let (request, answer) = writing::ask(task);
+        self.requests.send(request).unwrap();
+        answer.blocking_recv().unwrap().unwrap();
+    }
+
+    fn close(self) {
+        drop((self.compactor, self.requests));
+        self.writer.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn what_is_deleted_while_a_segment_is_compacted_is_punched_out_meanwhile() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(dir.options());
+    for number in 0..10 {
+        fixture.serve(writing::put_task(number, 4096));
+    }
+    fixture.serve(writing::put_task(10, 1 << 20));
+    let small = SegmentNumber(1);
+    fixture.serve(Task::Seal(small));
+    fixture.serve(Task::Delete((0..5).chain([10]).map(id).collect()));
+    fixture.serve(Task::Sync);
+    // Of the small ones only segments are given back, not payloads.
+    assert!(!fixture.disk.bookkeeping().dead_payloads.is_empty());
+    fixture.compactor.compact(small).unwrap();
+    let counters = fixture.disk.counters.snapshot();
+    assert!(counters["compacted_bytes"] >= 5 * 4096);
+    assert!(fixture.disk.bookkeeping().dead_payloads.is_empty());
+    fixture.close();
+}
+
+#[tokio::test]
+async fn compaction_of_a_busy_disk_waits_per_batch_and_not_per_record() {
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    for number in 0..2000 {
+        let shard = shard(number, 0, 4096);
+        disk.put(shard, Durability::Buffered).await.unwrap();
+    }
+    let deleted: Vec<ShardId> = (0..2000).step_by(2).map(id).collect();
+    disk.delete(&deleted).await.unwrap();
+    // As if a request were under way all the time.
+    let request = Arc::clone(&disk.disk.queue_slots).try_acquire_owned();
+    assert!(disk.disk.is_busy());
+    // Per record it would be 20 ms for each of the 1,000 that are copied.
+    let compacted = tokio::time::timeout(Duration::from_secs(10), disk.compact()).await;
+    compacted.unwrap().unwrap();
+    assert!(counter(&disk, "compacted_bytes").await >= 1000 * 4096);
+    drop(request);
+}
+
+#[tokio::test]
+async fn a_segment_whose_copies_do_not_fit_is_left_until_they_do() {
+    let dir = TestDisk::in_memory();
+    let setup = dir.options();
+    std::thread::spawn(move || {
+        let fixture = Fixture::new(setup);
+        for number in 0..200 {
+            fixture.serve(writing::put_task(number, 4096));
+        }
+        fixture.serve(Task::Seal(SegmentNumber(1)));
+        fixture.serve(Task::Delete((0..100).map(id).collect()));
+        fixture.close();
+    })
+    .join()
+    .unwrap();
+    let used: u64 = dir.segments().iter().map(|path| len_of(path)).sum();
+    for (spare, is_compacted) in [(300_000, false), (600_000, true)] {
+        let options = LocalDiskOptions {
+            capacity_bytes_max: Some(used + spare),
+            reserve_bytes: 0,
+            ..dir.options()
+        };
+        let disk = LocalDisk::open(options).unwrap();
+        disk.compact().await.unwrap();
+        let compacted_bytes = counter(&disk, "compacted_bytes").await;
+        assert_eq!(compacted_bytes > 0, is_compacted, "{spare}");
+        disk.close().await.unwrap();
+    }
+}
+
+fn len_of(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
