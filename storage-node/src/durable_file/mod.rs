@@ -66,6 +66,14 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Creates an empty file, makes it durable and removes it again: whether what holds it takes writes.
+pub(crate) fn probe(path: &Path) -> io::Result<()> {
+    // A process that was killed in between may have left one.
+    remove_if_exists(path)?;
+    File::create_new(path)?.sync_all()?;
+    remove_file(path)
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -99,5 +107,14 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("probe");
+        File::create_new(&path).unwrap();
+        probe(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

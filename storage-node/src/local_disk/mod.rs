@@ -42,7 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub use options::{Clock, LocalDiskOptions, OpenError};
 
 use crate::disk_identity::{DiskIdentity, IdentityError};
-use crate::durable_file::{FileCalls, SystemCalls};
+use crate::durable_file::{self, FileCalls, SystemCalls};
 use crate::index::SegmentStats;
 use crate::segment::PreparedRecord;
 use crate::{
@@ -60,6 +60,9 @@ const QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Room in the channel for compaction's own requests, one at a time, and for closing.
 const BACKGROUND_REQUESTS_MAX: usize = 8;
+
+/// Created and removed to see whether a disk takes writes.
+const PROBE_FILE: &str = "cairn-write-probe";
 
 /// Calls of [`LocalDisk::compact`] that may wait at a time.
 const COMPACTION_WAITERS_MAX: usize = 16;
@@ -142,6 +145,20 @@ impl LocalDisk {
     /// Where the disk is.
     pub fn path(&self) -> &Path {
         &self.disk.options.path
+    }
+
+    /// Whether reads are served. After a failed write they are, until the disk is closed.
+    pub fn is_readable(&self) -> bool {
+        self.disk.check_readable().is_ok()
+    }
+
+    /// Whether the file system that holds the disk in `path` takes writes; a disk on one that does not cannot be opened.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check_writable(path: &Path) -> std::io::Result<()> {
+        durable_file::probe(&path.join(PROBE_FILE))
     }
 
     /// Makes everything durable, leaves the index so that the next open is quick, and stops the threads. Requests

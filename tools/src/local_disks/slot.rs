@@ -117,6 +117,11 @@ impl Slot {
         }
     }
 
+    /// Whether a disk is open and serves reads, if it works or not.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.disk.load_full().is_some_and(|disk| disk.is_readable())
+    }
+
     /// Closes the disk; it can be opened again once all calls that are under way have ended.
     pub(crate) async fn close(&self) {
         if let Some(disk) = self.disk.swap(None)

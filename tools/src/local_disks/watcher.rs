@@ -1,9 +1,10 @@
 //! Notices disks that failed, and opens them again when they are back.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_storage_node::{DiskIdentity, ShardStore as _};
+use cairn_storage_node::{DiskIdentity, LocalDisk, ShardStore as _};
 use tokio_util::sync::CancellationToken;
 
 use super::slot::Slot;
@@ -12,34 +13,70 @@ use super::slot::Slot;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches one disk until `stop`.
-///
-/// A disk that failed is closed, and opened again as soon as its identity can be read at its place. If it fails
-/// again at once, waiting doubles each time: a disk with an I/O error must not be opened every second for ever.
 pub(crate) async fn watch(slot: Arc<Slot>, stop: CancellationToken) {
-    let mut is_failed = !slot.is_working().await;
-    let mut patience = Patience::default();
+    let mut watcher = Watcher::new(slot).await;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-        if slot.is_working().await {
-            patience.works();
-            continue;
+        watcher.look().await;
+    }
+}
+
+/// What is known of the disk that is watched.
+#[derive(Debug)]
+struct Watcher {
+    slot: Arc<Slot>,
+    is_failed: bool,
+    patience: Patience,
+}
+
+impl Watcher {
+    async fn new(slot: Arc<Slot>) -> Self {
+        Self {
+            is_failed: !slot.is_working().await,
+            slot,
+            patience: Patience::default(),
         }
-        if !is_failed {
-            tracing::warn!(disk_id = %slot.disk_id(), path = %slot.path().display(), "a disk failed; it is not used until it is back");
-            is_failed = true;
+    }
+
+    /// Looks at the disk once in each [`INTERVAL`].
+    ///
+    /// A disk that failed is closed, and opened again as soon as its identity can be read at its place and it takes
+    /// writes. Until it does it is still read, if it can be: where the kernel made a file system read-only, closing it
+    /// would only take away what is there. If it fails again at once, waiting doubles each time: a disk with an I/O
+    /// error must not be opened every second for ever.
+    async fn look(&mut self) {
+        if self.slot.is_working().await {
+            self.patience.works();
+            return;
         }
-        slot.close().await;
-        if !patience.is_due() || !is_back(&slot).await {
-            continue;
+        if !self.is_failed {
+            tracing::warn!(disk_id = %self.slot.disk_id(), path = %self.slot.path().display(), "a disk failed; it is not used until it is back");
+            self.is_failed = true;
         }
-        patience.tried();
-        match slot.open().await {
+        let is_due = self.patience.is_due();
+        let is_back = is_back(&self.slot).await;
+        if !is_back || !self.slot.is_readable() {
+            self.slot.close().await;
+        }
+        if is_due && is_back {
+            self.patience.tried();
+            self.reopen().await;
+        }
+    }
+
+    async fn reopen(&mut self) {
+        if let Err(error) = check_writable(&self.slot).await {
+            tracing::debug!(%error, "a disk takes no writes yet");
+            return;
+        }
+        self.slot.close().await;
+        match self.slot.open().await {
             Ok(()) => {
-                tracing::info!(disk_id = %slot.disk_id(), path = %slot.path().display(), "a disk is back");
-                is_failed = false;
+                tracing::info!(disk_id = %self.slot.disk_id(), path = %self.slot.path().display(), "a disk is back");
+                self.is_failed = false;
             }
             Err(error) => tracing::debug!(%error, "a disk cannot be opened yet"),
         }
@@ -51,6 +88,12 @@ async fn is_back(slot: &Slot) -> bool {
     let (path, disk_id) = (slot.path().to_owned(), slot.disk_id());
     let read = tokio::task::spawn_blocking(move || DiskIdentity::read(&path)).await;
     matches!(read, Ok(Ok(Some(identity))) if identity.disk_id == disk_id)
+}
+
+async fn check_writable(slot: &Slot) -> io::Result<()> {
+    let path = slot.path().to_owned();
+    let checked = tokio::task::spawn_blocking(move || LocalDisk::check_writable(&path)).await;
+    checked.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 /// When to try again, in ticks of [`INTERVAL`].
@@ -97,6 +140,78 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use cairn_storage_node::{
+        ClusterId, DataId, DiskHealth, Durability, ShardError, ShardId, ShardPut,
+    };
+
+    use crate::local_disks::{Adopted, AdoptedDisk, SpaceLimits, open_all};
+
+    fn shard(chunk_index: u32, len: usize) -> ShardPut {
+        ShardPut {
+            id: ShardId {
+                data_id: DataId([7; 16]),
+                chunk_index,
+                shard_index: 0,
+            },
+            descriptor: Bytes::new(),
+            payload: vec![7; len].into(),
+        }
+    }
+
+    async fn open(path: &Path) -> Arc<Slot> {
+        let cluster_id = ClusterId([1; 16]);
+        let adopted = Adopted {
+            cluster_id,
+            disks: vec![AdoptedDisk {
+                disk_id: LocalDisk::format(path, cluster_id).unwrap(),
+                path: path.to_owned(),
+                is_present: true,
+            }],
+        };
+        let limits = SpaceLimits {
+            reserve_bytes: 0,
+            capacity_bytes_max: None,
+        };
+        open_all(&adopted, limits).await.unwrap().remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_no_writes_is_read_until_it_does_and_then_reopened() {
+        let dir = tempfile::tempdir().unwrap();
+        let slot = open(dir.path()).await;
+        let mut watcher = Watcher::new(Arc::clone(&slot)).await;
+        let first = shard(0, 1000);
+        let read = async || slot.get(first.id, 0..1000).await;
+        slot.put(first.clone(), Durability::Synced).await.unwrap();
+
+        // Neither its next segment nor a probe can be created, as on a file system that was made read-only.
+        let in_the_way = ["segments/0000000000000002.seg", "cairn-write-probe"];
+        for path in in_the_way {
+            std::fs::create_dir(dir.path().join(path)).unwrap();
+        }
+        let refused = slot.put(shard(1, 100_000), Durability::Synced).await;
+        assert!(matches!(refused, Err(ShardError::DiskFailed { .. })));
+        for _ in 0..5 {
+            watcher.look().await;
+            assert_eq!(&read().await.unwrap()[..], &first.payload[..]);
+            assert_eq!(slot.status().await.unwrap().health, DiskHealth::Failed);
+        }
+
+        for path in in_the_way {
+            std::fs::remove_dir(dir.path().join(path)).unwrap();
+        }
+        for _ in 0..=WAIT_TICKS_MAX {
+            watcher.look().await;
+        }
+        assert!(slot.is_working().await);
+        assert_eq!(&read().await.unwrap()[..], &first.payload[..]);
+        slot.put(shard(1, 100_000), Durability::Synced)
+            .await
+            .unwrap();
+    }
 
     #[test]
     fn a_disk_that_keeps_failing_is_tried_ever_more_rarely() {
