@@ -112,7 +112,7 @@ impl SegmentTable {
             return Ok(Arc::clone(found));
         }
         let file = DataFile::open(&self.path(number), Arc::clone(&self.calls))?;
-        Ok(self.insert(number, file))
+        self.insert(number, file)
     }
 
     /// Creates the segment, which must not exist, beginning with `header`; durable on return, name and all.
@@ -122,10 +122,10 @@ impl SegmentTable {
         header: Bytes,
     ) -> io::Result<Arc<SegmentFile>> {
         let file = DataFile::create(&self.path(number), header, Arc::clone(&self.calls))?;
-        Ok(self.insert(number, file))
+        self.insert(number, file)
     }
 
-    fn insert(&self, number: SegmentNumber, file: DataFile) -> Arc<SegmentFile> {
+    fn insert(&self, number: SegmentNumber, file: DataFile) -> io::Result<Arc<SegmentFile>> {
         let key = RecordKey::new(self.disk_id, number);
         let opened = Arc::new(SegmentFile {
             number,
@@ -142,7 +142,13 @@ impl SegmentTable {
             };
             open.files.remove(&oldest);
         }
-        opened
+        drop(open);
+        // Removed and forgotten between being opened and being put here? Then nobody forgets it again, and its space
+        // would not come back.
+        if opened.is_unlinked()? {
+            self.forget(number);
+        }
+        Ok(opened)
     }
 
     /// Forgets a segment whose file was removed; readers that hold it go on.
@@ -155,5 +161,31 @@ impl SegmentTable {
     fn lock(&self) -> std::sync::MutexGuard<'_, OpenSegments> {
         // Each critical section leaves the two collections in step, so a panic elsewhere does not matter.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable_file::{self, SystemCalls};
+
+    #[test]
+    fn a_segment_that_was_removed_while_it_was_opened_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = SegmentTable::new(
+            dir.path().to_owned(),
+            DiskId([1; 16]),
+            Arc::new(SystemCalls),
+        );
+        let number = SegmentNumber(1);
+        table.create(number, Bytes::new()).unwrap();
+        assert_eq!(table.lock().files.len(), 1);
+        // Between the steps of `open`, those of removing it.
+        let file = DataFile::open(&table.path(number), Arc::clone(&table.calls)).unwrap();
+        durable_file::remove_file(&table.path(number)).unwrap();
+        table.forget(number);
+        let opened = table.insert(number, file).unwrap();
+        assert_eq!(opened.number, number);
+        assert_eq!(table.lock().files.len(), 0);
     }
 }
