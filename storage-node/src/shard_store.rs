@@ -53,7 +53,7 @@ pub trait ShardStore: Send + Sync + fmt::Debug + 'static {
     /// Deletes durably; ids that do not exist are no error. Frees space now or by later compaction.
     ///
     /// # Errors
-    /// The disk's failure.
+    /// The disk's failure. Some of the shards may have been deleted.
     async fn delete(&self, ids: &[ShardId]) -> Result<(), ShardError>;
 
     /// The shards after `after` in id order, at most `limit` (which is capped at 10,000).

@@ -51,7 +51,7 @@ use crate::{
 };
 use compactor::Compactor;
 use reader::Reader;
-use request::{Request, Task};
+use request::{DELETE_COUNT_MAX, Request, Task};
 use state::DiskState;
 use writer::Writer;
 
@@ -229,7 +229,7 @@ impl LocalDisk {
         task: &Task,
     ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), ShardError> {
         let bytes_max = u64::try_from(self.disk.options.queue_bytes_max).unwrap_or(u64::MAX);
-        let bytes = u32::try_from(task.payload_bytes().min(bytes_max)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(task.weight_bytes().min(bytes_max)).unwrap_or(u32::MAX);
         let slot = acquire(&self.disk.queue_slots, 1).await;
         let bytes = acquire(&self.disk.queue_bytes, bytes).await;
         slot.zip(bytes).ok_or_else(|| self.disk.busy_error())
@@ -342,7 +342,10 @@ impl ShardStore for LocalDisk {
         if ids.is_empty() {
             return self.disk.check_alive();
         }
-        self.ask(Task::Delete(ids.to_vec())).await.map(drop)
+        for ids in ids.chunks(DELETE_COUNT_MAX) {
+            self.ask(Task::Delete(ids.to_vec())).await?;
+        }
+        Ok(())
     }
 
     async fn list(&self, after: Option<ShardId>, limit: usize) -> Result<ShardPage, ShardError> {

@@ -18,12 +18,19 @@ pub(super) struct Request {
     pub(super) permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
+/// The writer looks a shard up before it deletes it, which may read a block of the index from the disk: that outweighs
+/// the tombstone.
+const LOOKUP_BYTES: u64 = 4096;
+
+/// A task deletes no more shards than this, so that puts that came later do not wait for thousands of lookups.
+pub(super) const DELETE_COUNT_MAX: usize = 1024;
+
 /// What to do.
 #[derive(Debug)]
 pub(super) enum Task {
     /// Store a shard.
     Put(PreparedRecord, Durability),
-    /// Write tombstones for those of the ids that are live; durable when answered.
+    /// Write tombstones for those of the ids, at most [`DELETE_COUNT_MAX`], that are live; durable when answered.
     Delete(Vec<ShardId>),
     /// As `Delete` for one shard, but only if its record is still at this place: it turned out to be rotten.
     Bury(ShardId, Place),
@@ -42,21 +49,17 @@ pub(super) enum Task {
 }
 
 impl Task {
-    /// How much a task adds to a group.
-    pub(super) fn payload_bytes(&self) -> u64 {
+    /// How much a task adds to a group and to the queue.
+    pub(super) fn weight_bytes(&self) -> u64 {
         match self {
             Self::Put(record, _) => record.shape().record_len(),
             Self::Relocate(relocations) => relocations
                 .iter()
                 .map(|relocation| relocation.record.shape().record_len())
                 .sum(),
-            Self::Delete(_)
-            | Self::Bury(..)
-            | Self::Sync
-            | Self::Seal(_)
-            | Self::Retire(_)
-            | Self::Forget(_)
-            | Self::Close => 0,
+            Self::Delete(ids) | Self::Forget(ids) => ids.len() as u64 * LOOKUP_BYTES,
+            Self::Bury(..) => LOOKUP_BYTES,
+            Self::Sync | Self::Seal(_) | Self::Retire(_) | Self::Close => 0,
         }
     }
 }

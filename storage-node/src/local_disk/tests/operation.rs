@@ -167,6 +167,24 @@ async fn waiting_puts_share_a_sync() {
     assert!(syncs <= 50, "{syncs} syncs for 200 puts");
 }
 
+#[tokio::test]
+async fn a_call_that_deletes_many_shards_lets_others_in_between() {
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    for number in 0..4000 {
+        let shard = shard(number, 0, 10);
+        disk.put(shard, Durability::Buffered).await.unwrap();
+    }
+    disk.ask(Task::Sync).await.unwrap();
+    let before = counter(&disk, "sync_count").await;
+    disk.delete(&(0..4000).map(id).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let syncs = counter(&disk, "sync_count").await - before;
+    assert!(syncs >= 4, "{syncs} syncs");
+    assert_eq!(disk.status().await.unwrap().shard_count, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_local_disk_keeps_the_contract_of_all_shard_stores() {
     crate::conformance::run(async || {

@@ -37,11 +37,11 @@ pub(super) enum When {
 
 /// The request and all others that are waiting already, up to the bounds of a group.
 pub(super) fn collect_group(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
-    let mut bytes = first.task.payload_bytes();
+    let mut bytes = first.task.weight_bytes();
     let mut group = vec![first];
     while group.len() < GROUP_COUNT_MAX && bytes < GROUP_BYTES_MAX {
         let Ok(next) = requests.try_recv() else { break };
-        bytes += next.task.payload_bytes();
+        bytes += next.task.weight_bytes();
         group.push(next);
     }
     group
@@ -50,4 +50,33 @@ pub(super) fn collect_group(first: Request, requests: &Receiver<Request>) -> Vec
 pub(super) fn answer(reply: Reply, result: Result<WriteTicket, ShardError>) {
     // A caller that went away needs no answer.
     drop(reply.send(result));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataId;
+    use crate::local_disk::request::{DELETE_COUNT_MAX, Task};
+
+    fn deletes(shard_index: u8) -> Request {
+        let id = |chunk_index| ShardId {
+            data_id: DataId([1; 16]),
+            chunk_index,
+            shard_index,
+        };
+        let (reply, _) = tokio::sync::oneshot::channel();
+        Request {
+            task: Task::Delete((0..).map(id).take(DELETE_COUNT_MAX).collect()),
+            reply,
+            permits: None,
+        }
+    }
+
+    #[test]
+    fn a_group_takes_only_so_many_deletes() {
+        let (requests, queue) = std::sync::mpsc::sync_channel(100);
+        (0..100).for_each(|n| requests.send(deletes(n)).unwrap());
+        let group = collect_group(queue.recv().unwrap(), &queue);
+        assert_eq!(group.len(), 4);
+    }
 }
