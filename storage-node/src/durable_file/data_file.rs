@@ -1,13 +1,14 @@
 //! An open file that data are written into, and the system calls below it.
 //!
 //! [`DataFile`] has the loops (short writes, interruptions, pieces); [`FileCalls`] is what it asks of the system, and
-//! the place where a disk fails: tests put their own below. Reading is not here, because bytes that were read are
-//! verified anyway.
+//! the place where a disk fails: tests put their own below. Of reading only what walks over whole files is here, because
+//! a block that cannot be read must not stop it; other reads are answered by others when they fail.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,11 @@ pub(crate) trait FileCalls: fmt::Debug + Send + Sync {
     /// Writes the first bytes of `parts` at `offset`, and says how many.
     fn write(&self, file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
+    /// Reads into the first bytes of `buf` from `offset`, and says how many.
+    fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(buf, offset)
+    }
+
     /// Makes all that was written durable (and of the file's metadata what reading it back needs).
     fn sync_data(&self, file: &File) -> io::Result<()>;
 
@@ -34,6 +40,11 @@ pub(crate) trait FileCalls: fmt::Debug + Send + Sync {
 
     /// Allocates or, with [`FallocateFlags::PUNCH_HOLE`], frees the space of `range`.
     fn allocate(&self, file: &File, flags: FallocateFlags, range: Range<u64>) -> io::Result<()>;
+}
+
+/// Whether a read failed because the disk cannot read some block: a bad sector, most often. Others can be read.
+pub(crate) fn is_unreadable(err: &io::Error) -> bool {
+    Errno::from_io_error(err) == Some(Errno::IO)
 }
 
 /// The real ones.
@@ -95,6 +106,22 @@ impl DataFile {
     /// The file, to be read and looked at.
     pub(crate) fn for_reading(&self) -> &File {
         &self.file
+    }
+
+    /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
+    pub(crate) fn read_up_to(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut buf = vec![0; len];
+        let mut filled = 0;
+        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.calls.read(&self.file, rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        buf.truncate(filled);
+        Ok(buf)
     }
 
     /// Writes all of `parts` one after the other from `offset`; not durable before [`Self::sync_data`].

@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-pub(crate) use data_file::{DataFile, FileCalls, SystemCalls};
+pub(crate) use data_file::{DataFile, FileCalls, SystemCalls, is_unreadable};
 
 /// Creates one directory if it is missing, and makes its name durable.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::compaction::{Candidates, CompactionStep, choose};
 use super::request::{Relocation, Request, Task};
 use super::state::{DiskState, PanicGuard, count};
+use crate::durable_file::is_unreadable;
 use crate::index::IndexEntry;
 use crate::segment::{
     PayloadCheck, Place, PreparedRecord, RecordKind, RecordShape, ScanError, ScannedRecord,
@@ -122,6 +123,7 @@ impl Compactor {
         let mut scan = SegmentScan::new(&segment, 0, PayloadCheck::Skip).map_err(ScanError::Io)?;
         let mut batch = Batch::default();
         let mut deleted = Vec::new();
+        let mut has_unreadable = false;
         while let Some(record) = scan.next()? {
             if record.header.kind == RecordKind::Tombstone
                 || !self.is_live_at(record.header.id, place(number, &record))?
@@ -137,13 +139,22 @@ impl Compactor {
                     self.ask(Task::Bury(record.header.id, place(number, &record)))?;
                     deleted.push(record.header.id);
                 }
+                Verdict::Unreadable => has_unreadable = true,
             }
             if batch.is_full() {
                 self.copy(&mut batch)?;
             }
         }
         self.copy(&mut batch)?;
-        self.bury_unreadable(number)?;
+        if !(has_unreadable || scan.has_unreadable()) {
+            self.bury_unseen(number)?;
+        } else if self.is_needed(number) {
+            // What the disk could not read now it may read later, so nothing is given up. What repair makes again is
+            // not needed here any more; then compaction removes the segment, after the disk was opened again.
+            tracing::warn!(segment = %segment.path.display(), "the disk cannot read parts of a segment; it is not compacted");
+            self.stuck.insert(number);
+            return Ok(());
+        }
         self.ask(Task::Retire(number))?;
         if self.disk.bookkeeping().log.stats.contains_key(&number) {
             self.stuck.insert(number);
@@ -156,7 +167,7 @@ impl Compactor {
     }
 
     /// Live shards whose header is so damaged that the scan did not see them: they are lost here.
-    fn bury_unreadable(&self, number: SegmentNumber) -> Result<(), Interruption> {
+    fn bury_unseen(&self, number: SegmentNumber) -> Result<(), Interruption> {
         if self
             .disk
             .bookkeeping()
@@ -186,6 +197,13 @@ impl Compactor {
         }
     }
 
+    /// Whether a segment has live shards, or tombstones that keep others down.
+    fn is_needed(&self, number: SegmentNumber) -> bool {
+        let bookkeeping = self.disk.bookkeeping();
+        let stats = bookkeeping.log.stats.get(&number);
+        stats.is_some_and(|stats| stats.needed_bytes() > 0)
+    }
+
     fn is_live_at(&self, id: ShardId, place: Place) -> Result<bool, ShardError> {
         let live = self
             .disk
@@ -210,16 +228,16 @@ impl Compactor {
             .entry(id)
             .map_err(|err| self.disk.fail_index(&err))?
         {
-            Some(IndexEntry::Live(live)) if live.place == from => {
-                Ok(match load(segment, record).map_err(ScanError::Io)? {
-                    Some(loaded) => Verdict::Needed(Relocation {
-                        record: loaded,
-                        stamp,
-                        from,
-                    }),
-                    None => Verdict::Rotten,
-                })
-            }
+            Some(IndexEntry::Live(live)) if live.place == from => Ok(match load(segment, record) {
+                Ok(Some(loaded)) => Verdict::Needed(Relocation {
+                    record: loaded,
+                    stamp,
+                    from,
+                }),
+                Ok(None) => Verdict::Rotten,
+                Err(err) if is_unreadable(&err) => Verdict::Unreadable,
+                Err(err) => return Err(ScanError::Io(err).into()),
+            }),
             Some(IndexEntry::Dead(dead)) if dead.tombstone == Some(from) => {
                 let bookkeeping = self.disk.bookkeeping();
                 let exists = |stale: &&SegmentNumber| {
@@ -335,7 +353,10 @@ impl Compactor {
 enum Verdict {
     Garbage,
     Needed(Relocation),
+    /// The bytes are wrong.
     Rotten,
+    /// The disk does not give them.
+    Unreadable,
 }
 
 /// Records to be copied together.

@@ -39,19 +39,7 @@ impl SegmentFile {
 
     /// Reads up to `len` bytes; fewer at the end of the file.
     pub(crate) fn read_up_to(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
-        let file = self.file.for_reading();
-        let mut buf = vec![0; len];
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        buf.truncate(filled);
-        Ok(buf)
+        self.file.read_up_to(len, offset)
     }
 
     /// Fills `buf` only if the page cache has all of it: `false` means that a thread that may wait must do it.

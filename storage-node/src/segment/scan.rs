@@ -2,9 +2,12 @@
 //!
 //! A place where no valid record starts is stepped over: the scan goes on at the next multiple of
 //! [`RECORD_ALIGNMENT`] where a valid header stands. So one rotten record does not hide those behind it, and
-//! zeros up to the end of the file are simply the end.
+//! zeros up to the end of the file are simply the end. The same goes for blocks that the disk cannot read, unless the
+//! segment may be torn: there they could be taken for its end, and cut off.
 
 use std::io;
+
+use crate::durable_file::is_unreadable;
 
 use super::record::{RECORD_HEADER_LEN, RECORD_MAGIC};
 use super::{
@@ -14,6 +17,9 @@ use super::{
 
 /// How much is read at once. Small records come many to a window; of large ones only this much is read.
 const WINDOW_LEN: usize = 64 << 10;
+
+/// What a disk reads at once, or not at all.
+const DISK_BLOCK_LEN: u64 = 4096;
 
 /// Whether a scan reads payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,7 @@ pub(crate) struct SegmentScan<'a> {
     window: Vec<u8>,
     window_start: u64,
     skipped_bytes: u64,
+    has_unreadable: bool,
 }
 
 impl<'a> SegmentScan<'a> {
@@ -73,12 +80,18 @@ impl<'a> SegmentScan<'a> {
             window: Vec::new(),
             window_start: 0,
             skipped_bytes: 0,
+            has_unreadable: false,
         })
     }
 
     /// Bytes that were neither records nor zeros, so far.
     pub(crate) fn skipped_bytes(&self) -> u64 {
         self.skipped_bytes
+    }
+
+    /// Whether there were blocks that the disk cannot read, so far.
+    pub(crate) fn has_unreadable(&self) -> bool {
+        self.has_unreadable
     }
 
     /// The next record with a valid header.
@@ -177,11 +190,43 @@ impl<'a> SegmentScan<'a> {
     fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         let window_end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + len as u64 > window_end {
-            self.window = self.segment.read_up_to(len.max(WINDOW_LEN), offset)?;
+            self.window = self.read(len.max(WINDOW_LEN), offset)?;
             self.window_start = offset;
         }
         let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
         let rest = self.window.get(start..).unwrap_or(&[]);
         Ok(rest.get(..len).unwrap_or(rest))
+    }
+
+    fn read(&mut self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        match self.segment.read_up_to(len, offset) {
+            Err(err) if self.check == PayloadCheck::Skip && is_unreadable(&err) => {
+                self.has_unreadable = true;
+                self.read_around_bad_blocks(len, offset)
+            }
+            result => result,
+        }
+    }
+
+    /// Reads block by block. What cannot be read is taken for zeros, where no record stands.
+    fn read_around_bad_blocks(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let end = offset.saturating_add(len as u64).min(self.end);
+        let mut bytes = Vec::with_capacity(len);
+        let mut position = offset;
+        while position < end {
+            let next = (position + 1).next_multiple_of(DISK_BLOCK_LEN).min(end);
+            let block_len = usize::try_from(next - position).unwrap_or(usize::MAX);
+            let block = match self.segment.read_up_to(block_len, position) {
+                Ok(block) => block,
+                Err(err) if is_unreadable(&err) => vec![0; block_len],
+                Err(err) => return Err(err),
+            };
+            bytes.extend_from_slice(&block);
+            if block.len() < block_len {
+                break;
+            }
+            position = next;
+        }
+        Ok(bytes)
     }
 }

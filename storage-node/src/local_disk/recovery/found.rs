@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::disk_identity::LockedIdentity;
+use crate::durable_file::is_unreadable;
 use crate::local_disk::options::OpenError;
 use crate::segment::{
     HeaderFault, SegmentClass, SegmentFile, SegmentHeader, SegmentNumber, SegmentTable,
@@ -13,7 +14,7 @@ use crate::segment::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) number: SegmentNumber,
-    /// `None` if the header is damaged: then nothing is appended there.
+    /// `None` if the header is damaged or cannot be read: then nothing is appended there.
     pub(super) class: Option<SegmentClass>,
 }
 
@@ -59,10 +60,17 @@ fn read_class(
     identity: &LockedIdentity,
 ) -> Result<Option<SegmentClass>, OpenError> {
     let path = || segment.path.clone();
-    let start = segment.read_up_to(64, 0).map_err(|source| OpenError::Io {
-        path: path(),
-        source,
-    })?;
+    let start = match segment.read_up_to(64, 0) {
+        Ok(start) => start,
+        // As good as a damaged one.
+        Err(err) if is_unreadable(&err) => return Ok(None),
+        Err(source) => {
+            return Err(OpenError::Io {
+                path: path(),
+                source,
+            });
+        }
+    };
     let Some(start) = start.first_chunk::<64>() else {
         return Ok(None);
     };

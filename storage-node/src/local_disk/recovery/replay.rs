@@ -152,6 +152,9 @@ impl<'a> Replay<'a> {
             }
         }
         let skipped = scan.skipped_bytes();
+        if scan.has_unreadable() {
+            tracing::warn!(segment = %segment.path.display(), "the disk cannot read parts of a segment: stepped over");
+        }
         if skipped > 0 || torn_count > 0 {
             tracing::warn!(segment = %segment.path.display(), skipped, torn = torn_count, "unreadable bytes in segment: cut or stepped over");
         }

@@ -2,6 +2,7 @@
 
 use std::thread::JoinHandle;
 
+use super::faulty_calls::FaultyCalls;
 use super::*;
 use crate::segment::SegmentNumber;
 
@@ -17,7 +18,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(options: LocalDiskOptions) -> Self {
-        let opened = recovery::open(options, Arc::new(SystemCalls)).unwrap();
+        Self::with_calls(options, Arc::new(SystemCalls))
+    }
+
+    fn with_calls(options: LocalDiskOptions, calls: Arc<dyn FileCalls>) -> Self {
+        let opened = recovery::open(options, calls).unwrap();
         let disk = Arc::clone(&opened.disk);
         let (requests, queue) = sync_channel(1);
         let (control, controlled) = sync_channel(1);
@@ -111,6 +116,41 @@ async fn a_segment_whose_copies_do_not_fit_is_left_until_they_do() {
         let compacted_bytes = counter(&disk, "compacted_bytes").await;
         assert_eq!(compacted_bytes > 0, is_compacted, "{spare}");
         disk.close().await.unwrap();
+    }
+}
+
+#[test]
+fn a_segment_with_a_bad_sector_is_removed_when_what_it_held_was_made_again() {
+    // A record is 10,240 bytes long: one sector in the payload of shard 7, and one with its end and the header of 8.
+    for (sector, lost) in [(73_728..77_824, vec![7]), (81_920..86_016, vec![7, 8])] {
+        let dir = TestDisk::in_memory();
+        let calls = Arc::new(FaultyCalls::default());
+        let mut fixture = Fixture::with_calls(dir.options(), Arc::clone(&calls) as _);
+        for number in 0..10 {
+            fixture.serve(writing::put_task(number, 10_000));
+        }
+        let bad = SegmentNumber(1);
+        fixture.serve(Task::Seal(bad));
+        fixture.serve(Task::Delete((0..5).map(id).collect()));
+        calls.set_unreadable(&dir.segments()[0], sector);
+
+        // The others are copied, and nothing is given up.
+        fixture.compactor.compact(bad).unwrap();
+        let index = &fixture.disk.index;
+        let place = |number| index.live(id(number)).unwrap().unwrap().place;
+        let left = (5..10).filter(|number| place(*number).segment == bad);
+        assert_eq!(left.collect::<Vec<_>>(), lost);
+        assert!(dir.segments()[0].ends_with(bad.file_name()));
+
+        // Repair makes them again.
+        for number in lost {
+            fixture.serve(writing::put_task(number, 10_000));
+        }
+        fixture.compactor.compact(bad).unwrap();
+        assert!(!dir.segments()[0].ends_with(bad.file_name()));
+        let counters = fixture.disk.counters.snapshot();
+        assert_eq!(counters["compaction_corrupt_count"], 0);
+        fixture.close();
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 
 use rustix::fs::FallocateFlags;
@@ -40,6 +41,8 @@ struct State {
     next_write_fails: Option<Errno>,
     /// Bytes that writes since the last sync replaced: offset and old content.
     replaced: VecDeque<(u64, Vec<u8>)>,
+    /// What cannot be read: a file's inode and a part of it.
+    unreadable: Option<(u64, Range<u64>)>,
     /// How many calls changed the file or synced it since a sync failed.
     calls_after_failed_sync: Option<u64>,
 }
@@ -47,6 +50,12 @@ struct State {
 impl FaultyCalls {
     pub(super) fn set(&self, fault: CallFault) {
         self.0.lock().unwrap().fault = Some(fault);
+    }
+
+    /// No byte of `range` can be read any more.
+    pub(super) fn set_unreadable(&self, path: &Path, range: Range<u64>) {
+        let inode = std::fs::metadata(path).unwrap().ino();
+        self.0.lock().unwrap().unreadable = Some((inode, range));
     }
 
     /// Whether the fault has happened.
@@ -114,6 +123,17 @@ impl FileCalls for FaultyCalls {
         }
         state.remember(file, offset, len);
         SystemCalls.write(file, &[IoSlice::new(&bytes[..len])], offset)
+    }
+
+    fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some((inode, range)) = &self.0.lock().unwrap().unreadable
+            && file.metadata().unwrap().ino() == *inode
+            && offset < range.end
+            && range.start < offset + buf.len() as u64
+        {
+            return Err(Errno::IO.into());
+        }
+        SystemCalls.read(file, buf, offset)
     }
 
     fn sync_data(&self, file: &File) -> io::Result<()> {

@@ -154,3 +154,26 @@ async fn nothing_is_appended_below_a_segment_whose_header_is_damaged() {
         assert!(disk.stat(id(1)).await.unwrap().is_none());
     }
 }
+
+#[tokio::test]
+async fn a_bad_sector_costs_the_shards_whose_headers_it_holds() {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 64 << 10,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for number in 0..10 {
+        put(&disk, number, 10_000).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    let calls = Arc::new(FaultyCalls::default());
+    // The end of the first payload, and the second header.
+    calls.set_unreadable(&dir.segments()[0], 8192..12_288);
+    let disk = LocalDisk::open_with(options, calls).unwrap();
+    let listed = disk.list(None, 100).await.unwrap().shards;
+    let listed: Vec<u32> = listed.iter().map(|stat| stat.id.chunk_index).collect();
+    assert_eq!(listed, [0, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
