@@ -155,6 +155,11 @@ impl Compactor {
             self.stuck.insert(number);
             return Ok(());
         }
+        self.retire(number, &deleted)
+    }
+
+    /// Has a segment removed, and then the memory of those that were deleted in it.
+    fn retire(&mut self, number: SegmentNumber, deleted: &[ShardId]) -> Result<(), Interruption> {
         self.ask(Task::Retire(number))?;
         if self.disk.bookkeeping().log.stats.contains_key(&number) {
             self.stuck.insert(number);
