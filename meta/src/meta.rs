@@ -114,14 +114,22 @@ impl Meta {
     }
 
     /// Whether a commit of unknown outcome was applied, as far as its evidence tells. When it is not found, the
-    /// commit may still be under way: that stays unknown, and must not be repeated.
+    /// commit may still be under way: that stays unknown, and must not be repeated. A read that fails proves nothing
+    /// either way: its own error would say that nothing was done, and the data would be deleted under a commit that
+    /// lands later.
     pub(crate) async fn resolve_unknown(
         &self,
         evidence: &Evidence,
         error: KvError,
     ) -> Result<(), MetaError> {
         for (key, expected) in &evidence.0 {
-            let found = self.kv.get(key).await?;
+            let found = match self.kv.get(key).await {
+                Ok(found) => found,
+                Err(read_error) => {
+                    tracing::warn!(%read_error, "a commit of unknown outcome could not be looked for");
+                    continue;
+                }
+            };
             if found.is_some()
                 && expected
                     .as_ref()

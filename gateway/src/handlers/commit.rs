@@ -59,5 +59,55 @@ pub(super) fn end(guard: CommitGuard, is_applied: bool, is_unknown: bool) {
 
 /// Whether the change may have been made although the call failed.
 pub(super) fn has_unknown_outcome(error: &MetaError) -> bool {
-    matches!(error, MetaError::Kv(KvError::UnknownOutcome { .. }))
+    !certainly_refused(error)
+}
+
+/// Whether this error says that nothing was written, now or later. Only what is listed here lets data be deleted:
+/// an error that nobody thought of costs space until the orphan collector comes, not an object.
+fn certainly_refused(error: &MetaError) -> bool {
+    match error {
+        MetaError::NoSuchBucket
+        | MetaError::NoSuchUpload
+        | MetaError::PartChanged { .. }
+        | MetaError::Contended => true,
+        MetaError::Kv(error) => matches!(
+            error,
+            KvError::Conflict
+                | KvError::Unavailable { .. }
+                | KvError::Busy
+                | KvError::TooLarge { .. }
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_certain_refusal_lets_the_data_be_deleted() {
+        let detail = || "why".to_owned();
+        for refused in [
+            MetaError::NoSuchBucket,
+            MetaError::NoSuchUpload,
+            MetaError::Contended,
+            KvError::Conflict.into(),
+            KvError::Unavailable { detail: detail() }.into(),
+            KvError::Busy.into(),
+            KvError::TooLarge { detail: detail() }.into(),
+        ] {
+            assert!(!has_unknown_outcome(&refused), "{refused}");
+        }
+        for kept in [
+            KvError::UnknownOutcome { detail: detail() }.into(),
+            KvError::Corrupt { detail: detail() }.into(),
+            MetaError::Corrupt {
+                record: "object record",
+                detail: detail(),
+            },
+        ] {
+            assert!(has_unknown_outcome(&kept), "{kept}");
+        }
+    }
 }

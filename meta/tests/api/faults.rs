@@ -1,7 +1,7 @@
 //! Commits that fail, or whose outcome is not known, leave nothing half-done and are never taken for the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::support::*;
 use async_trait::async_trait;
@@ -15,19 +15,26 @@ enum Fault {
     Refused,
     LostBefore,
     LostAfter,
+    /// Not yet made when its answer is lost, and reads fail from then on.
+    LostWithReads,
 }
 
 /// A store whose `countdown`-th commit from now meets a fault.
 #[derive(Debug)]
 struct FaultyKv {
     inner: MemoryKv,
-    countdown: AtomicU32,
+    countdown: AtomicI32,
     fault: Fault,
 }
 
 #[async_trait]
 impl KvStore for FaultyKv {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        let was_lost = self.countdown.load(Ordering::Relaxed) <= 0;
+        if self.fault == Fault::LostWithReads && was_lost {
+            let detail = "the connection broke".to_owned();
+            return Err(KvError::Unavailable { detail });
+        }
         self.inner.get(key).await
     }
 
@@ -42,7 +49,7 @@ impl KvStore for FaultyKv {
                 self.inner.commit(batch).await
             }
             Fault::Refused => Err(KvError::Unavailable { detail }),
-            Fault::LostBefore => Err(KvError::UnknownOutcome { detail }),
+            Fault::LostBefore | Fault::LostWithReads => Err(KvError::UnknownOutcome { detail }),
             Fault::LostAfter => {
                 self.inner.commit(batch).await?;
                 Err(KvError::UnknownOutcome { detail })
@@ -52,10 +59,10 @@ impl KvStore for FaultyKv {
 }
 
 /// A handle whose `nth` commit meets `fault`.
-fn faulty(kv: &MemoryKv, nth: u32, fault: Fault) -> Meta {
+fn faulty(kv: &MemoryKv, nth: i32, fault: Fault) -> Meta {
     let kv = FaultyKv {
         inner: kv.clone(),
-        countdown: AtomicU32::new(nth),
+        countdown: AtomicI32::new(nth),
         fault,
     };
     Meta::new(Arc::new(kv), MasterKey::new([7; 32]))
@@ -123,6 +130,23 @@ async fn a_put_whose_outcome_got_lost_is_found_if_it_was_made() {
             "what was not made is not taken for made"
         );
     }
+}
+
+#[tokio::test]
+async fn an_outcome_stays_unknown_when_it_cannot_be_looked_for() {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let bucket = bucket(&meta, "faults").await;
+    put(&meta, &bucket, &key("old"), "e", 1).await;
+    let new = object("e", Some(data(&bucket, &key("k"), 10)));
+    let lost = faulty(&kv, 1, Fault::LostWithReads)
+        .put_object(&bucket, &key("k"), new, 1, &always)
+        .await;
+    assert!(is_unknown(&lost), "{lost:?}");
+    let lost = faulty(&kv, 1, Fault::LostWithReads)
+        .delete_object(&bucket, &key("old"), None, 1, &always)
+        .await;
+    assert!(is_unknown(&lost), "{lost:?}");
 }
 
 #[tokio::test]
