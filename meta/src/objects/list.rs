@@ -61,7 +61,10 @@ impl ListEntry {
 }
 
 impl Meta {
-    /// A page of the current objects of a bucket. Its cost grows with the page, not with the keys that groups skip.
+    /// A page of the current objects of a bucket, as they were at one instant. Its cost grows with the page, not with
+    /// the keys that groups skip.
+    ///
+    /// A page is one scan, which is one snapshot: it ends before the limit where that ends, with many large records.
     ///
     /// # Errors
     /// Those of the store; [`MetaError::Corrupt`].
@@ -80,42 +83,35 @@ impl Meta {
             delimiter: Bytes::copy_from_slice(delimiter.as_bytes()),
         });
         let end = keys::end_of_prefix(&range);
-        let mut start = match &request.start_after {
+        let start = match &request.start_after {
             Some(start_after) => {
                 start_behind(bucket, start_after, &request.prefix, delimiter).max(range)
             }
             None => range,
         };
-        let mut page = ListPage::default();
         // A marker behind the prefix's last key leaves nothing; a limit of 0 asks for nothing.
-        let is_empty = |start: &Bytes| end.as_ref().is_some_and(|end| start >= end);
-        while page.entries.len() < request.limit && !is_empty(&start) {
-            let scan = Scan {
-                start: start.clone(),
-                end: end.clone(),
-                direction: Direction::Ascending,
-                limit: request.limit - page.entries.len(),
-                group: group.clone(),
-            };
-            let found = self.kv.scan(scan).await?;
-            for entry in found.entries {
-                start = match &entry {
-                    ScanEntry::Record { key, .. } => keys::successor(key),
-                    ScanEntry::Group { prefix } => keys::end_of_prefix(prefix).unwrap_or_default(),
-                };
-                page.entries.push(list_entry(&entry)?);
-            }
-            page.is_truncated = found.is_truncated;
-            if !found.is_truncated {
-                break;
-            }
+        if request.limit == 0 || end.as_ref().is_some_and(|end| start >= *end) {
+            return Ok(ListPage::default());
         }
-        page.next = page
+        let scan = Scan {
+            start,
+            end,
+            direction: Direction::Ascending,
+            limit: request.limit,
+            group,
+        };
+        let found = self.kv.scan(scan).await?;
+        let entries: Vec<ListEntry> = found
             .entries
-            .last()
-            .filter(|_| page.is_truncated)
-            .map(|last| last.as_str().to_owned());
-        Ok(page)
+            .iter()
+            .map(list_entry)
+            .collect::<Result<_, _>>()?;
+        let last = entries.last().filter(|_| found.is_truncated);
+        Ok(ListPage {
+            is_truncated: found.is_truncated,
+            next: last.map(|last| last.as_str().to_owned()),
+            entries,
+        })
     }
 }
 

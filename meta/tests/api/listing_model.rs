@@ -2,7 +2,7 @@
 //! page sizes.
 
 use crate::support::*;
-use cairn_meta::{BucketRecord, ListRequest, Meta, UploadListEntry, UploadListRequest};
+use cairn_meta::{BucketRecord, ListEntry, ListRequest, Meta, UploadListEntry, UploadListRequest};
 use proptest::prelude::*;
 
 /// Few letters, so that prefixes, delimiters and markers hit; two- and four-byte characters; zero bytes.
@@ -168,6 +168,33 @@ async fn uploads_of_one_key_are_listed_by_time_and_paged_by_id() {
             .len(),
         3
     );
+}
+
+#[tokio::test]
+async fn a_page_ends_where_its_snapshot_does() {
+    let meta = meta();
+    let bucket = bucket(&meta, "listed").await;
+    let keys: Vec<String> = (0..6).map(|index| format!("key {index}")).collect();
+    for name in &keys {
+        // Two pages of a scan, in all.
+        put(&meta, &bucket, &key(name), &"e".repeat(1 << 20), 1).await;
+    }
+    let mut request = ListRequest {
+        limit: 10,
+        ..ListRequest::default()
+    };
+    let first = meta.list_objects(bucket.id, &request).await.unwrap();
+    assert!(first.is_truncated && first.entries.len() < keys.len());
+    request.start_after = first.next;
+    let second = meta.list_objects(bucket.id, &request).await.unwrap();
+    assert!(!second.is_truncated);
+    let listed: Vec<&str> = first
+        .entries
+        .iter()
+        .chain(&second.entries)
+        .map(ListEntry::as_str)
+        .collect();
+    assert_eq!(listed, keys);
 }
 
 #[tokio::test]
