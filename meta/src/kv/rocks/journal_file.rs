@@ -19,7 +19,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{Record, Salt, holds_record, parse_record, u32_at, u64_at};
+use super::record::{Behind, Record, Salt, parse_record, u32_at, u64_at};
 
 /// Records begin here: a block of their own for the header, so that no later write touches it.
 pub(crate) const FILE_HEAD_BYTES: usize = 4096;
@@ -141,7 +141,13 @@ impl JournalFile {
         let behind = self.bytes.get(end_offset..).unwrap_or_default();
         // Groups are written one at a time: a whole record behind a broken one proves that the broken one was
         // once whole and durable. This is damage, not a torn tail.
-        let is_damaged = holds_record(&self.head.salt, behind);
+        let behind = Behind {
+            bytes: behind,
+            salt: &self.head.salt,
+            next_sequence,
+            epoch_min: self.head.epoch,
+        };
+        let is_damaged = behind.holds_record();
         Extent {
             next_sequence,
             end_offset,

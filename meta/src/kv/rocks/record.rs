@@ -152,17 +152,65 @@ pub(crate) fn parse_record<'file>(salt: &Salt, bytes: &'file [u8]) -> Option<Rec
     })
 }
 
-/// Whether a verified record of `salt` begins anywhere in `bytes`.
-pub(crate) fn holds_record(salt: &Salt, bytes: &[u8]) -> bool {
-    bytes
-        .windows(MAGIC.len())
-        .enumerate()
-        .filter(|(_, window)| **window == MAGIC)
-        .any(|(offset, _)| {
-            bytes
-                .get(offset..)
-                .is_some_and(|rest| parse_record(salt, rest).is_some())
-        })
+/// What can stand behind the last record of a file, if anything of this use of it does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Behind<'file> {
+    /// The bytes behind it.
+    pub(crate) bytes: &'file [u8],
+    /// Of this use of the file.
+    pub(crate) salt: &'file Salt,
+    /// The sequence that would come next.
+    pub(crate) next_sequence: u64,
+    /// Under which the file was begun: epochs only rise.
+    pub(crate) epoch_min: u64,
+}
+
+/// How many bytes are hashed at most to find a record behind the last one: a fraction of a second.
+///
+/// What stands there is mostly of an earlier use, and holds what users wrote: one of them may write many beginnings of
+/// records, each of which would cost a hash over the rest of the file, on every disk, before every start after a crash.
+const SEARCHED_BYTES_MAX: usize = 256 << 20;
+
+impl Behind<'_> {
+    /// Whether a verified record begins anywhere here.
+    pub(crate) fn holds_record(&self) -> bool {
+        let mut left_bytes = SEARCHED_BYTES_MAX;
+        let offsets = self.bytes.windows(MAGIC.len()).enumerate();
+        for (offset, _) in offsets.filter(|(_, window)| **window == MAGIC) {
+            let Some(rest) = self.bytes.get(offset..) else {
+                continue;
+            };
+            let Some(len) = self.plausible_len(offset, rest) else {
+                continue;
+            };
+            let Some(left) = left_bytes.checked_sub(len) else {
+                // Nobody but an attacker gets here. Taking it for damage would let them keep the store from starting.
+                tracing::warn!(
+                    "a journal file holds too many beginnings of records to look at all"
+                );
+                return false;
+            };
+            left_bytes = left;
+            if parse_record(self.salt, rest).is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How many bytes must be hashed to verify what begins with `rest`, if its head may be that of a record here.
+    fn plausible_len(&self, offset: usize, rest: &[u8]) -> Option<usize> {
+        let payload_len = usize::try_from(u32_at(rest, 4)?).ok()?;
+        let frame_len = RECORD_HEAD_BYTES.checked_add(payload_len)?;
+        // One sequence for each record that fits in between, and records have heads.
+        let ahead_max = u64::try_from(offset / RECORD_HEAD_BYTES).ok()?;
+        let sequence = u64_at(rest, 16)?;
+        let is_plausible = frame_len <= rest.len()
+            && u64_at(rest, 8)? >= self.epoch_min
+            && sequence >= self.next_sequence
+            && sequence - self.next_sequence <= ahead_max;
+        is_plausible.then_some(frame_len)
+    }
 }
 
 fn record_hash(salt: &Salt, head: &[u8], payload: &[u8]) -> [u8; 32] {
@@ -246,6 +294,16 @@ mod tests {
 
     use super::*;
 
+    /// Behind record 8 of a file of epoch 2, where `sample` would come next.
+    fn behind<'a>(salt: &'a Salt, bytes: &'a [u8]) -> Behind<'a> {
+        Behind {
+            bytes,
+            salt,
+            next_sequence: 9,
+            epoch_min: 2,
+        }
+    }
+
     fn sample() -> Frame {
         let mut builder = RecordBuilder::new();
         builder.push(&Write::Put {
@@ -276,14 +334,39 @@ mod tests {
         let frame = sample().bytes;
         assert!(parse_record(&[7; 16], &frame).is_some());
         assert_eq!(parse_record(&[8; 16], &frame), None);
-        assert!(!holds_record(&[8; 16], &frame));
+        assert!(!behind(&[8; 16], &frame).holds_record());
     }
 
     #[test]
     fn a_record_is_found_behind_other_bytes() {
         let mut bytes = b"CJR1CJR".to_vec();
         bytes.extend_from_slice(&sample().bytes);
-        assert!(holds_record(&[7; 16], &bytes));
+        assert!(behind(&[7; 16], &bytes).holds_record());
+    }
+
+    #[test]
+    fn beginnings_of_records_that_a_user_wrote_are_not_all_hashed() {
+        // As many as fit into a file, each of which claims the rest of it.
+        let size_bytes: usize = 4 << 20;
+        let beginnings = |sequence: u64| {
+            let mut bytes = Vec::with_capacity(size_bytes);
+            while bytes.len() + 24 <= size_bytes {
+                let rest = u32::try_from(size_bytes - bytes.len()).unwrap();
+                bytes.extend_from_slice(&MAGIC);
+                bytes.extend_from_slice(&rest.saturating_sub(56).to_le_bytes());
+                bytes.extend_from_slice(&2_u64.to_le_bytes());
+                bytes.extend_from_slice(&sequence.to_le_bytes());
+            }
+            bytes
+        };
+        // What cannot be of this file costs nothing, so that a record behind it is found.
+        for sequence in [0, 8, u64::MAX] {
+            let mut bytes = beginnings(sequence);
+            bytes.extend_from_slice(&sample().bytes);
+            assert!(behind(&[7; 16], &bytes).holds_record(), "{sequence}");
+        }
+        // A user who guesses the sequence is stopped after a while: all of it would be 350 GiB.
+        assert!(!behind(&[7; 16], &beginnings(9)).holds_record());
     }
 
     proptest! {
