@@ -83,49 +83,82 @@ pub(crate) fn publish(
         .join(format!("checkpoint-{sequence:020}{UNFINISHED_SUFFIX}"));
     durable_file::remove_dir_all(&unfinished)?;
     durable_file::create_dir(&unfinished)?;
-
-    let mut published = Published::default();
-    let mut files = Vec::new();
-    for entry in fs::read_dir(build_dir)? {
-        let entry = entry?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|_| io::Error::other("odd file name"))?;
-        let size_bytes = entry.metadata()?.len();
-        let reusable = previous.as_ref().and_then(|(dir, manifest)| {
-            let file = manifest.files.iter().find(|file| file.name == name)?;
-            (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
-        });
-        files.push(if let Some((dir, file)) = reusable {
-            durable_file::link(&dir.join(&name), &unfinished.join(&name))?;
-            published.reused_bytes += size_bytes;
-            file.clone()
-        } else {
-            let (size_bytes, hash) =
-                durable_file::copy_file(&entry.path(), &unfinished.join(&name), progress)?;
-            published.copied_bytes += size_bytes;
-            ManifestFile {
-                name,
-                size_bytes,
-                blake3: hash.to_hex().to_string(),
-            }
-        });
-    }
-    let manifest = Manifest {
-        format_version: FORMAT_VERSION,
-        cluster_id: hex::encode(cluster_id),
-        sequence,
-        database,
-        files,
+    let source = Source {
+        build_dir,
+        previous,
+        identity: (cluster_id, database, sequence),
     };
-    durable_file::replace_file(&unfinished.join(MANIFEST_NAME), &encode(&manifest)?)?;
-    durable_file::sync_dir(&unfinished)?;
+    let published = match source.copy_to(&unfinished, progress) {
+        Ok(published) => published,
+        Err(error) => {
+            // The next one has another name, and a disk that is full needs the space. What cannot be removed now is
+            // removed at the next start.
+            durable_file::remove_dir_all(&unfinished).unwrap_or_default();
+            return Err(error);
+        }
+    };
     durable_file::rename(&unfinished, &finished)?;
     for (_, older) in target.checkpoints()?.into_iter().skip(1) {
         durable_file::remove_dir_all(&older)?;
     }
     Ok(published)
+}
+
+/// What a checkpoint is made from.
+struct Source<'a> {
+    build_dir: &'a Path,
+    /// An older checkpoint of the same RocksDB, on the target.
+    previous: Option<(PathBuf, Manifest)>,
+    identity: ([u8; 16], DatabaseId, u64),
+}
+
+impl Source<'_> {
+    /// Fills the new directory `unfinished`, durably.
+    fn copy_to(
+        &self,
+        unfinished: &Path,
+        progress: &mut dyn FnMut(usize) -> io::Result<()>,
+    ) -> io::Result<Published> {
+        let mut published = Published::default();
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.build_dir)? {
+            let entry = entry?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|_| io::Error::other("odd file name"))?;
+            let size_bytes = entry.metadata()?.len();
+            let reusable = self.previous.as_ref().and_then(|(dir, manifest)| {
+                let file = manifest.files.iter().find(|file| file.name == name)?;
+                (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
+            });
+            files.push(if let Some((dir, file)) = reusable {
+                durable_file::link(&dir.join(&name), &unfinished.join(&name))?;
+                published.reused_bytes += size_bytes;
+                file.clone()
+            } else {
+                let (size_bytes, hash) =
+                    durable_file::copy_file(&entry.path(), &unfinished.join(&name), progress)?;
+                published.copied_bytes += size_bytes;
+                ManifestFile {
+                    name,
+                    size_bytes,
+                    blake3: hash.to_hex().to_string(),
+                }
+            });
+        }
+        let (cluster_id, database, sequence) = self.identity;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            cluster_id: hex::encode(cluster_id),
+            sequence,
+            database,
+            files,
+        };
+        durable_file::replace_file(&unfinished.join(MANIFEST_NAME), &encode(&manifest)?)?;
+        durable_file::sync_dir(unfinished)?;
+        Ok(published)
+    }
 }
 
 /// Makes the new RocksDB directory `target_dir` from the checkpoint in `dir`, verifying every byte. Files are linked

@@ -10,7 +10,9 @@ use std::time::Instant;
 use super::holder::{Command, Failure};
 use super::journal_copy;
 use super::journal_file::file_name;
+use super::journal_log::JournalLog;
 use super::place::Place;
+use super::recover::is_restorable;
 use super::restore::{Restored, restore};
 use super::roster::{DatabaseId, PlaceId, Primary};
 use super::shared::{Live, PlaceFailure};
@@ -256,11 +258,13 @@ impl Writer {
         copied_through: u64,
         generation: u64,
     ) -> Result<(), String> {
+        self.rotate()?;
+        // Looked at behind the rotation, which may have moved RocksDB: the place that it left need not have all
+        // closed files.
         let live = self.shared.live();
         if live.generation != generation {
             return Err("the metadata database moved meanwhile".to_owned());
         }
-        self.rotate()?;
         copy_closed_files(&live.place, place, copied_through, self.sequence)?;
         self.holders
             .add(Arc::clone(place))
@@ -271,6 +275,10 @@ impl Writer {
         if let Some(failure) = failures.pop() {
             return Err(failure.error.to_string());
         }
+        if let Err(reason) = check_complete(place, self.settings.cluster_id, self.sequence) {
+            self.holders.remove(place.id);
+            return Err(reason);
+        }
         self.shared.view().failures.remove(&place.id);
         self.reorganize()?;
         let is_holder = self.holders.ids().contains(&place.id);
@@ -278,6 +286,20 @@ impl Writer {
             .then_some(())
             .ok_or_else(|| "it did not take the roster".to_owned())
     }
+}
+
+/// Fails unless the place alone yields everything through `sequence`: nobody is a holder on trust.
+fn check_complete(place: &Place, cluster_id: [u8; 16], sequence: u64) -> Result<(), String> {
+    let log = JournalLog::read(&place.journal_dir(), cluster_id).map_err(|e| e.to_string())?;
+    if log.next() == sequence + 1 && is_restorable(place, &log) {
+        return Ok(());
+    }
+    Err(format!(
+        "the copy in {} has records {} to {}, and needs all through {sequence}",
+        place.path.display(),
+        log.first(),
+        log.next().saturating_sub(1)
+    ))
 }
 
 /// Copies the closed journal files that hold records in `after + 1 ..= through`; nothing cuts them meanwhile.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal_copy::{DirectoryJournal, JournalCopy};
+use super::journal_copy::{DirectoryJournal, JournalCopy, has_no_room};
 use super::journal_file::FileHead;
 use super::place::Place;
 use super::record::Frame;
@@ -48,6 +48,11 @@ impl Command {
             Self::Cut(sequence) => journal.cut(*sequence),
             Self::Check => journal.check(),
         }
+    }
+
+    /// Whether the journal is as it was before this failed with `error`, and may be written on.
+    fn left_all_as_it_was(&self, error: &io::Error) -> bool {
+        matches!(self, Self::Rotate(_)) && has_no_room(error)
     }
 }
 
@@ -112,6 +117,18 @@ pub(crate) struct Failure {
     pub(crate) is_hung: bool,
 }
 
+/// How a rotation of all holders went.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    /// Whether anybody has begun the new file. Otherwise those that are left still write the old one.
+    pub(crate) has_begun: bool,
+    /// Who was given up.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Who failed at a command and why; the last says that it did not answer.
+type Refusal = (PlaceId, io::Error, bool);
+
 /// All places with a journal copy.
 #[derive(Debug)]
 pub(crate) struct Holders {
@@ -151,9 +168,11 @@ impl Holders {
             .spawn(move || {
                 while let Ok((round, command)) = inbox.recv() {
                     let result = command.run(journal.as_mut());
-                    let is_failed = result.is_err();
+                    let is_over = result
+                        .as_ref()
+                        .is_err_and(|error| !command.left_all_as_it_was(error));
                     round.answer(id, result);
-                    if is_failed {
+                    if is_over {
                         return;
                     }
                 }
@@ -200,6 +219,38 @@ impl Holders {
 
     /// As [`Holders::round`], for some.
     pub(crate) fn round_of(&mut self, ids: &[PlaceId], command: &Command) -> Vec<Failure> {
+        let refusals = self.ask(ids, command);
+        self.give_up(refusals)
+    }
+
+    /// Begins a new file on all holders. One that has no room for it is given up if another has; where nobody has, all
+    /// keep their old files: giving them up would leave nobody to write to when there is room again.
+    pub(crate) fn rotate(&mut self, head: &Arc<FileHead>) -> Rotation {
+        let all = self.ids();
+        let mut refusals = self.ask(&all, &Command::Rotate(Arc::clone(head)));
+        let has_begun = refusals.len() < all.len();
+        if !has_begun {
+            refusals.retain(|(_, error, is_hung)| *is_hung || !has_no_room(error));
+        }
+        Rotation {
+            has_begun,
+            failures: self.give_up(refusals),
+        }
+    }
+
+    fn give_up(&mut self, refusals: Vec<Refusal>) -> Vec<Failure> {
+        let given_up = refusals.into_iter().filter_map(|(id, error, is_hung)| {
+            Some(Failure {
+                place: self.remove(id)?,
+                error,
+                is_hung,
+            })
+        });
+        given_up.collect()
+    }
+
+    /// Has these holders do `command` at the same time, and waits for all; returns those that did not do it.
+    fn ask(&self, ids: &[PlaceId], command: &Command) -> Vec<Refusal> {
         let round = Arc::new(Round::default());
         let holders = ids.iter().filter_map(|id| self.by_place.get(id));
         // Nobody may be the last to answer before all are asked.
@@ -220,15 +271,7 @@ impl Holders {
             .into_iter()
             .map(|(id, error)| (id, error, false))
             .chain(waiting.into_iter().map(|id| (id, timed_out(), true)));
-        failures
-            .filter_map(|(id, error, is_hung)| {
-                Some(Failure {
-                    place: self.remove(id)?,
-                    error,
-                    is_hung,
-                })
-            })
-            .collect()
+        failures.collect()
     }
 
     /// Ends the threads of those still here and waits for them.

@@ -18,7 +18,8 @@ const SPARE_PREFIX: &str = "spare-";
 
 /// A place that takes journal records. All calls block and come from one thread.
 pub(crate) trait JournalCopy: Send {
-    /// Begins a new file; the records before it stay. Durable on return.
+    /// Begins a new file; the records before it stay. Durable on return. An error that [`has_no_room`] says that
+    /// nothing was changed: the old file can still be written to.
     fn rotate(&mut self, head: &FileHead) -> io::Result<()>;
 
     /// Appends one framed record. Durable on return.
@@ -65,8 +66,24 @@ impl DirectoryJournal {
             return Ok(spare);
         }
         let spare = self.dir.join(format!("{SPARE_PREFIX}new"));
+        // A disk that fills up leaves the unfinished file behind: the next attempt begins with its space.
         durable_file::create_zeroed(&spare, self.file_size_bytes)?;
         Ok(spare)
+    }
+
+    fn begin_file(&mut self, spare: &Path, head: &FileHead) -> io::Result<()> {
+        let mut file = SyncedFile::open(spare)?;
+        // The new header makes whatever stands behind it unreadable before the name promises anything.
+        file.write_synced(0, &head.encode())?;
+        durable_file::rename(spare, &self.dir.join(file_name(head.first_sequence)))?;
+        if self.files.back() != Some(&head.first_sequence) {
+            self.files.push_back(head.first_sequence);
+        }
+        self.current = Some(Current {
+            file,
+            offset: FILE_HEAD_BYTES as u64,
+        });
+        Ok(())
     }
 
     fn give_up(&self, first_sequence: u64) -> io::Result<()> {
@@ -86,20 +103,16 @@ impl DirectoryJournal {
 
 impl JournalCopy for DirectoryJournal {
     fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
-        self.current = None;
         let spare = self.take_spare()?;
-        let mut file = SyncedFile::open(&spare)?;
-        // The new header makes whatever stands behind it unreadable before the name promises anything.
-        file.write_synced(0, &head.encode())?;
-        durable_file::rename(&spare, &self.dir.join(file_name(head.first_sequence)))?;
-        if self.files.back() != Some(&head.first_sequence) {
-            self.files.push_back(head.first_sequence);
-        }
-        self.current = Some(Current {
-            file,
-            offset: FILE_HEAD_BYTES as u64,
-        });
-        Ok(())
+        self.current = None;
+        self.begin_file(&spare, head).map_err(|error| {
+            // Of the kind that promises that nothing was changed.
+            if has_no_room(&error) {
+                io::Error::other(error)
+            } else {
+                error
+            }
+        })
     }
 
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
@@ -133,6 +146,14 @@ impl JournalCopy for DirectoryJournal {
             .as_ref()
             .map_or(Ok(()), |current| current.file.check_linked())
     }
+}
+
+/// Whether the disk, or what the process may take of it, is full.
+pub(crate) fn has_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Makes sure that the next rotation in `dir` finds a file. Called from a background thread; a rotation that

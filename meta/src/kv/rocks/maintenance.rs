@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::checkpoint;
 use super::database::Database;
 use super::failover::copy_closed_files;
-use super::journal_copy::prepare_spare;
+use super::journal_copy::{has_no_room, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
 use super::shared::{Live, Shared};
 use super::status::add;
-use super::writer::{Control, Request};
+use super::writer::{Control, Request, Rotated};
 use crate::durable_file;
 
 /// How long a place that failed is left alone.
@@ -31,11 +31,13 @@ pub(crate) struct Maintenance {
     pub(crate) file_size_bytes: u64,
     pub(crate) checkpoint_after_bytes: u64,
     pub(crate) bytes_per_second_max: u64,
+    /// When a disk was full last: whatever needs room waits a while then.
+    pub(crate) had_no_room_at: Option<Instant>,
 }
 
 impl Maintenance {
     /// Works until the store stops.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         loop {
             match self.wake.recv_timeout(INTERVAL) {
                 Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -52,45 +54,66 @@ impl Maintenance {
         }
     }
 
-    fn prepare_spares(&self) {
+    fn prepare_spares(&mut self) {
+        if self.waits_for_room() {
+            return;
+        }
         let holders = self.shared.view().holders.clone();
         for place in holders {
-            if let Err(error) = prepare_spare(&place.journal_dir(), self.file_size_bytes) {
-                self.give_up(&place, &error);
+            match prepare_spare(&place.journal_dir(), self.file_size_bytes) {
+                Ok(()) => {}
+                // Nothing that it has is the worse for it, and what it is written to has its space already.
+                Err(error) if has_no_room(&error) => self.tell_no_room(&place, &error),
+                Err(error) => self.give_up(&place, &error),
             }
         }
     }
 
+    fn waits_for_room(&self) -> bool {
+        self.had_no_room_at
+            .is_some_and(|at| at.elapsed() < RETRY_AFTER)
+    }
+
+    fn tell_no_room(&mut self, place: &Place, error: &io::Error) {
+        tracing::warn!(path = %place.path.display(), %error, "a disk has no room for the metadata journal");
+        self.had_no_room_at = Some(Instant::now());
+    }
+
     fn is_checkpoint_due(&self) -> bool {
+        if self.waits_for_room() {
+            return false;
+        }
         let database_bytes = self.shared.live().database.live_bytes();
         let due_bytes = checkpoint_due_bytes(self.checkpoint_after_bytes, database_bytes);
         self.shared.view().journal_bytes >= due_bytes
     }
 
-    fn checkpoint(&self) {
-        let live = self.shared.live();
+    fn checkpoint(&mut self) {
         let begun = Instant::now();
         let journal_bytes = self.shared.view().journal_bytes;
-        let built = self
-            .rotate()
-            .and_then(|sequence| build(&live.database, &live.place).map(|()| sequence));
-        let sequence = match built {
-            Ok(sequence) => sequence,
+        let Rotated { sequence, live } = match self.rotate() {
+            Ok(rotated) => rotated,
             Err(detail) => {
                 tracing::warn!(detail, "no metadata checkpoint could be made");
-                self.send(Control::Suspect {
-                    generation: live.generation,
-                    detail,
-                });
                 return;
             }
         };
+        if let Err(detail) = build(&live.database, &live.place) {
+            tracing::warn!(detail, "no metadata checkpoint could be made");
+            self.send(Control::Suspect {
+                generation: live.generation,
+                detail,
+            });
+            return;
+        }
         let holders = self.shared.view().holders.clone();
         let mut cut = vec![live.place.id];
         for place in holders.iter().filter(|place| place.id != live.place.id) {
             match self.publish(&live, place, sequence) {
                 Ok(()) => cut.push(place.id),
                 Err(_) if self.shared.pause(Duration::ZERO) => return,
+                // Its older checkpoint and its journal, which is not cut, are as good a copy.
+                Err(error) if has_no_room(&error) => self.tell_no_room(place, &error),
                 Err(error) => self.give_up(place, &error),
             }
         }
@@ -120,9 +143,8 @@ impl Maintenance {
         let Some(candidate) = self.candidate() else {
             return;
         };
-        let live = self.shared.live();
         tracing::info!(path = %candidate.path.display(), "making a new metadata copy");
-        match self.establish(&live, &candidate) {
+        match self.establish(&candidate) {
             Ok(()) => {
                 add(&self.shared.counters.copies_established, 1);
                 tracing::info!(path = %candidate.path.display(), "a new metadata copy is complete");
@@ -155,15 +177,16 @@ impl Maintenance {
         self.shared.places.iter().find(may_serve).map(Arc::clone)
     }
 
-    fn establish(&self, live: &Live, place: &Arc<Place>) -> Result<(), String> {
+    fn establish(&self, place: &Arc<Place>) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: {error}", place.path.display());
         place.check_identity().map_err(failed)?;
         place.wipe_copy().map_err(failed)?;
-        let sequence = self.rotate()?;
+        let Rotated { sequence, live } = self.rotate()?;
         build(&live.database, &live.place)?;
-        self.publish(live, place, sequence).map_err(failed)?;
-        // What was committed during the copying, so that little is left for when commits wait.
-        let through = self.rotate()?;
+        self.publish(&live, place, sequence).map_err(failed)?;
+        // What was committed during the copying, so that little is left for when commits wait. (If RocksDB moved
+        // meanwhile the writer says so: the generation is that of the checkpoint.)
+        let through = self.rotate()?.sequence;
         copy_closed_files(&live.place, place, sequence, through)?;
         let (answer, result) = mpsc::sync_channel(1);
         self.send(Control::AddCopy {
@@ -175,8 +198,8 @@ impl Maintenance {
         result.recv().map_err(|_| "the store stops".to_owned())?
     }
 
-    /// Begins new journal files; returns the last sequence before them, which RocksDB has applied.
-    fn rotate(&self) -> Result<u64, String> {
+    /// Begins new journal files.
+    fn rotate(&self) -> Result<Rotated, String> {
         let (answer, result) = mpsc::sync_channel(1);
         self.send(Control::Rotate { answer });
         result.recv().map_err(|_| "the store stops".to_owned())?

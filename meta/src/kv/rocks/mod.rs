@@ -97,6 +97,7 @@ impl RocksKv {
             file_size_bytes: options.journal_file_size_bytes,
             checkpoint_after_bytes: options.checkpoint_after_bytes,
             bytes_per_second_max: options.checkpoint_bytes_per_second_max,
+            had_no_room_at: None,
         };
         let writer = opened.writer;
         let failed = |source| OpenError::Io {

@@ -282,7 +282,7 @@ fn up_to_date_copies(
 }
 
 /// Whether RocksDB could be made from this place alone. One whose own RocksDB served has no checkpoint.
-fn is_restorable(place: &Place, log: &JournalLog) -> bool {
+pub(crate) fn is_restorable(place: &Place, log: &JournalLog) -> bool {
     let continues_checkpoint = |checkpoints: Vec<(u64, PathBuf)>| {
         checkpoints
             .iter()

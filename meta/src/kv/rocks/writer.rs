@@ -24,7 +24,7 @@ use super::journal_file::{FILE_HEAD_BYTES, FileHead};
 use super::place::Place;
 use super::record::RecordBuilder;
 use super::roster::{PlaceId, Roster};
-use super::shared::{QueueSlot, Shared};
+use super::shared::{Live, QueueSlot, Shared};
 use super::status::add;
 use crate::kv::{Batch, Check, KvError, Write};
 
@@ -53,9 +53,9 @@ pub(crate) enum Request {
 /// What others than committers ask.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Begin new files; answers the last sequence in the closed ones, all applied.
+    /// Begin new files.
     Rotate {
-        answer: SyncSender<Result<u64, String>>,
+        answer: SyncSender<Result<Rotated, String>>,
     },
     /// Give up journal files up to `sequence`, unless there was a failover since.
     Cut {
@@ -76,6 +76,16 @@ pub(crate) enum Control {
     Suspect { generation: u64, detail: String },
     /// Finish.
     Stop,
+}
+
+/// What a rotation closed.
+#[derive(Debug)]
+pub(crate) struct Rotated {
+    /// The last record in the closed files.
+    pub(crate) sequence: u64,
+    /// The RocksDB that has applied it, beside the closed files. One that served before the rotation may have neither:
+    /// it may have failed meanwhile.
+    pub(crate) live: Arc<Live>,
 }
 
 /// The writer thread's state.
@@ -175,7 +185,10 @@ impl Writer {
     fn control(&mut self, control: Control) {
         match control {
             Control::Rotate { answer } => {
-                let result = self.rotate().map(|()| self.sequence);
+                let result = self.rotate().map(|()| Rotated {
+                    sequence: self.sequence,
+                    live: self.shared.live(),
+                });
                 answer.try_send(result).unwrap_or_default();
             }
             Control::Cut {
@@ -289,20 +302,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins new files on all holders.
+    /// Begins new files on all holders. When this fails although the store is not broken, all goes on in the old ones.
     pub(crate) fn rotate(&mut self) -> Result<(), String> {
         if let Some(reason) = &self.broken {
             return Err(reason.clone());
         }
-        self.head = Arc::new(FileHead {
+        let head = Arc::new(FileHead {
             cluster_id: self.settings.cluster_id,
             salt: rand::random(),
             epoch: self.roster.epoch,
             first_sequence: self.sequence + 1,
         });
-        self.offset = FILE_HEAD_BYTES as u64;
-        let failures = self.holders.round(&Command::Rotate(Arc::clone(&self.head)));
-        self.settle(failures)?;
+        let rotation = self.holders.rotate(&head);
+        if rotation.has_begun {
+            self.head = head;
+            self.offset = FILE_HEAD_BYTES as u64;
+        }
+        self.settle(rotation.failures)?;
+        if !rotation.has_begun {
+            return Err("no disk has room for another file of the metadata journal".to_owned());
+        }
         self.wake_maintenance();
         Ok(())
     }

@@ -163,6 +163,27 @@ struct Faults {
     appends_after_failure: AtomicU64,
     waits: Mutex<bool>,
     resumed: Condvar,
+    /// Rotations so far.
+    rotations: AtomicU64,
+    /// This one waits with the appends, until they are resumed.
+    waiting_rotation: AtomicU64,
+    /// This one fails.
+    failing_rotation: AtomicU64,
+}
+
+impl Faults {
+    fn wait(&self) {
+        drop(
+            self.resumed
+                .wait_while(self.waits.lock().unwrap(), |waits| *waits)
+                .unwrap(),
+        );
+    }
+
+    fn resume(&self) {
+        *self.waits.lock().unwrap() = false;
+        self.resumed.notify_all();
+    }
 }
 
 struct FaultyJournal {
@@ -173,16 +194,18 @@ struct FaultyJournal {
 
 impl JournalCopy for FaultyJournal {
     fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
+        let rotation = self.faults.rotations.fetch_add(1, Ordering::SeqCst) + 1;
+        if rotation == self.faults.waiting_rotation.load(Ordering::SeqCst) {
+            self.faults.wait();
+        }
+        if rotation == self.faults.failing_rotation.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected"));
+        }
         self.inner.rotate(head)
     }
 
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        drop(
-            self.faults
-                .resumed
-                .wait_while(self.faults.waits.lock().unwrap(), |waits| *waits)
-                .unwrap(),
-        );
+        self.faults.wait();
         if self.has_failed {
             self.faults
                 .appends_after_failure
@@ -277,6 +300,106 @@ async fn a_copy_whose_sync_fails_is_given_up_for_good() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_not_complete_when_rocksdb_moves_while_it_is_made() {
+    let disks = Disks::new(4, 2);
+    let faults = Arc::new(Faults::default());
+    // The start, the checkpoint for the new copy, what came meanwhile, and what comes when it is added.
+    faults.waiting_rotation.store(3, Ordering::SeqCst);
+    faults.failing_rotation.store(4, Ordering::SeqCst);
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(0), &faults)).unwrap();
+    let store = Arc::new(store);
+    put(&store, "before", "1").await;
+    *faults.waits.lock().unwrap() = true;
+    disks.lose(1);
+    until(|| faults.rotations.load(Ordering::SeqCst) == 3).await;
+    // Journalled behind the third rotation, in a file that only the fourth closes: which fails where RocksDB is.
+    let during = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { put(&store, "during", "2").await })
+    };
+    until(|| store.status().queue_depth == 1).await;
+    faults.resume();
+    during.await.unwrap();
+    until(|| store.status().places[3].failure.is_some()).await;
+    put(&store, "after", "3").await;
+
+    let status = store.status();
+    assert_eq!(
+        (status.primary, status.counters.failovers),
+        (disks.place(2), 1)
+    );
+    assert!(!status.places[3].is_holder, "it lacks a journal file");
+    // Whoever is called a holder has everything.
+    let holders = status.places.iter().filter(|place| place.is_holder);
+    let held: Vec<PathBuf> = holders.map(|place| place.path.clone()).collect();
+    assert_eq!(held, [disks.place(2)]);
+}
+
+#[tokio::test]
+async fn full_disks_refuse_commits_until_there_is_room_again() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journals = [0, 1].map(|disk| disks.place(disk).join("journal"));
+    let spare = |journal: &PathBuf| journal.join("spare-prepared").exists();
+    until(|| journals.iter().all(spare)).await;
+    // Whoever writes another file of zeros is told that the disk is full.
+    let names = ["spare-prepared.tmp", "spare-new.tmp"];
+    let unfinished: Vec<PathBuf> = journals
+        .iter()
+        .flat_map(|journal| names.map(|name| journal.join(name)))
+        .collect();
+    for path in &unfinished {
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+    let mut outcome = Ok(());
+    let mut key = 0;
+    while outcome.is_ok() {
+        key += 1;
+        assert!(key < 100, "nothing was refused");
+        let mut batch = Batch::default();
+        batch.put(format!("key {key}"), "x".repeat(3000));
+        outcome = store.commit(batch).await;
+    }
+    assert!(
+        matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
+        "{outcome:?}"
+    );
+    let status = store.status();
+    assert_eq!((status.holder_count(), status.broken), (2, None));
+
+    for path in &unfinished {
+        std::fs::remove_file(path).unwrap();
+    }
+    put(&store, "after", "1").await;
+    drop(store);
+    for lost in [0, 1] {
+        let image = disks.image();
+        image.lose(lost);
+        let (store, _) = image.open();
+        assert_eq!(value(&store, "after").await.as_deref(), Some("1"));
+        let last = format!("key {}", key - 1);
+        assert!(value(&store, &last).await.is_some());
+        assert_eq!(value(&store, &format!("key {key}")).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_given_up_while_another_has_room() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journal = disks.place(1).join("journal");
+    until(|| journal.join("spare-prepared").exists()).await;
+    for name in ["spare-prepared.tmp", "spare-new.tmp"] {
+        std::os::unix::fs::symlink("/dev/full", journal.join(name)).unwrap();
+    }
+    for key in 0..40 {
+        put(&store, &format!("key {key}"), &"x".repeat(3000)).await;
+    }
+    assert_eq!(store.status().holder_count(), 1);
+    assert!(store.status().broken.is_none());
+}
+
 #[tokio::test]
 async fn when_every_sync_fails_nothing_is_acknowledged_until_the_next_start() {
     for leaves in [Leaves::Nothing, Leaves::HalfTheRecord, Leaves::TheRecord] {
@@ -331,8 +454,7 @@ async fn a_full_queue_is_busy() {
         });
     }
     until(|| store.status().counters.busy > 0).await;
-    *faults.waits.lock().unwrap() = false;
-    faults.resumed.notify_all();
+    faults.resume();
     let results = tasks.join_all().await;
     let busy = results
         .iter()
@@ -354,6 +476,5 @@ async fn a_copy_that_hangs_is_given_up() {
     put(&store, "during", "1").await;
     assert_eq!(store.status().holder_count(), 1);
     assert_eq!(value(&store, "during").await.as_deref(), Some("1"));
-    *faults.waits.lock().unwrap() = false;
-    faults.resumed.notify_all();
+    faults.resume();
 }
