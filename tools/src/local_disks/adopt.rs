@@ -7,6 +7,7 @@ use cairn_storage_node::{ClusterId, DiskId, LocalDisk};
 use super::error::DisksError;
 use super::plan::{Action, Plan};
 use super::roster::{KnownDisk, Roster};
+use super::sighting::is_mount_point;
 
 /// All disks of this process, whether they are there or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) struct AdoptedDisk {
     pub(crate) path: PathBuf,
     /// Whether it can be opened now.
     pub(crate) is_present: bool,
+    /// Whether a file system is mounted there; `None` if it is not there, or cannot be told.
+    pub(crate) is_mount_point: Option<bool>,
 }
 
 impl Adopted {
@@ -46,6 +49,10 @@ impl Adopted {
             .map(|disk| KnownDisk {
                 disk_id: disk.disk_id,
                 path: disk.path.clone(),
+                is_mount_point: disk.is_mount_point.or_else(|| {
+                    let known = last?.disks.iter().find(|known| known.path == disk.path)?;
+                    known.is_mount_point
+                }),
             })
             .collect();
         if last.is_some_and(|last| last.disks == disks) {
@@ -84,6 +91,7 @@ pub(crate) fn adopt(plan: &Plan, cluster_id: ClusterId) -> Result<Adopted, Disks
             disk_id,
             path: path.clone(),
             is_present,
+            is_mount_point: is_present.then(|| is_mount_point(path).ok()).flatten(),
         });
     }
     Ok(Adopted { cluster_id, disks })
@@ -112,6 +120,25 @@ mod tests {
             next.write(&adopted.present())?;
         }
         Ok(adopted)
+    }
+
+    #[test]
+    fn what_was_a_mount_point_is_remembered_while_the_disk_is_away() {
+        let disk = |is_present, is_mount_point| AdoptedDisk {
+            disk_id: DiskId([1; 16]),
+            path: "/d1".into(),
+            is_present,
+            is_mount_point,
+        };
+        let adopted = |disk| Adopted {
+            cluster_id: ClusterId([9; 16]),
+            disks: vec![disk],
+        };
+        let mounted = adopted(disk(true, Some(true))).next_roster(None).unwrap();
+        assert_eq!(mounted.disks[0].is_mount_point, Some(true));
+        assert_eq!(adopted(disk(false, None)).next_roster(Some(&mounted)), None);
+        let plain = adopted(disk(true, Some(false))).next_roster(Some(&mounted));
+        assert_eq!(plain.unwrap().disks[0].is_mount_point, Some(false));
     }
 
     #[test]

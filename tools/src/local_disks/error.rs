@@ -49,6 +49,17 @@ pub enum DisksError {
         /// Its cluster.
         expected: ClusterId,
     },
+    /// Disks of another cluster than this process is configured for.
+    #[error(
+        "these disks belong to cluster {found}, and this process to cluster {expected}; check cluster_secret, or set \
+         cluster_id. Nothing was changed"
+    )]
+    OtherCluster {
+        /// Theirs.
+        found: ClusterId,
+        /// That of the configuration.
+        expected: ClusterId,
+    },
     /// The path is neither there nor known.
     #[error("{} does not exist and was no disk of this store before; create the directory to add a disk, or correct the path", path.display())]
     Unknown {

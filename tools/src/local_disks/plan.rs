@@ -48,6 +48,19 @@ pub(crate) enum Action {
     },
 }
 
+impl Plan {
+    /// Fails if these disks are of another cluster than `expected`: before any is written.
+    ///
+    /// # Errors
+    /// [`DisksError::OtherCluster`].
+    pub(crate) fn check_cluster(&self, expected: ClusterId) -> Result<(), DisksError> {
+        match self.cluster_id {
+            Some(found) if found != expected => Err(DisksError::OtherCluster { found, expected }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Decides. `tolerance` is asked with the number of disks that the store has or will have.
 ///
 /// # Errors
@@ -81,11 +94,21 @@ pub(crate) fn decide(
         let was_here = lost.iter().find(|disk| disk.path == site.path);
         let action = match (&site.sighting, was_here) {
             (Sighting::Disk(identity), _) => Action::Open(identity.disk_id),
-            (Sighting::Vacant, Some(disk)) => {
+            // What would be adopted is the file system below the mount point, and repairs would fill it.
+            (
+                Sighting::Vacant {
+                    is_mount_point: false,
+                },
+                Some(disk),
+            ) if disk.is_mount_point == Some(true) => Action::Await {
+                disk_id: disk.disk_id,
+                reason: "no file system is mounted there, and one was".to_owned(),
+            },
+            (Sighting::Vacant { .. }, Some(disk)) => {
                 replaced.push((*disk).clone());
                 Action::Adopt
             }
-            (Sighting::Vacant, None) => Action::Adopt,
+            (Sighting::Vacant { .. }, None) => Action::Adopt,
             (Sighting::Absent, Some(disk)) => Action::Await {
                 disk_id: disk.disk_id,
                 reason: "the directory does not exist".to_owned(),
@@ -130,7 +153,7 @@ fn check_identities(
 ) -> Result<Option<ClusterId>, DisksError> {
     let disks = sites.iter().filter_map(|site| match site.sighting {
         Sighting::Disk(identity) => Some((&site.path, identity)),
-        Sighting::Vacant | Sighting::Absent | Sighting::Unreadable(_) => None,
+        Sighting::Vacant { .. } | Sighting::Absent | Sighting::Unreadable(_) => None,
     });
     let mut seen: Vec<(&PathBuf, cairn_storage_node::DiskIdentity)> = Vec::new();
     for (path, identity) in disks {
@@ -178,6 +201,10 @@ mod tests {
         })
     }
 
+    const VACANT: Sighting = Sighting::Vacant {
+        is_mount_point: false,
+    };
+
     fn sites(sightings: Vec<Sighting>) -> Vec<Site> {
         sightings
             .into_iter()
@@ -194,6 +221,7 @@ mod tests {
         let disks = (0..count).map(|n| KnownDisk {
             disk_id: DiskId([n; 16]),
             path: format!("/d{n}").into(),
+            is_mount_point: None,
         });
         Roster {
             revision: 1,
@@ -208,7 +236,7 @@ mod tests {
 
     #[test]
     fn at_the_first_start_empty_and_absent_directories_are_adopted() {
-        let plan = decide(&sites(vec![Sighting::Vacant, Sighting::Absent]), None, two).unwrap();
+        let plan = decide(&sites(vec![VACANT, Sighting::Absent]), None, two).unwrap();
         assert!(plan.is_first_start && plan.cluster_id.is_none());
         assert!(
             plan.actions
@@ -219,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_first_start_that_was_interrupted_goes_on() {
-        let plan = decide(&sites(vec![disk(0), Sighting::Vacant]), None, two).unwrap();
+        let plan = decide(&sites(vec![disk(0), VACANT]), None, two).unwrap();
         assert_eq!(plan.cluster_id, Some(CLUSTER));
         assert_eq!(plan.actions[1].1, Action::Adopt);
     }
@@ -234,7 +262,7 @@ mod tests {
     #[test]
     fn an_empty_directory_where_a_disk_was_is_a_replacement_and_an_absent_one_is_awaited() {
         let plan = decide(
-            &sites(vec![Sighting::Vacant, Sighting::Absent, disk(2)]),
+            &sites(vec![VACANT, Sighting::Absent, disk(2)]),
             Some(&roster(3)),
             two,
         )
@@ -243,7 +271,8 @@ mod tests {
             plan.replaced,
             vec![KnownDisk {
                 disk_id: DiskId([0; 16]),
-                path: "/d0".into()
+                path: "/d0".into(),
+                is_mount_point: None,
             }]
         );
         assert!(
@@ -252,13 +281,42 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_point_without_its_disk_is_not_taken_for_a_new_disk() {
+        let mut roster = roster(2);
+        roster.disks[0].is_mount_point = Some(true);
+        let plan = decide(&sites(vec![VACANT, disk(1)]), Some(&roster), two).unwrap();
+        assert!(
+            matches!(&plan.actions[0].1, Action::Await { disk_id: DiskId([0, ..]), reason } if reason.contains("mounted")),
+            "{plan:?}"
+        );
+        assert!(plan.replaced.is_empty());
+        // A new disk is mounted there, or there never was one.
+        let mounted = Sighting::Vacant {
+            is_mount_point: true,
+        };
+        let plan = decide(&sites(vec![mounted, disk(1)]), Some(&roster), two).unwrap();
+        assert_eq!(
+            (&plan.actions[0].1, plan.replaced.len()),
+            (&Action::Adopt, 1)
+        );
+        roster.disks[0].is_mount_point = Some(false);
+        let plan = decide(&sites(vec![VACANT, disk(1)]), Some(&roster), two).unwrap();
+        assert_eq!(plan.actions[0].1, Action::Adopt);
+    }
+
+    #[test]
+    fn disks_of_another_cluster_are_refused_before_any_is_adopted() {
+        let plan = decide(&sites(vec![disk(0), VACANT]), None, two).unwrap();
+        assert!(plan.check_cluster(CLUSTER).is_ok());
+        let error = plan.check_cluster(ClusterId([8; 16])).unwrap_err();
+        assert!(matches!(error, DisksError::OtherCluster { .. }), "{error}");
+        let first = decide(&sites(vec![VACANT]), None, two).unwrap();
+        assert!(first.check_cluster(CLUSTER).is_ok());
+    }
+
+    #[test]
     fn more_missing_disks_than_may_be_stop_the_start_even_if_their_directories_are_empty() {
-        let sites = sites(vec![
-            Sighting::Vacant,
-            Sighting::Vacant,
-            Sighting::Absent,
-            disk(3),
-        ]);
+        let sites = sites(vec![VACANT, VACANT, Sighting::Absent, disk(3)]);
         let error = decide(&sites, Some(&roster(4)), two).unwrap_err();
         assert!(
             matches!(&error, DisksError::TooManyMissing { missing, allowed: 2 } if missing.len() == 3),
@@ -278,7 +336,7 @@ mod tests {
 
     #[test]
     fn an_added_directory_is_adopted_and_a_dropped_one_is_named() {
-        let mut added = sites(vec![disk(0), disk(1), Sighting::Vacant]);
+        let mut added = sites(vec![disk(0), disk(1), VACANT]);
         assert_eq!(
             decide(&added, Some(&roster(2)), two).unwrap().actions[2].1,
             Action::Adopt

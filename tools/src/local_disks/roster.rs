@@ -1,8 +1,9 @@
 //! The disks that this process has known: `cairn-roster.json`, the same on each of them.
 //!
 //! ```json
-//! {"format_version":1,"revision":3,"cluster_id":"…","disks":[{"disk_id":"…","path":"/mnt/disk1"}, …]}
+//! {"format_version":1,"revision":3,"cluster_id":"…","disks":[{"disk_id":"…","path":"/mnt/disk1","is_mount_point":true}, …]}
 //! ```
+//! `is_mount_point` is not there in what older versions wrote.
 //! The copy with the highest revision counts. A copy that is damaged or missing is made anew from it.
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub(crate) struct KnownDisk {
     pub(crate) disk_id: DiskId,
     /// Where it was.
     pub(crate) path: PathBuf,
+    /// Whether a file system was mounted there, if that is known.
+    pub(crate) is_mount_point: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +51,8 @@ struct Document {
 struct DocumentDisk {
     disk_id: String,
     path: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    is_mount_point: Option<bool>,
 }
 
 impl Roster {
@@ -120,6 +125,7 @@ impl Roster {
         let disks = self.disks.iter().map(|disk| DocumentDisk {
             disk_id: disk.disk_id.to_string(),
             path: disk.path.clone(),
+            is_mount_point: disk.is_mount_point,
         });
         let document = Document {
             format_version: FORMAT_VERSION,
@@ -147,6 +153,7 @@ impl Roster {
             Ok::<_, String>(KnownDisk {
                 disk_id,
                 path: disk.path,
+                is_mount_point: disk.is_mount_point,
             })
         };
         Ok(Self {
@@ -172,6 +179,7 @@ mod tests {
         let disks = vec![KnownDisk {
             disk_id: DiskId([2; 16]),
             path: "/mnt/disk1".into(),
+            is_mount_point: None,
         }];
         Roster {
             revision,
@@ -188,6 +196,9 @@ mod tests {
         );
         assert_eq!(Roster::decode(bytes.as_bytes()), Ok(roster(7)));
         assert_eq!(Roster::decode(&roster(7).encode()), Ok(roster(7)));
+        let mut mounted = roster(7);
+        mounted.disks[0].is_mount_point = Some(true);
+        assert_eq!(Roster::decode(&mounted.encode()), Ok(mounted));
     }
 
     #[test]

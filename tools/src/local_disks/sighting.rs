@@ -1,6 +1,7 @@
 //! What is at each data directory. Looking changes nothing.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use cairn_storage_node::DiskIdentity;
@@ -25,7 +26,10 @@ pub(crate) enum Sighting {
     /// A disk.
     Disk(DiskIdentity),
     /// An empty directory.
-    Vacant,
+    Vacant {
+        /// Whether a file system is mounted there.
+        is_mount_point: bool,
+    },
     /// No directory.
     Absent,
     /// A directory that cannot be read: the disk below it is broken or being mounted.
@@ -77,9 +81,19 @@ fn sighting(path: &Path) -> Result<Sighting, DisksError> {
                 path: path.to_owned(),
                 stranger: stranger.to_string_lossy().into_owned(),
             }),
-            None => Ok(Sighting::Vacant),
+            None => Ok(Sighting::Vacant {
+                is_mount_point: is_mount_point(path)
+                    .map_err(|error| DisksError::io(path, error))?,
+            }),
         },
     }
+}
+
+/// Whether a directory is on another device than the one that it is in. (One that is bound from the same file system is
+/// not told apart from a plain one.)
+pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
+    Ok(device(path)? != device(&path.join(".."))?)
 }
 
 #[cfg(test)]
@@ -97,11 +111,21 @@ mod tests {
         let [vacant, disk, absent] = sites.as_slice() else {
             panic!("{sites:?}")
         };
-        assert_eq!(vacant.sighting, Sighting::Vacant);
+        let is_mount_point = false;
+        assert_eq!(vacant.sighting, Sighting::Vacant { is_mount_point });
         assert!(
             matches!(disk.sighting, Sighting::Disk(identity) if identity.cluster_id == ClusterId([1; 16]))
         );
         assert_eq!(absent.sighting, Sighting::Absent);
+    }
+
+    #[test]
+    fn a_mount_point_is_told_from_a_plain_directory() {
+        assert!(is_mount_point(Path::new("/proc")).unwrap());
+        let root = tempfile::tempdir().unwrap();
+        let plain = root.path().join("plain");
+        std::fs::create_dir(&plain).unwrap();
+        assert!(!is_mount_point(&plain).unwrap());
     }
 
     #[test]

@@ -167,6 +167,7 @@ mod tests {
             cluster_id,
             disks: vec![AdoptedDisk {
                 disk_id: LocalDisk::format(path, cluster_id).unwrap(),
+                is_mount_point: None,
                 path: path.to_owned(),
                 is_present: true,
             }],

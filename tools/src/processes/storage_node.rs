@@ -62,7 +62,8 @@ async fn open_disks(config: &StorageNodeConfig) -> Result<Vec<Arc<Slot>>, StartE
     let roster = Roster::newest(&directories)?;
     let plan = local_disks::decide(&sites, roster.as_ref(), |_| Tolerance::Any)?;
     let expected = ClusterId(cluster_id(&config.cluster, config.cluster_id));
-    // Opening refuses disks of any other cluster, by name.
+    plan.check_cluster(expected)?;
+    // Opening refuses single disks of any other cluster, by name.
     let adopted = local_disks::adopt(&plan, expected)?;
     let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
     if let Some(next) = adopted.next_roster(roster.as_ref()) {

@@ -120,6 +120,7 @@ fn disks_of(plan: &Plan, cluster_id: ClusterId) -> Adopted {
             disk_id,
             path: path.clone(),
             is_present,
+            is_mount_point: None,
         })
     };
     Adopted {
