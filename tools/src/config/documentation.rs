@@ -23,12 +23,33 @@ region = \"eu-west-1\"
 Sizes are written `64MiB`, `10GB`; durations `250ms`, `30s`, `15m`, `1h`. This page is made from the program's own table.
 ";
 
+/// What is no process, and has few words of its own; `--help` has all.
+const COMMANDS: &str = "
+## cairn rebuild-metadata
+
+Takes the settings of `cairn serve`, in the same three ways, and `--json`, which prints the report as JSON with every
+incomplete object. See [operations](operations.md#all-metadata-are-lost).
+
+## cairn admin, cairn bench
+
+| flag | variable | what |
+| --- | --- | --- |
+| `--endpoint` | `CAIRN_ENDPOINT` | the gateway, for `admin` its `admin_listen` if it has one; default: http://127.0.0.1:9000 |
+| `--ca-file` | `CAIRN_CA_FILE` | for https:// endpoints: PEM file with the CA certificates to verify it with; default: this machine's |
+| `--region` | `CAIRN_REGION` | the region to sign for; default: us-east-1 |
+| `admin --root-access-key`, `bench --access-key` | `CAIRN_ROOT_ACCESS_KEY` | the access key (`bench`: or `AWS_ACCESS_KEY_ID`) |
+| `admin --root-secret-key`, `bench --secret-key` | `CAIRN_ROOT_SECRET_KEY` | the secret key (`bench`: or `AWS_SECRET_ACCESS_KEY`) |
+
+`cairn admin … --json` prints JSON.
+";
+
 /// The whole page as Markdown.
 pub fn documentation() -> String {
     let mut page = INTRODUCTION.to_owned();
     for process in Process::ALL {
         page.push_str(&section(process));
     }
+    page.push_str(COMMANDS);
     page
 }
 

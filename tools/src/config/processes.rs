@@ -11,7 +11,7 @@ use super::reader::{Effective, Reader};
 use super::setting::Process;
 use super::shared::{
     ClusterConfig, FrontConfig, ListenConfig, LogConfig, directory, domain_label, drain_timeout,
-    endpoint, file,
+    endpoint, file, yes_or_no,
 };
 use super::value::ByteSize;
 use crate::local_disks::SpaceLimits;
@@ -25,6 +25,8 @@ pub struct ServeConfig {
     pub data: Vec<PathBuf>,
     /// Where the metadata database is, if not in the first data directory.
     pub meta: Option<PathBuf>,
+    /// Whether to start although missing disks may have newer metadata.
+    pub accept_missing_metadata_copies: bool,
     /// What faces clients.
     pub front: FrontConfig,
     /// Left free on each disk.
@@ -90,6 +92,8 @@ pub struct MetaConfig {
     pub data: PathBuf,
     /// Journal copies and checkpoints.
     pub copies: Vec<PathBuf>,
+    /// Whether to start although missing directories may have newer metadata.
+    pub accept_missing_metadata_copies: bool,
     /// Where gateways reach it.
     pub listen: ListenConfig,
     /// What this process proves to the others.
@@ -121,6 +125,7 @@ impl ServeConfig {
             Some(Self {
                 data,
                 meta: reader.optional("meta", directory),
+                accept_missing_metadata_copies: accept_missing(reader),
                 front,
                 disk_reserve,
                 disk_capacity_max,
@@ -216,6 +221,7 @@ impl MetaConfig {
         parse(Process::Meta, sources, |reader| {
             let data = reader.required("data", directory);
             let copies = reader.many("copy", directory);
+            let accept_missing_metadata_copies = accept_missing(reader);
             let listen = ListenConfig::read(reader, 9100);
             let cluster = ClusterConfig::read(reader);
             let cluster_id = reader.optional("cluster_id", cluster_id);
@@ -224,6 +230,7 @@ impl MetaConfig {
             Some(Self {
                 data: data?,
                 copies,
+                accept_missing_metadata_copies,
                 listen,
                 cluster: cluster?,
                 cluster_id,
@@ -244,6 +251,10 @@ fn parse<T>(
     let mut reader = Reader::new(&raw, problems);
     let config = read(&mut reader);
     reader.finish(config)
+}
+
+fn accept_missing(reader: &mut Reader<'_>) -> bool {
+    reader.or("accept_missing_metadata_copies", false, yes_or_no)
 }
 
 /// What writes must leave free, and what a disk may hold at most. `disk_reserve` must fit into the latter.

@@ -137,6 +137,13 @@ pub static SETTINGS: &[Setting] = &[
         ..one("meta", &[Serve])
     },
     Setting {
+        rule: "`true` or `false`",
+        example: "true",
+        default: "false",
+        help: "For one start, when disks with metadata are lost for good: go on although they may have newer metadata than the others. What only they have is given up.",
+        ..one("accept_missing_metadata_copies", &[Serve, Meta])
+    },
+    Setting {
         rule: "the http:// or https:// URL of the metadata service",
         example: "https://meta.internal:9100",
         help: "The metadata service that all gateways share.",
@@ -229,7 +236,7 @@ pub static SETTINGS: &[Setting] = &[
         ..one("erasure", FRONT)
     },
     Setting {
-        rule: "3 to 128 letters, digits and `_`",
+        rule: "3 to 128 letters, digits, `_` and `-`",
         example: "cairn-root",
         default: "serve: made at the first start and printed once",
         help: "Access key of the root user; needs `root_secret_key`.",
@@ -252,7 +259,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         exposure: Exposure::Secret,
-        rule: "at least 32 printable characters",
+        rule: "32 to 256 printable characters without spaces",
         example: "(64 random hexadecimal digits)",
         help: "What gateways, storage nodes and the metadata service prove to each other; or `cluster_secret_file`.",
         ..one("cluster_secret", INTERNAL)

@@ -305,7 +305,7 @@ fn region(text: &str) -> Result<String, String> {
     }
 }
 
-fn yes_or_no(text: &str) -> Result<bool, String> {
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| String::new())
 }
 

@@ -41,6 +41,12 @@ impl Adopted {
             .collect()
     }
 
+    /// Directories of the disks that are not there.
+    pub(crate) fn absent(&self) -> Vec<PathBuf> {
+        let absent = self.disks.iter().filter(|disk| !disk.is_present);
+        absent.map(|disk| disk.path.clone()).collect()
+    }
+
     /// The list to be written on all of them, if it differs from the last one.
     pub(crate) fn next_roster(&self, last: Option<&Roster>) -> Option<Roster> {
         let disks: Vec<KnownDisk> = self

@@ -21,6 +21,8 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         primary: config.data,
         copies: config.copies,
         copy_count,
+        unavailable: Vec::new(),
+        accept_missing: config.accept_missing_metadata_copies,
     };
     let kv = open_metadata(
         places,

@@ -25,12 +25,20 @@ pub(crate) struct MetadataPlaces {
     pub(crate) copies: Vec<PathBuf>,
     /// How many of them do.
     pub(crate) copy_count: usize,
+    /// Those whose disk is not there. (The mount point may be.)
+    pub(crate) unavailable: Vec<PathBuf>,
+    /// Whether to start although those that are missing may have newer metadata.
+    pub(crate) accept_missing: bool,
 }
 
 impl MetadataPlaces {
     /// On the data disks, the database on the first or in a directory of its own; `m` copies.
     pub(crate) fn on_disks(disks: &[PathBuf], own: Option<&Path>, parity_count: usize) -> Self {
-        let mut places = disks.iter().map(|disk| disk.join(DIRECTORY_NAME));
+        // The database may have been given the place of a copy.
+        let mut places = disks
+            .iter()
+            .map(|disk| disk.join(DIRECTORY_NAME))
+            .filter(|place| Some(place.as_path()) != own);
         let primary = match own {
             Some(own) => own.to_owned(),
             None => places
@@ -41,6 +49,27 @@ impl MetadataPlaces {
             primary,
             copies: places.collect(),
             copy_count: parity_count,
+            unavailable: Vec::new(),
+            accept_missing: false,
+        }
+    }
+
+    /// The same while these disks are not there: nothing is made where they belong.
+    pub(crate) fn without_disks(self, absent: &[PathBuf]) -> Self {
+        Self {
+            unavailable: absent
+                .iter()
+                .map(|disk| disk.join(DIRECTORY_NAME))
+                .collect(),
+            ..self
+        }
+    }
+
+    /// The same, for a start that somebody takes the responsibility for.
+    pub(crate) fn accepting_missing(self, accept_missing: bool) -> Self {
+        Self {
+            accept_missing,
+            ..self
         }
     }
 
@@ -69,6 +98,8 @@ pub(crate) async fn open(
     let options = RocksKvOptions {
         copies: places.copies,
         copy_count: places.copy_count,
+        unavailable: places.unavailable,
+        accept_missing_copies: places.accept_missing,
         ..RocksKvOptions::new(places.primary, cluster_id.0)
     };
     let opened = tokio::task::spawn_blocking(move || RocksKv::open(&options)).await;

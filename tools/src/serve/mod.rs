@@ -84,7 +84,9 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     let geometry = geometry_of(adopted.disks.len());
     let parity_count = usize::from(geometry.parity_count());
     let secrets = establish_secrets(config, &adopted, parity_count, roster.is_some())?;
-    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count);
+    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count)
+        .without_disks(&adopted.absent())
+        .accepting_missing(config.accept_missing_metadata_copies);
     let kv = metadata::open(places, cluster_id).await?;
     // Written last: a start that was interrupted before this is a first start again.
     if let Some(next) = adopted.next_roster(roster.as_ref()) {

@@ -30,6 +30,8 @@ pub(super) struct Opened {
 /// What opening found out.
 pub(super) struct BeginFrom {
     pub(super) roster: Roster,
+    /// How many places there should be.
+    pub(super) configured_count: usize,
     pub(super) places: Vec<Arc<Place>>,
     pub(super) missing: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
@@ -74,7 +76,8 @@ pub(super) fn begin(
         }),
         ..from.roster
     };
-    let holder_count_wanted = (options.copy_count + 1).min(from.places.len());
+    // Places that are not there are wanted all the same, or nobody would be told that copies are.
+    let holder_count_wanted = (options.copy_count + 1).min(from.configured_count);
     let live = Live {
         database: recovered.database,
         id: recovered.id,

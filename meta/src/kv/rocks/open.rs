@@ -1,16 +1,20 @@
 //! Opening: looks at all places, decides which history is the newest, brings RocksDB and the copies up to it.
 //!
 //! Nothing is written before it is clear that the newest acknowledged record is among what was seen:
-//! - places that the newest roster names may be missing up to `m`, no more;
+//! - places that the newest roster names may be missing up to `m`, no more, and fewer than half of them: two halves that
+//!   never met would each take the other for lost, and the stale one might be started first;
 //! - at least one holder of that roster must be there. (While running, a roster goes to all reachable places before
 //!   anything is acknowledged under it.)
+//!
+//! The first can be set aside by [`RocksKvOptions::accept_missing_copies`]; then a new history begins. Places with
+//! another history than the newest are not overwritten but moved aside, since they have what is nowhere else.
 //!
 //! Then: the log of the newest roster's holders that goes furthest is the history. All of them have every acknowledged
 //! record; they may differ in the last group, which was in flight. RocksDB replays what it lacks, or is restored;
 //! holders that lack the end get it; and a new epoch begins with new files, so that nothing is ever appended behind a
 //! torn record. A RocksDB that a failure moved elsewhere returns to the metadata directory on this occasion.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::Cache;
@@ -21,7 +25,11 @@ use super::holder::OpenJournal;
 use super::options::{OpenError, RocksKvOptions, Start};
 use super::place::{Place, Sight, inspect};
 use super::recover::{Recovered, recover};
-use super::roster::{DatabaseId, Newest, PlaceFile, PlaceId, Roster, newest};
+use super::roster::{DatabaseId, HistoryId, Newest, PlaceFile, PlaceId, Roster, newest};
+
+/// How far a start that gives up what the missing places may have goes ahead of them: no store changes its roster that
+/// often, so that they do not win when they come back.
+const EPOCHS_AHEAD: u64 = 1 << 32;
 
 /// What was found at the configured paths.
 struct Survey {
@@ -30,39 +38,44 @@ struct Survey {
     missing: Vec<(PathBuf, String)>,
 }
 
+/// The history to go on with.
+struct Chosen {
+    roster: Roster,
+    /// Places of it that are not there.
+    missing: Vec<PathBuf>,
+    /// There is none yet.
+    is_fresh: bool,
+    /// The missing places may have newer records, and somebody has said to go on without them.
+    gives_up_others: bool,
+}
+
 pub(super) fn open(
     options: &RocksKvOptions,
     open_journal: OpenJournal,
     queue_len: usize,
 ) -> Result<Opened, OpenError> {
     let survey = survey(options)?;
-    let files: Vec<PlaceFile> = survey.known.iter().map(|(_, file)| file.clone()).collect();
+    let Chosen {
+        mut roster,
+        missing,
+        is_fresh,
+        gives_up_others,
+    } = choose(options, &survey)?;
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
-    let (roster, is_fresh) = match newest(&files) {
-        Newest::Roster(roster) => (roster, false),
-        Newest::None => (Roster::initial(options.epoch_before_first), true),
-        Newest::Split { epoch, places } => {
-            let places = survey
-                .known
-                .iter()
-                .filter(|(place, _)| places.contains(&place.id));
-            return Err(OpenError::Split {
-                epoch,
-                places: places.map(|(place, _)| place.path.clone()).collect(),
-            });
-        }
-    };
-    let seen: Vec<PlaceId> = survey.known.iter().map(|(place, _)| place.id).collect();
-    let missing = roster.missing(&seen);
-    refuse_if_newest_may_be_missing(&survey, &roster, &missing, is_fresh, options.copy_count)?;
 
     // From here on directories are changed.
-    let mut places: Vec<Arc<Place>> = survey.known.into_iter().map(|(place, _)| place).collect();
     let mut notes: Vec<String> = survey
         .missing
-        .into_iter()
+        .iter()
         .map(|(path, reason)| format!("{} is not usable: {reason}", path.display()))
         .collect();
+    let mut places = set_other_histories_aside(survey.known, &roster, &mut notes);
+    if is_fresh || gives_up_others {
+        roster.history = Some(HistoryId::random());
+    }
+    if gives_up_others {
+        roster.epoch += EPOCHS_AHEAD;
+    }
     for path in survey.vacant {
         match Place::claim(&path, options.cluster_id) {
             Ok(place) => places.push(Arc::new(place)),
@@ -70,7 +83,7 @@ pub(super) fn open(
             Err(error) => notes.push(error.to_string()),
         }
     }
-    let order = configured_paths(options);
+    let order = configured_paths(options)?;
     places.sort_by_key(|place| order.iter().position(|path| *path == place.path));
 
     let recovered = if is_fresh {
@@ -80,6 +93,7 @@ pub(super) fn open(
     };
     let from = BeginFrom {
         roster,
+        configured_count: order.len(),
         places,
         missing,
         notes,
@@ -88,15 +102,31 @@ pub(super) fn open(
     begin(options, open_journal, queue_len, from, recovered)
 }
 
-/// All configured directories, the metadata directory first, each once.
-fn configured_paths(options: &RocksKvOptions) -> Vec<PathBuf> {
+/// All configured directories, the metadata directory first.
+fn configured_paths(options: &RocksKvOptions) -> Result<Vec<PathBuf>, OpenError> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for path in std::iter::once(&options.dir).chain(&options.copies) {
-        if !paths.contains(path) {
-            paths.push(path.clone());
+        if let Some(first) = paths.iter().find(|first| resolved(first) == resolved(path)) {
+            return Err(OpenError::SameDirectory {
+                first: first.clone(),
+                second: path.clone(),
+            });
         }
+        paths.push(path.clone());
     }
-    paths
+    Ok(paths)
+}
+
+/// Where a path leads, as far as it can be followed: the directory itself may not be there yet.
+fn resolved(path: &Path) -> PathBuf {
+    let through_parent = || {
+        let parent = std::fs::canonicalize(path.parent()?).ok()?;
+        Some(parent.join(path.file_name()?))
+    };
+    std::fs::canonicalize(path)
+        .ok()
+        .or_else(through_parent)
+        .unwrap_or_else(|| path.to_owned())
 }
 
 fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
@@ -105,7 +135,12 @@ fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
         vacant: Vec::new(),
         missing: Vec::new(),
     };
-    for path in configured_paths(options) {
+    for path in configured_paths(options)? {
+        if options.unavailable.contains(&path) {
+            let reason = "its disk is not there".to_owned();
+            survey.missing.push((path, reason));
+            continue;
+        }
         match inspect(&path, options.cluster_id)? {
             Sight::Known(place, file) => {
                 if let Some((first, _)) =
@@ -125,12 +160,91 @@ fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
     Ok(survey)
 }
 
-fn refuse_if_newest_may_be_missing(
+/// The places to work with. What another history than that of `roster` left in one is moved aside first; where that
+/// fails, the place is left alone.
+fn set_other_histories_aside(
+    known: Vec<(Arc<Place>, PlaceFile)>,
+    roster: &Roster,
+    notes: &mut Vec<String>,
+) -> Vec<Arc<Place>> {
+    let mut places = Vec::new();
+    for (place, file) in known {
+        let found = &file.roster;
+        // A holder has all of the newest history, whatever it had before.
+        let is_other = found.epoch > 0
+            && found.history != roster.history
+            && !roster.holders.contains(&place.id);
+        if is_other {
+            match place.set_aside(found.epoch) {
+                Ok(None) => {}
+                Ok(Some(kept)) => notes.push(format!(
+                    "{} holds metadata of another history, which is not continued; it is kept in {}",
+                    place.path.display(),
+                    kept.display()
+                )),
+                Err(error) => {
+                    notes.push(format!(
+                        "{} holds metadata of another history and is not used, because it could not be moved aside: {error}",
+                        place.path.display()
+                    ));
+                    continue;
+                }
+            }
+        }
+        places.push(place);
+    }
+    places
+}
+
+/// Decides which history is the newest, or refuses if it may be among what is missing.
+fn choose(options: &RocksKvOptions, survey: &Survey) -> Result<Chosen, OpenError> {
+    let files: Vec<PlaceFile> = survey.known.iter().map(|(_, file)| file.clone()).collect();
+    let (roster, is_fresh) = match newest(&files) {
+        Newest::Roster(roster) => (roster, false),
+        Newest::None => (Roster::initial(options.epoch_before_first), true),
+        Newest::Split { epoch, places } => {
+            let places = survey
+                .known
+                .iter()
+                .filter(|(place, _)| places.contains(&place.id));
+            return Err(OpenError::Split {
+                epoch,
+                places: places.map(|(place, _)| place.path.clone()).collect(),
+            });
+        }
+    };
+    let seen: Vec<PlaceId> = survey.known.iter().map(|(place, _)| place.id).collect();
+    let missing = roster.missing(&seen);
+    let place_count = seen.len() + missing.len();
+    let allowed = missing_count_max(place_count, options.copy_count);
+    let gives_up_others = missing.len() > allowed;
+    if gives_up_others && !options.accept_missing_copies {
+        return Err(OpenError::TooManyMissing {
+            missing,
+            allowed,
+            place_count,
+        });
+    }
+    refuse_if_newest_is_missing(survey, &roster, is_fresh)?;
+    Ok(Chosen {
+        roster,
+        missing,
+        is_fresh,
+        gives_up_others,
+    })
+}
+
+/// How many places may be missing at a start that nobody watches: as many as the copies allow for, and fewer than half
+/// of `place_count`. A place that failed while the store ran is not on the roster any more and is not missed.
+fn missing_count_max(place_count: usize, copy_count: usize) -> usize {
+    let minority = place_count.saturating_sub(1) / 2;
+    copy_count.min(minority)
+}
+
+fn refuse_if_newest_is_missing(
     survey: &Survey,
     roster: &Roster,
-    missing: &[PathBuf],
     is_fresh: bool,
-    copy_count: usize,
 ) -> Result<(), OpenError> {
     if is_fresh {
         // A first start needs all directories: one that is missing may hold everything.
@@ -141,12 +255,6 @@ fn refuse_if_newest_may_be_missing(
                 source: std::io::Error::other(reason.clone()),
             }),
         };
-    }
-    if missing.len() > copy_count {
-        return Err(OpenError::TooManyMissing {
-            missing: missing.to_vec(),
-            allowed: copy_count,
-        });
     }
     if !survey
         .known

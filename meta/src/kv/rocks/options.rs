@@ -16,6 +16,11 @@ pub struct RocksKvOptions {
     pub copies: Vec<PathBuf>,
     /// How many of them hold one (`m`): so many disks may vanish.
     pub copy_count: usize,
+    /// Of all these, those whose disk is known not to be there: nothing is made in what stands in its place.
+    pub unavailable: Vec<PathBuf>,
+    /// Start even though so many places are missing that they may have newer records, which are given up then. For one
+    /// start, by somebody who knows that the missing disks are lost or older.
+    pub accept_missing_copies: bool,
     /// Whose metadata this is; a directory of another cluster is refused.
     pub cluster_id: [u8; 16],
     /// What the epochs of an empty store begin behind: 0, or for a store that takes the place of a lost one more than
@@ -41,6 +46,8 @@ impl RocksKvOptions {
             dir: dir.into(),
             copies: Vec::new(),
             copy_count: 0,
+            unavailable: Vec::new(),
+            accept_missing_copies: false,
             cluster_id,
             epoch_before_first: 0,
             // Most of a second of full load, so that rotation (about 1 ms) does not show; written at first start.
@@ -182,7 +189,9 @@ pub enum OpenError {
     },
     /// So many places are missing that the newest metadata may be on them.
     #[error(
-        "metadata directories are missing: {}; at most {allowed} may be, or the newest metadata might not be among the others. Bring the disks back and start again",
+        "metadata directories are missing: {}; at most {allowed} of {place_count} may be, or the newest metadata might not be among the others. \
+         Bring the disks back and start again. Only if they are lost for good, or known to be older: start once with \
+         --accept-missing-metadata-copies true, which gives up what only they have",
         display_paths(.missing)
     )]
     TooManyMissing {
@@ -190,6 +199,18 @@ pub enum OpenError {
         missing: Vec<PathBuf>,
         /// How many may be.
         allowed: usize,
+        /// How many are known.
+        place_count: usize,
+    },
+    /// One directory is configured twice.
+    #[error(
+        "{first} and {second} are the same directory: a copy beside the metadata themselves is none. Name each once"
+    )]
+    SameDirectory {
+        /// One name of it.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
     },
     /// None of the places that hold the newest journal is there.
     #[error(

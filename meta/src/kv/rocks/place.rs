@@ -6,6 +6,7 @@
 //! journal/                    see `journal_copy` and `journal_file`
 //! checkpoint-<sequence>/      see `checkpoint`
 //! db-<id>/                    the live RocksDB, in the primary only
+//! superseded-<epoch>/         all of these as they were, of a history that is not continued
 //! ```
 //! Invariant: nothing is created in a directory that holds files but no `cairn-meta.json`.
 
@@ -20,6 +21,8 @@ use crate::durable_file::{self, LockFile, UNFINISHED_SUFFIX};
 const LOCK_NAME: &str = "LOCK";
 const DATABASE_PREFIX: &str = "db-";
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
+const JOURNAL_NAME: &str = "journal";
+const SUPERSEDED_PREFIX: &str = "superseded-";
 
 /// A directory that is ours, locked.
 #[derive(Debug)]
@@ -177,7 +180,7 @@ impl Place {
 
     /// Where the journal files are.
     pub(crate) fn journal_dir(&self) -> PathBuf {
-        self.path.join("journal")
+        self.path.join(JOURNAL_NAME)
     }
 
     /// Where a RocksDB is or will be.
@@ -229,8 +232,48 @@ impl Place {
         Ok(())
     }
 
+    /// Moves a history that is not continued out of the way, into a directory that could be a place again; returns where
+    /// it is, if there was anything. Nobody knows which of two histories is the one that people want back, so the last
+    /// that lost is kept; one that lost before it is removed.
+    ///
+    /// Interrupted, it goes on at the next start: the place's own file is what was moved away, until a new roster is
+    /// written over it.
+    pub(crate) fn set_aside(&self, epoch: u64) -> io::Result<Option<PathBuf>> {
+        let mut superseded = Vec::new();
+        let mut older = Vec::new();
+        let target = self.path.join(format!("{SUPERSEDED_PREFIX}{epoch}"));
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if name == JOURNAL_NAME
+                || [DATABASE_PREFIX, CHECKPOINT_PREFIX]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            {
+                superseded.push((target.join(name), path));
+            } else if name.starts_with(SUPERSEDED_PREFIX) && path != target {
+                older.push(path);
+            }
+        }
+        if superseded.is_empty() {
+            return Ok(None);
+        }
+        durable_file::create_dir(&target)?;
+        let file = fs::read(self.path.join(PLACE_FILE_NAME))?;
+        durable_file::replace_file(&target.join(PLACE_FILE_NAME), &file)?;
+        for (to, from) in superseded {
+            durable_file::rename(&from, &to)?;
+        }
+        for path in older {
+            durable_file::remove_dir_all(&path)?;
+        }
+        Ok(Some(target))
+    }
+
     /// Removes journal, checkpoints and databases: before this place becomes a copy from scratch. Only called for
-    /// places that the newest roster does not list as holders.
+    /// places that the newest roster does not list as holders, and whose history is continued by the holders.
     pub(crate) fn wipe_copy(&self) -> io::Result<()> {
         self.remove_leftovers(None)?;
         for (_, checkpoint) in self.checkpoints()? {

@@ -27,6 +27,11 @@ pub(crate) struct PlaceId(pub(crate) [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct DatabaseId(pub(crate) [u8; 8]);
 
+/// Identity of a history: all that was committed one upon the other since a store was created, or since a start that
+/// was told to go on without the disks that may have had more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HistoryId(pub(crate) [u8; 8]);
+
 macro_rules! hex_id {
     ($name:ident) => {
         impl $name {
@@ -66,6 +71,7 @@ macro_rules! hex_id {
 }
 hex_id!(PlaceId);
 hex_id!(DatabaseId);
+hex_id!(HistoryId);
 
 /// Who holds what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +86,10 @@ pub(crate) struct Roster {
     pub(crate) holders: Vec<PlaceId>,
     /// All places known, with the path they had.
     pub(crate) places: BTreeMap<PlaceId, PathBuf>,
+    /// What is committed here continues this history. A place with the same one and an older epoch lags behind; one
+    /// with another has records that are nowhere else. `None`: begun before histories had names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<HistoryId>,
 }
 
 /// Where the live RocksDB is.
@@ -100,6 +110,7 @@ impl Roster {
             primary: None,
             holders: Vec::new(),
             places: BTreeMap::new(),
+            history: None,
         }
     }
 
@@ -250,6 +261,7 @@ mod tests {
                 (PlaceId([1; 16]), "/a".into()),
                 (PlaceId([2; 16]), "/b".into()),
             ]),
+            history: None,
         };
         PlaceFile::new([9; 16], PlaceId([place; 16]), roster)
     }
@@ -258,6 +270,13 @@ mod tests {
     fn golden_file() {
         let bytes = file(1, 7, 3).encode().unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+
+    #[test]
+    fn the_history_is_kept() {
+        let mut file = file(1, 7, 3);
+        file.roster.history = Some(HistoryId([5; 8]));
+        assert_eq!(PlaceFile::parse(&file.encode().unwrap()).unwrap(), file);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct RocksKvStatus {
     pub primary: PathBuf,
     /// All places known.
     pub places: Vec<PlaceStatus>,
-    /// How many places should hold the journal (`m + 1`, or as many as there are).
+    /// How many places should hold the journal (`m + 1`, or as many as are configured).
     pub holder_count_wanted: usize,
     /// Why nothing can be committed, if so.
     pub broken: Option<String>,

@@ -121,6 +121,8 @@ async fn a_copy_of_a_store_that_was_replaced_is_stale_when_it_turns_up() {
     assert_eq!(report.start, Start::Clean);
     assert_eq!(value(&store, "new").await.as_deref(), Some("1"));
     assert_eq!(value(&store, "old").await, None);
+    // It may be better than what replaced it, and is kept.
+    assert!(disks.entry(1, "superseded-").join("journal").is_dir());
 }
 
 #[tokio::test]

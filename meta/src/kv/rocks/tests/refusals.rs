@@ -79,7 +79,7 @@ async fn a_stale_copy_never_wins() {
     disks.take_away(2);
     let error = disks.try_open().unwrap_err();
     assert!(
-        matches!(&error, OpenError::TooManyMissing { missing, allowed: 1 } if missing.len() == 2),
+        matches!(&error, OpenError::TooManyMissing { missing, allowed: 1, .. } if missing.len() == 2),
         "{error}"
     );
 
@@ -92,6 +92,144 @@ async fn a_stale_copy_never_wins() {
     );
     assert_eq!(value(&store, "new").await.as_deref(), Some("2"));
     assert_eq!(value(&store, "old").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_stale_copy_does_not_win_where_as_many_disks_may_be_lost() {
+    let mut disks = Disks::new(3, 2);
+    disks.options.accept_missing_copies = false;
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    disks.take_away(1);
+    put(&store, "new", "2").await;
+    drop(store);
+    disks.take_away(0);
+    disks.take_away(2);
+    disks.bring_back(1);
+
+    // Two disks may be lost, and this one believes that it is a copy; but two of three could have gone on without it.
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            OpenError::TooManyMissing { missing, allowed: 1, place_count: 3 } if missing.len() == 2
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(disks.place(0).to_str().unwrap()),
+        "{error}"
+    );
+
+    // With one of the others it is known as stale.
+    disks.bring_back(2);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "new").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn what_a_deliberate_start_gives_up_is_kept_aside() {
+    let mut disks = Disks::new(3, 2);
+    disks.options.accept_missing_copies = false;
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    disks.take_away(1);
+    // Noticed before the commit, or the record would be in its journal before it is given up.
+    until(|| store.status().holder_count() == 2).await;
+    put(&store, "given up", "2").await;
+    drop(store);
+    disks.take_away(0);
+    disks.take_away(2);
+    disks.bring_back(1);
+    disks.options.accept_missing_copies = true;
+    let (store, _) = disks.open();
+    put(&store, "later", "3").await;
+    drop(store);
+
+    // Now there are two histories, each with something of its own.
+    disks.options.accept_missing_copies = false;
+    disks.bring_back(0);
+    disks.bring_back(2);
+    let (store, report) = disks.open();
+    assert_eq!(value(&store, "later").await.as_deref(), Some("3"));
+    assert_eq!(value(&store, "given up").await, None);
+    for disk in [0, 2] {
+        let kept = disks.entry(disk, "superseded-");
+        assert!(kept.join("journal").is_dir());
+        let told = |note: &String| note.contains(kept.to_str().unwrap());
+        assert!(report.notes.iter().any(told), "{:?}", report.notes);
+    }
+    until(|| !store.status().is_reduced()).await;
+    drop(store);
+    let (store, report) = disks.open();
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    drop(store);
+
+    // What was kept is a place: it can be gone back to.
+    let kept = disks.entry(2, "superseded-");
+    let aside = disks.place(2).with_file_name("aside");
+    crate::durable_file::rename(&kept, &aside).unwrap();
+    for disk in 0..3 {
+        disks.lose(disk);
+    }
+    crate::durable_file::rename(&aside, &disks.place(2)).unwrap();
+    disks.options.accept_missing_copies = true;
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "given up").await.as_deref(), Some("2"));
+    assert_eq!(value(&store, "later").await, None);
+}
+
+#[tokio::test]
+async fn a_copy_that_only_lags_behind_is_not_kept() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    disks.take_away(1);
+    put(&store, "new", "2").await;
+    until(|| store.status().counters.copies_established == 1).await;
+    drop(store);
+    disks.bring_back(1);
+    drop(disks.open());
+    assert!(entries(&disks.place(1), "superseded-").is_empty());
+}
+
+#[tokio::test]
+async fn a_directory_given_twice_is_refused() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.copies = vec![disks.place(0)];
+    let error = disks.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::SameDirectory { .. }), "{error}");
+    // By another name, and before it is there.
+    let link = disks.place(1).with_file_name("link");
+    std::os::unix::fs::symlink(disks.place(0).parent().unwrap(), &link).unwrap();
+    disks.options.copies = vec![link.join("meta")];
+    let error = disks.try_open().unwrap_err();
+    assert!(matches!(error, OpenError::SameDirectory { .. }), "{error}");
+    assert!(!disks.place(0).exists());
+}
+
+#[tokio::test]
+async fn nothing_is_made_where_a_disk_is_not_mounted() {
+    let mut disks = Disks::new(3, 1);
+    drop(disks.open());
+    disks.lose(1);
+    disks.options.unavailable = vec![disks.place(1)];
+    let (store, report) = disks.open();
+    assert_eq!(report.missing, [disks.place(1)]);
+    until(|| !store.status().is_reduced()).await;
+    assert!(!disks.place(1).exists());
+}
+
+#[tokio::test]
+async fn copies_that_were_not_there_at_the_start_are_missed() {
+    let disks = Disks::new(3, 2);
+    drop(disks.open());
+    disks.take_away(1);
+    disks.take_away(2);
+    let (store, _) = disks.open();
+    let status = store.status();
+    assert_eq!((status.holder_count(), status.holder_count_wanted), (1, 3));
+    assert!(status.is_reduced());
 }
 
 #[tokio::test]
