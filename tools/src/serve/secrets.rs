@@ -4,7 +4,8 @@
 //! {"format_version":1,"cluster_id":"…","root_access_key":"…","root_secret_key":"…","master_key":"64 hex digits"}
 //! ```
 //! The file is 0600 and the same on `m + 1` disks, so that it survives what the data survives; a copy that is
-//! missing is made anew at the next start. What is given from outside is used and not kept: those fields are absent.
+//! missing is made anew at the next start. What is given from outside is used and not kept: those fields are absent. Root
+//! credentials that were kept before are removed then, or they would be valid again without those from outside.
 //!
 //! Invariant: a master key is made only for a store that has none yet. Making a second one would leave every user's
 //! secret key unreadable.
@@ -147,6 +148,9 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
         .clone()
         .zip(kept.root_secret_key.clone());
     let is_root_new = given.root.is_none() && stored_root.is_none();
+    if given.root.is_some() {
+        (kept.root_access_key, kept.root_secret_key) = (None, None);
+    }
     let root = match (given.root, stored_root) {
         (Some(root), _) => root,
         (None, Some((access_key, secret_key))) => RootCredentials {
@@ -516,6 +520,28 @@ mod tests {
                 )
                 .is_err()
         );
+    }
+
+    #[test]
+    fn root_credentials_that_were_replaced_from_outside_do_not_come_back() {
+        let disks = Disks::new(6);
+        let first = disks.establish(false, Given::default()).unwrap();
+        let outside = Given {
+            root: Some(RootCredentials {
+                access_key: "outside".to_owned(),
+                secret_key: Secret::new("outside-secret"),
+            }),
+            master_key: None,
+        };
+        disks.establish(true, outside).unwrap();
+        for copy in disks.copies() {
+            let text = std::fs::read_to_string(copy).unwrap();
+            assert!(!text.contains(first.root.secret_key.reveal()), "{text}");
+        }
+        let later = disks.establish(true, Given::default()).unwrap();
+        assert!(later.is_root_new, "they have to be shown");
+        assert_ne!(keys(&later).1, keys(&first).1);
+        assert_eq!(keys(&later).2, keys(&first).2, "the master key stays");
     }
 
     #[test]
