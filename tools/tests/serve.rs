@@ -26,12 +26,16 @@ impl Directories {
     }
 
     fn config(&self) -> ServeConfig {
+        self.config_listening("127.0.0.1:0")
+    }
+
+    fn config_listening(&self, address: &str) -> ServeConfig {
         let disks = (1..=6)
             .map(|number| self.disk(number).display().to_string())
             .collect();
         let flags = [
             ("data".to_owned(), disks),
-            ("listen".to_owned(), vec!["127.0.0.1:0".to_owned()]),
+            ("listen".to_owned(), vec![address.to_owned()]),
         ];
         let sources = Sources {
             flags: flags.into(),
@@ -73,6 +77,26 @@ async fn generated_credentials_survive_restarts_and_the_loss_of_any_two_disks() 
             .text()
             .contains(root.secret_key.reveal()),
         "known credentials are not shown"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_not_made_by_a_start_that_cannot_serve() {
+    let directories = Directories::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it has an address");
+    let config = directories.config_listening(&address.to_string());
+    let refused = serve::start(&config).await.expect_err("the port is taken");
+    assert!(matches!(refused, StartError::Listen { .. }), "{refused}");
+    assert!(!directories.disk(1).exists(), "nothing was written");
+
+    drop(taken);
+    let server = serve::start(&config).await.expect("the first start");
+    let secret = server.root().secret_key.reveal().to_owned();
+    assert!(
+        server.welcome(&config).text().contains(&secret),
+        "new credentials are shown"
     );
     server.stop().await;
 }

@@ -100,7 +100,7 @@ impl AdminClient {
         }
         Err(CommandError::usage(
             "set CAIRN_ROOT_ACCESS_KEY and CAIRN_ROOT_SECRET_KEY to the root credentials \
-             (`cairn serve` prints them at its first start and keeps them in cairn-root.json on its data disks)",
+             (`cairn serve` prints them at its first start and keeps them in cairn-secrets.json on its data disks)",
         ))
     }
 }

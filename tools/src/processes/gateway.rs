@@ -23,7 +23,8 @@ use crate::clock;
 use crate::command::CommandError;
 use crate::config::GatewayConfig;
 use crate::serve::{
-    FoundDisk, Front, FrontParts, StartError, cluster_id, read_master_key, register,
+    FoundDisk, Front, FrontListeners, FrontParts, StartError, cluster_id, is_coded_differently,
+    read_master_key, register, register_disks,
 };
 
 /// Between two looks at the nodes: a disk that was added is used after this time.
@@ -101,11 +102,13 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
         .front
         .erasure
         .unwrap_or_else(|| Geometry::for_disk_count(disk_count));
+    let listeners = FrontListeners::bind(&config.front).await?;
     register(&meta, cluster, geometry, &found, clock::now_ms())
         .await
         .map_err(StartError::from)?;
     let entries = entries(&meta, &nodes, &[]).await?;
     let mut front = Front::start(FrontParts {
+        listeners,
         config: &config.front,
         root,
         drain_timeout: config.drain_timeout,
@@ -130,7 +133,7 @@ async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), Co
     let disks = front.disks().clone();
     let failure = tokio::select! {
         error = front.failed() => Some(error),
-        () = keep_looking(&meta, &nodes, disks, cluster, geometry) => None,
+        () = keep_looking(&meta, &nodes, disks, geometry) => None,
         () = stop.cancelled() => None,
     };
     front.stop().await;
@@ -275,14 +278,9 @@ async fn entries(
 }
 
 /// Takes in disks that nodes have got since, and what an administrator decided about them.
-async fn keep_looking(
-    meta: &Meta,
-    nodes: &[Node],
-    disks: Disks,
-    cluster: [u8; 16],
-    geometry: Geometry,
-) {
+async fn keep_looking(meta: &Meta, nodes: &[Node], disks: Disks, geometry: Geometry) {
     let mut current: Vec<DiskEntry> = Vec::new();
+    let mut has_complained = false;
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let updated = async {
@@ -290,7 +288,11 @@ async fn keep_looking(
             for error in silent {
                 tracing::debug!(%error, "a storage node does not answer");
             }
-            register(meta, cluster, geometry, &found, clock::now_ms()).await?;
+            register_disks(meta, &found, clock::now_ms()).await?;
+            if !has_complained && is_coded_differently(meta, geometry).await? {
+                tracing::warn!(ours = %geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
+                has_complained = true;
+            }
             entries(meta, nodes, &current).await
         };
         match updated.await {

@@ -27,10 +27,49 @@ use crate::config::{FrontConfig, RootCredentials};
 /// However early a disk counts as lost, looking for such disks reads the whole list of data.
 const LOOK_FOR_LOST_DISKS_EVERY_MIN: Duration = Duration::from_secs(1);
 
+/// Addresses that are taken and a certificate that can be used: what may keep a front from starting, found out before
+/// anything is written. Nobody is served yet; who connects waits.
+#[derive(Debug)]
+pub(crate) struct FrontListeners {
+    listener: TcpListener,
+    admin: Option<TcpListener>,
+    certificate: Option<Arc<TlsCertificate>>,
+    address: SocketAddr,
+}
+
+impl FrontListeners {
+    /// # Errors
+    /// When an address is taken or the certificate cannot be used.
+    pub(crate) async fn bind(config: &FrontConfig) -> Result<Self, StartError> {
+        let listener = bind(config.listen).await?;
+        let admin = match config.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let certificate = config
+            .tls
+            .as_ref()
+            .map(|tls| TlsCertificate::load(&tls.certificate, &tls.key))
+            .transpose()?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            admin,
+            certificate,
+            address,
+        })
+    }
+}
+
 /// What a front is made of.
 #[derive(Debug)]
 pub(crate) struct FrontParts<'a> {
-    /// Addresses, domains, region, certificate.
+    /// Where it listens.
+    pub(crate) listeners: FrontListeners,
+    /// Domains, region, limits.
     pub(crate) config: &'a FrontConfig,
     /// Root's key pair.
     pub(crate) root: &'a RootCredentials,
@@ -57,26 +96,18 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Binds, then starts background work, then serves.
+    /// Starts background work, then serves.
     ///
     /// # Errors
-    /// When an address is taken or the certificate cannot be used.
+    /// When the parts do not fit together, or there is no randomness.
     pub(crate) async fn start(parts: FrontParts<'_>) -> Result<Self, StartError> {
         let config = parts.config;
-        let listener = bind(config.listen).await?;
-        let admin_listener = match config.admin_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        let certificate = config
-            .tls
-            .as_ref()
-            .map(|tls| TlsCertificate::load(&tls.certificate, &tls.key))
-            .transpose()?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let FrontListeners {
+            listener,
+            admin: admin_listener,
+            certificate,
+            address,
+        } = parts.listeners;
 
         let disks = Disks::new(parts.disks);
         let clock = Arc::new(SystemClock);

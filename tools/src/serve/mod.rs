@@ -16,9 +16,9 @@ pub use secrets::SecretsError;
 pub use welcome::Welcome;
 
 pub(crate) use cluster_identity::cluster_id;
-pub(crate) use front::{Front, FrontParts};
+pub(crate) use front::{Front, FrontListeners, FrontParts};
 pub(crate) use metadata::{MetadataPlaces, PLACE_FILE_NAME, RocksState, open as open_metadata};
-pub(crate) use registration::{FoundDisk, register};
+pub(crate) use registration::{FoundDisk, is_coded_differently, register, register_disks};
 pub(crate) use secrets::read_master_key;
 
 use std::net::SocketAddr;
@@ -79,6 +79,9 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
         None => ClusterId(random("an identity for the store")?),
     };
 
+    // Before the secrets are made: they are shown once, by a process that serves.
+    let listeners = FrontListeners::bind(&config.front).await?;
+
     // From here on directories are written.
     let adopted = local_disks::adopt(&plan, cluster_id)?;
     let geometry = geometry_of(adopted.disks.len());
@@ -108,6 +111,7 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     .await?;
 
     let front = Front::start(FrontParts {
+        listeners,
         config: &config.front,
         root: &secrets.root,
         drain_timeout: config.drain_timeout,

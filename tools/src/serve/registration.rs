@@ -20,7 +20,8 @@ pub(crate) struct FoundDisk {
     pub(crate) zone: String,
 }
 
-/// Writes what is not in the map yet or has changed; what an administrator decided about a disk stays.
+/// Writes what is not in the map yet or has changed. For the start of a process: the coding in the map is that of the
+/// process that was started last.
 ///
 /// # Errors
 /// Those of the metadata.
@@ -46,6 +47,18 @@ pub(crate) async fn register(
         })
         .await?;
     }
+    register_disks(meta, disks, now_ms).await
+}
+
+/// Writes the disks that are not in the map yet or have changed; what an administrator decided about a disk stays.
+///
+/// # Errors
+/// Those of the metadata.
+pub(crate) async fn register_disks(
+    meta: &Meta,
+    disks: &[FoundDisk],
+    now_ms: u64,
+) -> Result<(), MetaError> {
     let known = meta.disks().await?;
     for found in disks {
         let id = DiskId(found.disk_id.0);
@@ -66,6 +79,18 @@ pub(crate) async fn register(
     Ok(())
 }
 
+/// Whether the map says that new objects are coded in another way than here.
+///
+/// # Errors
+/// Those of the metadata.
+pub(crate) async fn is_coded_differently(
+    meta: &Meta,
+    geometry: Geometry,
+) -> Result<bool, MetaError> {
+    let cluster = meta.cluster().await?;
+    Ok(cluster.is_some_and(|cluster| cluster.geometry != coding(geometry)))
+}
+
 /// The geometry as the cluster's record keeps it.
 fn coding(geometry: Geometry) -> Coding {
     match geometry.data_count() {
@@ -76,5 +101,38 @@ fn coding(geometry: Geometry) -> Coding {
             data,
             parity: geometry.parity_count(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cairn_meta::MasterKey;
+    use cairn_meta::kv::MemoryKv;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn gateways_that_code_differently_do_not_overwrite_each_other_for_ever() {
+        let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random());
+        let [one, other] = [4, 6].map(Geometry::for_disk_count);
+        let disk = FoundDisk {
+            disk_id: cairn_storage_node::DiskId([1; 16]),
+            node: DiskNode::Local,
+            path: "/d1".to_owned(),
+            host: "host".to_owned(),
+            zone: "zone".to_owned(),
+        };
+        register(&meta, [9; 16], one, &[], 1).await.unwrap();
+        assert!(!is_coded_differently(&meta, one).await.unwrap());
+        register(&meta, [9; 16], other, &[], 2).await.unwrap();
+        // The first goes on finding disks.
+        register_disks(&meta, std::slice::from_ref(&disk), 3)
+            .await
+            .unwrap();
+        assert_eq!(meta.disks().await.unwrap().len(), 1);
+        assert!(!is_coded_differently(&meta, other).await.unwrap());
+        assert!(is_coded_differently(&meta, one).await.unwrap());
     }
 }

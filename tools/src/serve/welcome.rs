@@ -44,7 +44,10 @@ impl Welcome<'_> {
                 "These root credentials were made just now and are not shown again. Keep them; a copy is in\n\
                  cairn-secrets.json on several of the disks, readable for the owner of this process alone.\n\n",
             ),
-            None => ("(as shown at the first start, or as you set it)", ""),
+            None => (
+                "(as you set it, or as shown at the first start: in cairn-secrets.json on several of the disks)",
+                "",
+            ),
         };
         format!(
             "Cairn serves S3 at {endpoint}\n{layout}\n\n{remark}\
