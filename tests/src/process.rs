@@ -28,7 +28,14 @@ impl CairnProcess {
     ) -> Self {
         let stdout = log_dir.join(format!("{name}.stdout"));
         let stderr = log_dir.join(format!("{name}.stderr"));
-        let child = Command::new(cairn_binary())
+        let mut command = Command::new(cairn_binary());
+        // What the shell of whoever runs the tests has set is for another server.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("CAIRN_") {
+                command.env_remove(variable);
+            }
+        }
+        let child = command
             .args(arguments)
             .envs(environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
