@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection_activity::ConnectionActivity;
 use crate::dispatch;
 use crate::gateway::Gateway;
-use crate::server::{Entrance, Surface};
+use crate::server::{Entrance, Scheme, Surface};
 
 /// Requests that one HTTP/2 connection may have open. The gateway's own limit comes on top.
 const HTTP2_STREAMS_MAX: u32 = 256;
@@ -43,9 +43,14 @@ impl Connection {
     /// Serves `stream` until either side ends it.
     pub(crate) async fn serve(mut self, stream: TcpStream) {
         let _counted = self.gateway.metrics().connection();
+        let scheme = match self.acceptor {
+            None => Scheme::Http,
+            Some(_) => Scheme::Https,
+        };
         let entrance = Entrance {
             surface: self.surface,
             peer: stream.peer_addr().ok().map(|address| address.ip()),
+            scheme,
         };
         let Some(acceptor) = self.acceptor.clone() else {
             return self.serve_http(stream, entrance).await;

@@ -109,7 +109,7 @@ async fn answer(
     };
     log.hold(place);
     check_header_section(&parts, gateway.config().limits.header_section_bytes_max)?;
-    let request = S3Request::admit(gateway, id, parts, body, log).await?;
+    let request = S3Request::admit(gateway, entrance, id, parts, body, log).await?;
     handlers::handle(request).await
 }
 

@@ -29,6 +29,24 @@ pub enum Surface {
     Admin,
 }
 
+/// How a connection is protected, as it stands in a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// Not at all.
+    Http,
+    /// By TLS.
+    Https,
+}
+
+impl Scheme {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// How a request came in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entrance {
@@ -36,6 +54,8 @@ pub(crate) struct Entrance {
     pub(crate) surface: Surface,
     /// The other end of the connection; `None` where the system does not say.
     pub(crate) peer: Option<IpAddr>,
+    /// Whether by TLS.
+    pub(crate) scheme: Scheme,
 }
 
 /// How one listener serves.

@@ -18,6 +18,7 @@ use md5::{Digest, Md5};
 use super::commit;
 use super::delete_object::refused;
 use super::object_headers;
+use super::object_uri;
 use super::receive;
 use super::request::{S3Request, header_text};
 use super::upload_id;
@@ -50,6 +51,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
 
     let (request, body) = xml_body::read_without_checksum(request).await?;
     let listed = xml::parse_complete_multipart_upload(&body)?;
+    let location = object_uri::of(&request, &bucket.name, &key);
     check_order(&listed)?;
     let work = Completion {
         gateway: Arc::clone(&gateway),
@@ -59,6 +61,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         condition,
         listed,
         headers: request.headers,
+        location,
     };
     let pace = Pace {
         patience: gateway.config().timeouts.keep_alive,
@@ -110,6 +113,8 @@ struct Completion {
     condition: WriteCondition,
     listed: Vec<CompletedPart>,
     headers: HeaderMap,
+    /// The address of the object.
+    location: String,
 }
 
 impl Completion {
@@ -307,10 +312,9 @@ impl Completion {
     }
 
     fn respond(&self, record: &ObjectRecord) -> Response {
-        let location = format!("/{}/{}", self.bucket.name, self.key);
         let mut xml = XmlWriter::document();
         xml.open_root("CompleteMultipartUploadResult");
-        xml.text("Location", &location);
+        xml.text("Location", &self.location);
         xml.text("Bucket", self.bucket.name.as_str());
         xml.text("Key", self.key.as_str());
         xml.text("ETag", &object_headers::quoted(&record.etag));

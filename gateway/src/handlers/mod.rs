@@ -22,6 +22,7 @@ mod list_uploads;
 mod object_attributes;
 pub(crate) mod object_headers;
 mod object_owner;
+mod object_uri;
 mod page_query;
 mod part_number;
 mod put_object;

@@ -15,6 +15,7 @@ use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
 use crate::s3_error::{ErrorCode, S3Error};
+use crate::server::{Entrance, Scheme};
 
 /// What a handler works on.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub(crate) struct S3Request {
     pub(crate) query: Query,
     /// The path as it was sent, for error documents that are written late.
     pub(crate) resource: String,
+    /// Where the client sent it: the scheme of the connection and the host, if it named one.
+    pub(crate) scheme: Scheme,
+    pub(crate) host: Option<String>,
     pub(crate) principal: Principal,
     pub(crate) payload: PayloadMode,
     pub(crate) body: RequestBody,
@@ -48,6 +52,7 @@ impl S3Request {
     /// Lets a request in, or says why not. Does not touch the body.
     pub(crate) async fn admit(
         gateway: &Arc<Gateway>,
+        entrance: Entrance,
         id: RequestId,
         parts: Parts,
         body: RequestBody,
@@ -90,6 +95,7 @@ impl S3Request {
         operation::check_headers(operation, headers)?;
 
         let resource = parts.uri.path().to_owned();
+        let host = addressing::host(&parts.uri, &parts.headers).map(str::to_owned);
         Ok(Self {
             gateway: Arc::clone(gateway),
             id,
@@ -97,6 +103,8 @@ impl S3Request {
             headers: hoisted.unwrap_or(parts.headers),
             query,
             resource,
+            scheme: entrance.scheme,
+            host,
             principal,
             payload: authenticated.payload,
             body,

@@ -50,6 +50,7 @@ fn stable(answer: &Answer) -> String {
         "CreationDate",
         "Initiated",
         "UploadId",
+        "Location",
         "ID",
     ] {
         for value in answer.elements(element) {

@@ -623,3 +623,15 @@ async fn parts_may_bring_a_checksum_the_upload_did_not_ask_for() {
 fn crc32(bytes: &[u8]) -> String {
     ChecksumHasher::of(ChecksumAlgorithm::Crc32, bytes).to_base64()
 }
+
+#[tokio::test]
+async fn the_location_of_a_completed_upload_is_a_uri() {
+    let (server, client) = with_bucket().await;
+    let id = create(&client, "dir/a%20b%26", &[]).await;
+    let parts = upload_parts(&client, "dir/a%20b%26", &id, &[10]).await;
+    let done = complete(&client, "dir/a%20b%26", &id, &parts).await;
+    assert_eq!(
+        done.element("Location"),
+        format!("http://{}/b-1/dir/a%20b%26", server.address)
+    );
+}
