@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
 use crate::operation::Addressing;
@@ -102,12 +104,37 @@ impl Domains {
     }
 }
 
-/// The host a request was sent to: `:authority` (HTTP/2) or the absolute form's, else the `Host` header.
+/// The host a request was sent to: the `Host` header, else `:authority` (HTTP/2). Whoever asks for the host asks
+/// here, so that what is addressed is what was signed.
 pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    match uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => headers.get(http::header::HOST)?.to_str().ok(),
+    match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(Authority::as_str),
     }
+}
+
+/// Refuses a request that names two hosts: by two `Host` headers, or by one and another authority in its target.
+/// Proxies choose between the two, each in its own way; a URL signed for one bucket must not open another
+/// (RFC 9112, 3.2: they are identical, and a server answers 400 to a second `Host`).
+///
+/// # Errors
+/// `InvalidRequest`.
+pub fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), S3Error> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let is_one = match (hosts.next(), uri.authority()) {
+        (None, _) => true,
+        (Some(host), None) => host.to_str().is_ok(),
+        (Some(host), Some(authority)) => host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes()),
+    };
+    if is_one && hosts.next().is_none() {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::InvalidRequest,
+        "The request must name one host: its Host header and the authority of its target differ.",
+    ))
 }
 
 /// Finds what a request addresses.

@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tracing::Instrument;
 
+use crate::addressing;
 use crate::connection_activity::RunningRequest;
 use crate::gateway::Gateway;
 use crate::handlers;
@@ -95,7 +96,8 @@ async fn answer(
     body: RequestBody,
     log: &mut RequestLog,
 ) -> Result<Response, S3Error> {
-    if parts.uri.path().starts_with(ops::PATH_PREFIX) {
+    addressing::check_host(&parts.uri, &parts.headers)?;
+    if is_for_operators(gateway, entrance, &parts) {
         let (name, answered) = ops::respond(gateway, entrance, id, parts, body).await;
         log.operation(name, None);
         return answered;
@@ -111,6 +113,17 @@ async fn answer(
     check_header_section(&parts, gateway.config().limits.header_section_bytes_max)?;
     let request = S3Request::admit(gateway, entrance, id, parts, body, log).await?;
     handlers::handle(request).await
+}
+
+/// At a bucket's own host the path is a key, whatever it begins with: a client that lets its users choose keys must
+/// not be led to administer.
+fn is_for_operators(gateway: &Gateway, entrance: Entrance, parts: &Parts) -> bool {
+    let is_of_bucket = || {
+        let host = addressing::host(&parts.uri, &parts.headers);
+        host.is_some_and(|host| gateway.domains().bucket_of(host).is_some())
+    };
+    parts.uri.path().starts_with(ops::PATH_PREFIX)
+        && (entrance.surface == Surface::Admin || !is_of_bucket())
 }
 
 fn check_header_section(parts: &Parts, limit: usize) -> Result<(), S3Error> {

@@ -173,21 +173,16 @@ const fn upper_hex(nibble: u8) -> u8 {
 
 /// The values of a header, trimmed, runs of spaces made one, repeated headers joined by commas.
 fn push_header(out: &mut Vec<u8>, head: &RequestHead<'_>, name: &str) {
-    let values = head.headers.get_all(name);
-    let mut is_first = true;
-    for value in values {
-        if !is_first {
+    // HTTP/2 has no Host header; clients sign the authority under that name.
+    if name == "host" {
+        push_trimmed(out, head.host().unwrap_or_default().as_bytes());
+        return;
+    }
+    for (index, value) in head.headers.get_all(name).iter().enumerate() {
+        if index > 0 {
             out.push(b',');
         }
-        is_first = false;
         push_trimmed(out, value.as_bytes());
-    }
-    // HTTP/2 has no Host header; clients sign the authority under that name.
-    if is_first
-        && name == "host"
-        && let Some(host) = head.host()
-    {
-        out.extend_from_slice(host.as_bytes());
     }
 }
 

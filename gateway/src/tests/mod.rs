@@ -9,6 +9,7 @@ mod connections;
 mod copy;
 mod delete;
 mod get;
+mod hosts;
 mod list;
 mod multipart;
 mod presigned_urls;
