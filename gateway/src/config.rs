@@ -107,10 +107,13 @@ impl Default for Limits {
 /// How long a gateway waits.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// For a TLS handshake, for a whole request header, and between the requests of a connection.
+    /// For a TLS handshake, for a whole request header, and between the requests of a connection, be it of HTTP/1.1
+    /// or HTTP/2.
     pub header_read: Duration,
     /// For the next bytes of a request body.
     pub body_idle: Duration,
+    /// For a client to take any of the bytes that are written to it.
+    pub write_stall: Duration,
     /// For running requests after a stop was asked for.
     pub drain: Duration,
     /// For a copy or completion before the client is told to keep waiting, and between two such signs.
@@ -122,6 +125,7 @@ impl Default for Timeouts {
         Self {
             header_read: Duration::from_secs(30),
             body_idle: Duration::from_secs(30),
+            write_stall: Duration::from_mins(1),
             drain: Duration::from_secs(30),
             keep_alive: Duration::from_secs(10),
         }

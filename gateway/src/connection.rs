@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
@@ -16,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::client_stream::ClientStream;
 use crate::connection_activity::ConnectionActivity;
 use crate::dispatch;
 use crate::gateway::Gateway;
@@ -69,25 +69,34 @@ impl Connection {
         }
     }
 
-    async fn serve_http<S>(self, stream: S, entrance: Entrance)
+    /// Serves the connection, and then what is still done for its requests: a copy goes on when its client has left,
+    /// keeps the connection's place, and is waited for by draining.
+    async fn serve_http<S>(mut self, stream: S, entrance: Entrance)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self {
-            gateway,
-            mut draining,
-            ..
-        } = self;
-        let header_read = gateway.config().timeouts.header_read;
-        let seen_request = Arc::new(AtomicBool::new(false));
         let activity = ConnectionActivity::default();
+        self.converse(stream, entrance, &activity).await;
+        tokio::select! {
+            () = activity.finished() => {}
+            () = async { while self.draining.changed().await.is_ok() {} } => {}
+        }
+    }
+
+    /// Serves requests until either side ends the connection.
+    async fn converse<S>(&mut self, stream: S, entrance: Entrance, activity: &ConnectionActivity)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let timeouts = &self.gateway.config().timeouts;
+        let header_read = timeouts.header_read;
+        let stream = ClientStream::new(stream, timeouts.write_stall, activity.clone());
         let service = service_fn({
-            let seen_request = Arc::clone(&seen_request);
+            let gateway = Arc::clone(&self.gateway);
             let activity = activity.clone();
             move |request: Request<Incoming>| {
-                seen_request.store(true, Ordering::Relaxed);
                 let gateway = Arc::clone(&gateway);
-                let running = activity.begin_request();
+                let running = activity.begin_request(request.version());
                 async move {
                     Ok::<_, Infallible>(
                         dispatch::respond(gateway, entrance, request, running).await,
@@ -102,6 +111,7 @@ impl Connection {
         let mut is_watching_first = true;
         let mut is_draining = false;
         let mut quiet = pin!(activity.quiet());
+        let mut silent = pin!(activity.silent(header_read));
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -111,12 +121,12 @@ impl Connection {
                     return;
                 }
                 () = first_request_deadline.as_mut(), if is_watching_first => {
-                    if !seen_request.load(Ordering::Relaxed) {
+                    if !activity.had_request() {
                         return;
                     }
                     is_watching_first = false;
                 }
-                changed = draining.changed() => {
+                changed = self.draining.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -124,6 +134,11 @@ impl Connection {
                         is_draining = true;
                         connection.as_mut().graceful_shutdown();
                     }
+                }
+                // A peer that answers pings would be kept for ever.
+                () = silent.as_mut(), if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
                 }
                 () = quiet.as_mut(), if is_draining => {
                     tracing::debug!("connection without requests ended");

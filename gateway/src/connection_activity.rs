@@ -1,4 +1,5 @@
-//! Whether a connection has requests, so that draining waits for those and not for peers that say nothing.
+//! What goes on on a connection, so that draining waits for requests and not for peers that say nothing, and so that
+//! a connection without requests does not stay.
 //!
 //! hyper ends a connection by itself once it is told to and has nothing left to do. It does wait for a half-sent
 //! request header, for what is left of a refused body, and for an HTTP/2 peer to answer a ping.
@@ -6,48 +7,119 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// What a connection without requests gets to end by itself once it is told to: enough to say goodbye.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// How long after its last byte was handed over an answer may still be on its way to a slow client.
-const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How long after the last write the rest of an answer may still be held back by an HTTP/2 peer that reads slowly:
+/// it makes room again after reading half a window, which at 64 KiB and 10 kB/s takes three seconds. Over HTTP/1.1 a
+/// write that waits for the client shows that there is a rest.
+const LAST_BYTES: Duration = Duration::from_secs(5);
 
-/// The requests of one connection.
+/// The requests and writes of one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConnectionActivity(Arc<watch::Sender<State>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     running_count: usize,
+    /// When the last request ended.
     answered_at: Option<Instant>,
+    is_http2: bool,
+    written_at: Option<Instant>,
+    /// Whether the client was offered bytes that it has not taken yet.
+    is_write_waiting: bool,
 }
 
-/// A request from its header to the end of its response body.
+impl State {
+    /// When a connection that was told to end at `told_at` has had its chance; `None` as long as there is something
+    /// to wait for.
+    fn quiet_at(&self, told_at: Instant) -> Option<Instant> {
+        if self.running_count > 0 || self.is_write_waiting {
+            return None;
+        }
+        let farewell_ends = told_at + FAREWELL;
+        let last_bytes_end = self
+            .answered_at
+            .and(self.written_at)
+            .map(|written_at| written_at + LAST_BYTES);
+        Some(last_bytes_end.map_or(farewell_ends, |end| end.max(farewell_ends)))
+    }
+
+    /// When an HTTP/2 connection has been without requests for `silence_max`; `None` while it has some. HTTP/1.1
+    /// connections have hyper's deadline for the next header.
+    fn silent_at(&self, silence_max: Duration) -> Option<Instant> {
+        let is_idle = self.is_http2 && self.running_count == 0;
+        let since = self.answered_at.filter(|_| is_idle)?;
+        Some(since + silence_max)
+    }
+}
+
+/// A request from its header to the end of its response body and of all work for it.
 #[derive(Debug)]
 pub(crate) struct RunningRequest(ConnectionActivity);
 
 impl ConnectionActivity {
     /// Counts a request until the guard is dropped.
-    pub(crate) fn begin_request(&self) -> RunningRequest {
-        self.0.send_modify(|state| state.running_count += 1);
+    pub(crate) fn begin_request(&self, version: Version) -> RunningRequest {
+        self.0.send_modify(|state| {
+            state.running_count += 1;
+            state.is_http2 = version == Version::HTTP_2;
+        });
         RunningRequest(self.clone())
+    }
+
+    /// Whether a request ever came.
+    pub(crate) fn had_request(&self) -> bool {
+        let state = self.0.borrow();
+        state.running_count > 0 || state.answered_at.is_some()
+    }
+
+    /// Notes that the client took bytes. Whoever waits for a time that this moves looks again when that time has
+    /// come; only the end of a wait is news.
+    pub(crate) fn wrote(&self) {
+        self.0.send_if_modified(|state| {
+            state.written_at = Some(Instant::now());
+            std::mem::take(&mut state.is_write_waiting)
+        });
+    }
+
+    /// Notes that bytes wait for the client.
+    pub(crate) fn write_waits(&self) {
+        self.0.send_modify(|state| state.is_write_waiting = true);
     }
 
     /// Waits until a connection that was told to end has had its chance: no request is running, and the last
     /// answer has had time to leave.
     pub(crate) async fn quiet(&self) {
         let told_at = Instant::now();
+        self.reach(|state| state.quiet_at(told_at)).await;
+    }
+
+    /// Waits until an HTTP/2 connection has had no request for `silence_max`.
+    pub(crate) async fn silent(&self, silence_max: Duration) {
+        self.reach(|state| state.silent_at(silence_max)).await;
+    }
+
+    /// Waits until nothing is done for any request, whether the connection is still there or not.
+    pub(crate) async fn finished(&self) {
+        let mut changes = self.0.subscribe();
+        // The sender is `self`, so this never fails.
+        drop(changes.wait_for(|state| state.running_count == 0).await);
+    }
+
+    /// Waits until the time that the state gives has come, however often it moves meanwhile.
+    async fn reach(&self, time: impl Fn(&State) -> Option<Instant>) {
         let mut changes = self.0.subscribe();
         loop {
-            let state = *changes.borrow_and_update();
-            let farewell_ends = told_at + FAREWELL;
-            let quiet_at = state.answered_at.map_or(farewell_ends, |answered_at| {
-                farewell_ends.max(answered_at + LAST_BYTES)
-            });
+            let reached_at = time(&changes.borrow_and_update());
+            if reached_at.is_some_and(|at| at <= Instant::now()) {
+                return;
+            }
             tokio::select! {
-                () = sleep_until(quiet_at), if state.running_count == 0 => return,
+                () = sleep_until(reached_at.unwrap_or_else(Instant::now)), if reached_at.is_some() => {}
                 // The sender is `self`, so this never fails.
                 _ = changes.changed() => {}
             }
@@ -71,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn a_running_request_is_waited_for() {
         let activity = ConnectionActivity::default();
-        let request = activity.begin_request();
+        let request = activity.begin_request(Version::HTTP_11);
         let quiet = tokio::spawn({
             let activity = activity.clone();
             async move { activity.quiet().await }
@@ -80,5 +152,34 @@ mod tests {
         assert!(!quiet.is_finished());
         drop(request);
         quiet.await.unwrap();
+    }
+
+    /// Bytes that hyper holds are not lost as long as the client takes them.
+    #[test]
+    fn the_end_of_an_answer_is_waited_for_as_long_as_the_client_takes_it() {
+        let told_at = Instant::now();
+        let later = |seconds| told_at + Duration::from_secs(seconds);
+        let answered = State {
+            answered_at: Some(told_at),
+            written_at: Some(told_at),
+            ..State::default()
+        };
+        assert_eq!(answered.quiet_at(told_at), Some(told_at + LAST_BYTES));
+        let writing = State {
+            written_at: Some(later(20)),
+            ..answered
+        };
+        assert_eq!(writing.quiet_at(told_at), Some(later(20) + LAST_BYTES));
+        let held_back = State {
+            is_write_waiting: true,
+            ..answered
+        };
+        assert_eq!(held_back.quiet_at(told_at), None);
+        // What is written before any request are HTTP/2's settings.
+        let greeted = State {
+            answered_at: None,
+            ..answered
+        };
+        assert_eq!(greeted.quiet_at(told_at), Some(told_at + FAREWELL));
     }
 }

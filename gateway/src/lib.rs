@@ -16,6 +16,7 @@ pub mod auth;
 pub mod authorize;
 pub mod body;
 pub mod checksum;
+mod client_stream;
 pub mod config;
 mod connection;
 mod connection_activity;

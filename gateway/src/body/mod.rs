@@ -19,4 +19,4 @@ mod upload;
 
 pub use digests::DigestSet;
 pub use plan::{BODY_SIZE_BYTES_MAX, BodyPlan};
-pub use upload::{BodyOptions, UploadBody};
+pub use upload::{BodyOptions, RATE_BYTES_PER_SECOND_MIN, RATE_WINDOW, UploadBody};

@@ -1,11 +1,12 @@
 //! Bodies end to end: what is sent, in any pieces, against what comes out and what is refused.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -439,7 +440,6 @@ fn the_line_end_after_the_last_chunk_is_optional() {
 
 #[test]
 fn a_failed_stream_stays_failed() {
-    use futures_util::StreamExt;
     let plan = BodyPlan::of_request(
         &headers(&[("content-length", "5")]),
         PayloadMode::Unsigned,
@@ -472,7 +472,6 @@ fn a_failed_stream_stays_failed() {
 
 #[test]
 fn a_client_that_stops_sending_is_timed_out() {
-    use futures_util::StreamExt;
     let plan = BodyPlan::of_request(
         &headers(&[("content-length", "5")]),
         PayloadMode::Unsigned,
@@ -482,7 +481,7 @@ fn a_client_that_stops_sending_is_timed_out() {
     let frames = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"he")))])
         .chain(stream::pending());
     let options = BodyOptions {
-        idle_timeout: std::time::Duration::from_millis(10),
+        idle_timeout: Duration::from_millis(10),
         ..BodyOptions::default()
     };
     let mut body = plan.open(StreamBody::new(frames), options);
@@ -496,6 +495,40 @@ fn a_client_that_stops_sending_is_timed_out() {
         assert_eq!(error.code(), ErrorCode::RequestTimeout);
         assert!(error.must_close());
     });
+}
+
+/// Sends `count` frames of `size` bytes with short pauses, to a receiver that judges the rate every 20 ms.
+fn receive_slowly(size: usize, count: usize) -> Result<DigestSet, S3Error> {
+    let length = (size * count).to_string();
+    let plan = BodyPlan::of_request(
+        &headers(&[("content-length", &length)]),
+        PayloadMode::Unsigned,
+        BODY_SIZE_BYTES_MAX,
+    )?;
+    let frames = stream::iter(0..count).then(move |_| async move {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Ok::<_, Infallible>(Frame::data(Bytes::from(vec![1; size])))
+    });
+    let options = BodyOptions {
+        rate_window: Duration::from_millis(20),
+        ..BodyOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let body = plan.open(StreamBody::new(Box::pin(frames)), options);
+        body.finish().await
+    })
+}
+
+/// A byte now and then is not nothing, and keeps a place as well.
+#[test]
+fn a_client_that_sends_far_too_slowly_is_timed_out() {
+    let error = receive_slowly(1, 100).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RequestTimeout);
+    assert_eq!(receive_slowly(100_000, 20).unwrap().size_bytes, 2_000_000);
 }
 
 proptest! {

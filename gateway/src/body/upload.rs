@@ -23,20 +23,28 @@ use crate::checksum::{Checksum, ChecksumAlgorithm, DeclaredChecksum, invalid_val
 use crate::md5_lanes::Md5Pool;
 use crate::s3_error::{ErrorCode, S3Error};
 
+/// Nobody who means it sends more slowly; whoever does keeps a place among the running requests.
+pub const RATE_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
+/// Over which time that counts: long enough for a mobile client to lose its network and find it again.
+pub const RATE_WINDOW: Duration = Duration::from_mins(1);
+
 /// How bodies are read.
 #[derive(Debug, Clone)]
 pub struct BodyOptions {
     /// A client that sends nothing for so long is given up.
     pub idle_timeout: Duration,
+    /// A client that sends less than [`RATE_BYTES_PER_SECOND_MIN`] over so long is given up too.
+    pub rate_window: Duration,
     /// Hashes long bodies, together with those of other requests that have the same pool.
     pub md5_pool: Md5Pool,
 }
 
 impl Default for BodyOptions {
-    /// Twenty seconds, as S3; a pool of its own.
+    /// Twenty seconds, as S3; a minute; a pool of its own.
     fn default() -> BodyOptions {
         BodyOptions {
             idle_timeout: Duration::from_secs(20),
+            rate_window: RATE_WINDOW,
             md5_pool: Md5Pool::new(),
         }
     }
@@ -54,7 +62,7 @@ pub struct UploadBody<B> {
     input: Bytes,
     decoder: Decoder,
     digests: Digests,
-    idle: IdleTimer,
+    patience: Patience,
     expected: Expected,
     trailer: Vec<(String, String)>,
     /// Set by the first error, which is all that is said afterwards.
@@ -86,10 +94,13 @@ impl BodyPlan {
             input: Bytes::new(),
             decoder: Decoder::new(self.payload, self.length),
             digests: Digests::new(algorithm, sha256.is_some(), self.length, options.md5_pool),
-            idle: IdleTimer {
-                timeout: options.idle_timeout,
+            patience: Patience {
+                idle_timeout: options.idle_timeout,
+                rate_window: options.rate_window,
                 sleep: None,
-                is_armed: false,
+                waiting_since: None,
+                waited: Duration::ZERO,
+                arrived_bytes: 0,
             },
             expected: Expected {
                 sha256,
@@ -148,14 +159,14 @@ where
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => {
                     return self
-                        .idle
+                        .patience
                         .poll_expired(cx)
                         .map(|()| Err(ErrorCode::RequestTimeout.into()));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.idle.disarm();
                     // HTTP's own trailers are not S3's.
                     self.input = frame.into_data().unwrap_or_default();
+                    self.patience.arrived(self.input.len() as u64)?;
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, "a client went away while sending its body");
@@ -254,25 +265,47 @@ fn checksum_in_trailer(
 
 /// Counts the time a client keeps us waiting; not the time we keep it waiting.
 #[derive(Debug)]
-struct IdleTimer {
-    timeout: Duration,
+struct Patience {
+    idle_timeout: Duration,
+    rate_window: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    is_armed: bool,
+    /// Since when the next bytes are waited for, if they are.
+    waiting_since: Option<Instant>,
+    /// How long was waited, in pieces, since the rate was last judged; and what came in that time.
+    waited: Duration,
+    arrived_bytes: u64,
 }
 
-impl IdleTimer {
-    fn disarm(&mut self) {
-        self.is_armed = false;
+impl Patience {
+    /// Takes note of bytes. The end of a window is seen when bytes come; that some do, the idle time-out sees to.
+    fn arrived(&mut self, bytes: u64) -> Result<(), S3Error> {
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += since.elapsed();
+        }
+        self.arrived_bytes += bytes;
+        if self.waited < self.rate_window {
+            return Ok(());
+        }
+        let waited_ms = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
+        let expected_bytes = waited_ms.saturating_mul(RATE_BYTES_PER_SECOND_MIN) / 1000;
+        let is_too_slow = self.arrived_bytes < expected_bytes;
+        self.waited = Duration::ZERO;
+        self.arrived_bytes = 0;
+        if is_too_slow {
+            return Err(ErrorCode::RequestTimeout.into());
+        }
+        Ok(())
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timeout = self.timeout;
+        let timeout = self.idle_timeout;
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        if !self.is_armed {
-            sleep.as_mut().reset(Instant::now() + timeout);
-            self.is_armed = true;
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            sleep.as_mut().reset(now + timeout);
+            self.waiting_since = Some(now);
         }
         sleep.as_mut().poll(cx)
     }

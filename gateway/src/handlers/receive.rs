@@ -19,7 +19,7 @@ use super::destination::Destination;
 use super::read_object;
 use super::request::S3Request;
 use crate::auth::PayloadMode;
-use crate::body::{BODY_SIZE_BYTES_MAX, BodyOptions, BodyPlan, DigestSet, UploadBody};
+use crate::body::{BODY_SIZE_BYTES_MAX, BodyOptions, BodyPlan, DigestSet, RATE_WINDOW, UploadBody};
 use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
 use crate::engine::{ReadStream, StoreError, StoredData};
 use crate::gateway::Gateway;
@@ -99,6 +99,7 @@ pub(super) async fn body(
     });
     let options = BodyOptions {
         idle_timeout: gateway.config().timeouts.body_idle,
+        rate_window: RATE_WINDOW,
         md5_pool: gateway.md5_pool().clone(),
     };
     let content = plan.body.open(&mut request.body, options);
@@ -131,6 +132,7 @@ pub(super) async fn copy(
         StreamBody::new(frames),
         BodyOptions {
             idle_timeout: COPY_IDLE_TIMEOUT,
+            rate_window: COPY_IDLE_TIMEOUT,
             md5_pool: gateway.md5_pool().clone(),
         },
     );

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http_body::Body;
 
 use super::request::S3Request;
-use crate::body::{BodyOptions, BodyPlan};
+use crate::body::{BodyOptions, BodyPlan, RATE_WINDOW};
 use crate::checksum::ChecksumAlgorithm;
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::xml::DOCUMENT_SIZE_BYTES_MAX;
@@ -70,6 +70,7 @@ async fn read_as(
     }
     let options = BodyOptions {
         idle_timeout: request.gateway.config().timeouts.body_idle,
+        rate_window: RATE_WINDOW,
         md5_pool: request.gateway.md5_pool().clone(),
     };
     let (document, _) = plan.open(&mut request.body, options).collect().await?;

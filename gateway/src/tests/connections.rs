@@ -117,6 +117,56 @@ async fn a_client_that_stops_sending_is_timed_out() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_its_answer_loses_its_place() {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.write_stall = Duration::from_millis(100),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    client.put("/b-1", "").send().await;
+    // More than the sockets of both sides take.
+    put(&client, "/b-1/k", pattern(24 << 20)).await;
+    let request = client.get("/b-1/k").signed();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(head_of(&request).as_bytes())
+        .await
+        .unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let limits = &server.gateway.config().limits;
+    let place_count = u32::try_from(limits.requests_max).unwrap();
+    let places = server.gateway.request_places();
+    let all_back = tokio::time::timeout(Duration::from_secs(10), places.acquire_many(place_count));
+    assert!(all_back.await.is_ok(), "the place is still taken");
+}
+
+#[tokio::test]
+async fn an_http2_connection_without_requests_ends() {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.header_read = Duration::from_millis(100),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let uri = format!("http://{}/-/health/live", server.address);
+    let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    // The client keeps its side open and answers pings.
+    let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    assert!(ended.is_ok(), "the connection is still there");
+    drop(sender);
+}
+
+#[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (server, client) = with_bucket().await;
     put(&client, "/b-1/k", pattern(8 << 20)).await;
