@@ -37,7 +37,7 @@ pub(crate) async fn respond(
 ) -> Response {
     let id = RequestId::random();
     let span = tracing::info_span!("request", request_id = %id, operation = tracing::field::Empty, bucket = tracing::field::Empty);
-    let mut log = RequestLog::begin(&gateway, span.clone(), running);
+    let log = RequestLog::begin(&gateway, span.clone(), running);
     let (parts, body) = RequestBody::take(request, log.received());
     let head = Head {
         method: parts.method.clone(),
@@ -45,28 +45,18 @@ pub(crate) async fn respond(
         is_http1: parts.version < Version::HTTP_2,
     };
 
-    let answering = answer(&gateway, entrance, id, parts, body, &mut log).instrument(span.clone());
+    let answering = answer(&gateway, entrance, id, parts, body, &log).instrument(span.clone());
     let result = match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(result) => result,
-        Err(panic) => {
-            gateway.metrics().panicked();
-            span.in_scope(|| {
-                tracing::error!(
-                    panic = panic_message(&*panic),
-                    resource = head.resource,
-                    "a handler panicked"
-                );
-            });
-            Err(S3Error::of(ErrorCode::InternalError))
-        }
+        Err(panic) => Err(span.in_scope(|| panicked(&gateway, &head.resource, &*panic))),
     };
     let mut response = match result {
         Ok(response) => {
-            log.answered(response.status(), None);
+            log.answered(response.status());
             response
         }
         Err(error) => {
-            log.answered(error.status(), Some(error.code()));
+            log.failed(error.status(), error.code());
             error_response(&gateway, id, &head, &error)
         }
     };
@@ -77,7 +67,7 @@ pub(crate) async fn respond(
     headers.insert("x-amz-request-id", id.to_header());
     headers.insert("x-amz-id-2", gateway.host_id().to_header());
     headers.insert(header::SERVER, SERVER);
-    response.body_mut().attach(Box::new(log));
+    response.body_mut().attach(log);
     response
 }
 
@@ -94,7 +84,7 @@ async fn answer(
     id: RequestId,
     parts: Parts,
     body: RequestBody,
-    log: &mut RequestLog,
+    log: &RequestLog,
 ) -> Result<Response, S3Error> {
     addressing::check_host(&parts.uri, &parts.headers)?;
     if is_for_operators(gateway, entrance, &parts) {
@@ -172,8 +162,19 @@ pub(crate) fn error_document(
     })
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+/// Counts and logs the panic of a handler; what its client is told.
+pub(crate) fn panicked(
+    gateway: &Gateway,
+    resource: &str,
+    panic: &(dyn std::any::Any + Send),
+) -> S3Error {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    gateway.metrics().panicked();
+    tracing::error!(
+        panic = text.unwrap_or("no message"),
+        resource,
+        "a handler panicked"
+    );
+    S3Error::of(ErrorCode::InternalError)
 }

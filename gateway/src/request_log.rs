@@ -1,7 +1,8 @@
-//! One request's line in the log and its share of the metrics, written when its last byte is out.
+//! One request's line in the log and its share of the metrics, written when its last byte is out and its work done.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use http::StatusCode;
@@ -12,21 +13,31 @@ use crate::gateway::Gateway;
 use crate::metrics::Counted;
 use crate::s3_error::ErrorCode;
 
-/// Collects what happened to one request; dropping it reports. It travels with the response body, and so holds
-/// the request's place among the running ones until the client has the answer.
-pub(crate) struct RequestLog {
+/// Collects what happened to one request; dropping the last clone reports. One travels with the response body, and
+/// one with work that may outlive it: so the request holds its place among the running ones, and is waited for by
+/// draining, until the client has the answer *and* nothing is done for it any more.
+#[derive(Clone)]
+pub(crate) struct RequestLog(Arc<Record>);
+
+struct Record {
     gateway: Arc<Gateway>,
     span: tracing::Span,
     started: Instant,
-    operation: &'static str,
-    status: StatusCode,
-    error_code: Option<ErrorCode>,
+    operation: OnceLock<&'static str>,
+    outcome: Mutex<Outcome>,
     received: Arc<AtomicU64>,
-    sent: u64,
-    is_broken: bool,
+    sent: AtomicU64,
+    is_broken: AtomicBool,
     _running: Counted,
     _on_connection: RunningRequest,
-    place: Option<OwnedSemaphorePermit>,
+    place: OnceLock<OwnedSemaphorePermit>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    status: StatusCode,
+    error_code: Option<ErrorCode>,
 }
 
 impl RequestLog {
@@ -36,76 +47,107 @@ impl RequestLog {
         span: tracing::Span,
         on_connection: RunningRequest,
     ) -> Self {
-        Self {
+        Self(Arc::new(Record {
             gateway: Arc::clone(gateway),
             span,
             started: Instant::now(),
-            operation: "Unknown",
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            error_code: None,
+            operation: OnceLock::new(),
+            outcome: Mutex::new(Outcome {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                error_code: None,
+            }),
             received: Arc::default(),
-            sent: 0,
-            is_broken: false,
+            sent: AtomicU64::new(0),
+            is_broken: AtomicBool::new(false),
             _running: gateway.metrics().running(),
             _on_connection: on_connection,
-            place: None,
-        }
+            place: OnceLock::new(),
+        }))
     }
 
     /// Where the request body counts its bytes.
     pub(crate) fn received(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.received)
+        Arc::clone(&self.0.received)
     }
 
-    /// Keeps the request's place among the running ones.
-    pub(crate) fn hold(&mut self, place: OwnedSemaphorePermit) {
-        self.place = Some(place);
+    /// Keeps the request's place among the running ones. A request takes one place; a second would be given back.
+    pub(crate) fn hold(&self, place: OwnedSemaphorePermit) {
+        drop(self.0.place.set(place));
     }
 
-    /// Notes the operation and its bucket, once they are known.
-    pub(crate) fn operation(&mut self, name: &'static str, bucket: Option<&str>) {
-        self.operation = name;
-        self.span.record("operation", name);
+    /// Notes the operation and its bucket, once they are known; the first operation counts.
+    pub(crate) fn operation(&self, name: &'static str, bucket: Option<&str>) {
+        let name = *self.0.operation.get_or_init(|| name);
+        self.0.span.record("operation", name);
         if let Some(bucket) = bucket {
-            self.span.record("bucket", bucket);
+            self.0.span.record("bucket", bucket);
         }
     }
 
-    /// Notes the answer.
-    pub(crate) fn answered(&mut self, status: StatusCode, error_code: Option<ErrorCode>) {
-        self.status = status;
-        self.error_code = error_code;
+    /// Notes that the request was answered. A failure of work that outlives the answer stays the outcome, whichever
+    /// of the two comes first.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        let mut outcome = self.outcome();
+        if outcome.error_code.is_none() {
+            outcome.status = status;
+        }
+    }
+
+    /// Notes the failure of the request: with this status or, if its answer had begun already, inside a 200.
+    pub(crate) fn failed(&self, status: StatusCode, error_code: ErrorCode) {
+        *self.outcome() = Outcome {
+            status,
+            error_code: Some(error_code),
+        };
     }
 
     /// Counts body bytes handed to the connection.
-    pub(crate) fn sent(&mut self, bytes: u64) {
-        self.sent += bytes;
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that the response body ended early.
-    pub(crate) fn broke(&mut self, error: &dyn std::error::Error) {
-        self.is_broken = true;
-        self.span.in_scope(
-            || tracing::warn!(error = %error, sent_bytes = self.sent, "response broken off"),
-        );
+    pub(crate) fn broke(&self, error: &dyn std::error::Error) {
+        self.0.is_broken.store(true, Ordering::Relaxed);
+        let sent_bytes = self.0.sent.load(Ordering::Relaxed);
+        self.0
+            .span
+            .in_scope(|| tracing::warn!(error = %error, sent_bytes, "response broken off"));
+    }
+
+    fn outcome(&self) -> std::sync::MutexGuard<'_, Outcome> {
+        let outcome = self.0.outcome.lock();
+        outcome.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for RequestLog {
+impl fmt::Debug for RequestLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestLog").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let received = self.received.load(Ordering::Relaxed);
+        let sent = self.sent.load(Ordering::Relaxed);
+        let outcome = *self
+            .outcome
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let operation = self.operation.get().copied().unwrap_or("Unknown");
         let metrics = self.gateway.metrics();
-        metrics.answered(self.operation, self.status.as_str(), duration.as_secs_f64());
-        metrics.moved(received, self.sent);
+        metrics.answered(operation, outcome.status.as_str(), duration.as_secs_f64());
+        metrics.moved(received, sent);
         self.span.in_scope(|| {
             tracing::debug!(
-                status = self.status.as_u16(),
-                error_code = self.error_code.map(ErrorCode::as_str),
+                status = outcome.status.as_u16(),
+                error_code = outcome.error_code.map(ErrorCode::as_str),
                 bytes_in = received,
-                bytes_out = self.sent,
+                bytes_out = sent,
                 duration_ms = duration.as_secs_f64() * 1000.0,
-                broken = self.is_broken,
+                broken = self.is_broken.load(Ordering::Relaxed),
                 "request"
             );
         });

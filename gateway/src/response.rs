@@ -28,7 +28,7 @@ type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>
 pub struct ResponseBody {
     content: Content,
     /// Told when the body has been handed over, or dropped before.
-    log: Option<Box<RequestLog>>,
+    log: Option<RequestLog>,
 }
 
 enum Content {
@@ -94,7 +94,7 @@ impl ResponseBody {
     }
 
     /// Makes `log` be finished by the end of this body.
-    pub(crate) fn attach(&mut self, log: Box<RequestLog>) {
+    pub(crate) fn attach(&mut self, log: RequestLog) {
         self.log = Some(log);
     }
 }
@@ -134,7 +134,7 @@ impl Body for ResponseBody {
                 other => other,
             },
         };
-        if let Some(log) = &mut this.log {
+        if let Some(log) = &this.log {
             match &next {
                 Poll::Ready(Some(Ok(bytes))) => log.sent(bytes.len() as u64),
                 Poll::Ready(Some(Err(error))) => log.broke(error.as_ref()),

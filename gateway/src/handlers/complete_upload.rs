@@ -17,6 +17,7 @@ use md5::{Digest, Md5};
 
 use super::commit;
 use super::delete_object::refused;
+use super::long_work::Asker;
 use super::object_headers;
 use super::object_uri;
 use super::receive;
@@ -26,10 +27,8 @@ use super::upload_part::{part_checksum, stored_algorithm};
 use super::write_condition::WriteCondition;
 use super::xml_body;
 use crate::checksum::{self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum};
-use crate::dispatch;
 use crate::engine::StoredData;
 use crate::gateway::Gateway;
-use crate::keep_alive::{self, Pace};
 use crate::keepsake::{Completion as KeptCompletion, Content, Keepsake, Origin};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
@@ -53,8 +52,9 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let listed = xml::parse_complete_multipart_upload(&body)?;
     let location = object_uri::of(&request, &bucket.name, &key);
     check_order(&listed)?;
+    let asker = Asker::of(&request);
     let work = Completion {
-        gateway: Arc::clone(&gateway),
+        gateway,
         bucket,
         key,
         upload_id,
@@ -63,15 +63,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         headers: request.headers,
         location,
     };
-    let pace = Pace {
-        patience: gateway.config().timeouts.keep_alive,
-        interval: gateway.config().timeouts.keep_alive,
-    };
-    let (id, resource) = (request.id, request.resource);
-    keep_alive::answer(pace, work.run(found), move |error| {
-        dispatch::error_document(&gateway, id, &resource, error)
-    })
-    .await
+    asker.answer(Box::pin(work.run(found))).await
 }
 
 /// An upload, or what is left of it once it was completed.

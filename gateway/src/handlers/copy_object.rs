@@ -8,6 +8,7 @@ use http::{HeaderName, StatusCode};
 use super::commit;
 use super::copy_source::CopySource;
 use super::destination::Destination;
+use super::long_work::Asker;
 use super::object_attributes::{self, ObjectAttributes};
 use super::object_headers;
 use super::read_object;
@@ -15,9 +16,7 @@ use super::receive;
 use super::request::S3Request;
 use super::write_condition::WriteCondition;
 use crate::checksum::{self, ChecksumAlgorithm};
-use crate::dispatch;
 use crate::gateway::Gateway;
-use crate::keep_alive::{self, Pace};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::timestamp;
@@ -45,7 +44,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let attributes = directives.attributes(&request, &source.record)?;
     let algorithm = wanted_algorithm.unwrap_or_else(|| algorithm_of(&source.record));
     let copy = Copy {
-        gateway: Arc::clone(&gateway),
+        gateway,
         bucket,
         key,
         source,
@@ -54,15 +53,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         algorithm,
         condition,
     };
-    let pace = Pace {
-        patience: gateway.config().timeouts.keep_alive,
-        interval: gateway.config().timeouts.keep_alive,
-    };
-    let (id, resource) = (request.id, request.resource);
-    keep_alive::answer(pace, copy.run(), move |error| {
-        dispatch::error_document(&gateway, id, &resource, error)
-    })
-    .await
+    Asker::of(&request).answer(Box::pin(copy.run())).await
 }
 
 /// The algorithm of the source's checksum, else S3's default.

@@ -19,6 +19,7 @@ mod list_buckets;
 mod list_objects;
 mod list_parts;
 mod list_uploads;
+mod long_work;
 mod object_attributes;
 pub(crate) mod object_headers;
 mod object_owner;

@@ -36,6 +36,8 @@ pub(crate) struct S3Request {
     /// The time of the request, by the gateway's clock.
     pub(crate) now_ms: u64,
     pub(crate) place: Place,
+    /// Held by whatever goes on for this request when it was answered.
+    pub(crate) log: RequestLog,
 }
 
 /// What is addressed, as far as it exists.
@@ -56,7 +58,7 @@ impl S3Request {
         id: RequestId,
         parts: Parts,
         body: RequestBody,
-        log: &mut RequestLog,
+        log: &RequestLog,
     ) -> Result<Self, S3Error> {
         let target = addressing::resolve(&parts.uri, &parts.headers, gateway.domains())?;
         let query = Query::parse(parts.uri.query())?;
@@ -110,6 +112,7 @@ impl S3Request {
             body,
             now_ms,
             place,
+            log: log.clone(),
         })
     }
 

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::byte_range;
 use super::copy_object::{self, SIZE_BYTES_MAX};
 use super::copy_source::CopySource;
+use super::long_work::Asker;
 use super::object_attributes::ObjectAttributes;
 use super::part_number;
 use super::read_object;
@@ -14,9 +15,7 @@ use super::receive;
 use super::request::S3Request;
 use super::upload_id;
 use super::upload_part::{self, PartPlace};
-use crate::dispatch;
 use crate::gateway::Gateway;
-use crate::keep_alive::{self, Pace};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
 
@@ -49,16 +48,8 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         upload,
         part_number,
     };
-    let work = run(Arc::clone(&gateway), target, source, range);
-    let pace = Pace {
-        patience: gateway.config().timeouts.keep_alive,
-        interval: gateway.config().timeouts.keep_alive,
-    };
-    let (id, resource) = (request.id, request.resource);
-    keep_alive::answer(pace, work, move |error| {
-        dispatch::error_document(&gateway, id, &resource, error)
-    })
-    .await
+    let work = run(gateway, target, source, range);
+    Asker::of(&request).answer(Box::pin(work)).await
 }
 
 async fn run(

@@ -1,7 +1,15 @@
 //! `CopyObject` and what it must ask of source and destination.
 
-use super::{pattern, put, stable, with_bucket};
-use crate::testing::{Answer, Client};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_meta::ObjectKey;
+use cairn_storage_node::fault::Fault;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{head_of, pattern, put, stable, with_bucket};
+use crate::testing::{Answer, Client, TestServer, TestServerOptions};
 
 async fn copy(client: &Client, source: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = client.put(target, "").header("x-amz-copy-source", source);
@@ -289,4 +297,87 @@ async fn source_and_target_are_both_authorized() {
             .outcome(),
         "403 AccessDenied"
     );
+}
+
+/// A server whose copies are announced almost at once, with an object to copy.
+async fn with_impatient_copies() -> (TestServer, Client) {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.keep_alive = Duration::from_millis(20),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    put(&client, "/b-1/source", pattern(1 << 20)).await;
+    (server, client)
+}
+
+/// Begins a copy that cannot go on, up to the announcement of its answer.
+async fn begin_hanging_copy(server: &TestServer, client: &Client) -> TcpStream {
+    for fault in &server.faults {
+        fault.set(Fault::Hang);
+    }
+    let request = client
+        .put("/b-1/copy", "")
+        .header("x-amz-copy-source", "b-1/source")
+        .signed();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all(head_of(&request).as_bytes())
+        .await
+        .unwrap();
+    let mut announced = [0; 12];
+    stream.read_exact(&mut announced).await.unwrap();
+    assert_eq!(&announced, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
+    let (server, client) = with_impatient_copies().await;
+    let gateway = Arc::clone(&server.gateway);
+    let faults = server.faults.clone();
+    let place_count = gateway.config().limits.requests_max;
+    drop(begin_hanging_copy(&server, &client).await);
+    let mut draining = tokio::spawn(server.shut_down());
+    let patience = Duration::from_millis(500);
+    let drained = tokio::time::timeout(patience, &mut draining).await;
+    assert!(drained.is_err(), "the copy was not waited for");
+    assert_eq!(
+        gateway.request_places().available_permits(),
+        place_count - 1
+    );
+    for fault in &faults {
+        fault.clear();
+    }
+    draining.await.unwrap();
+    assert_eq!(gateway.request_places().available_permits(), place_count);
+    let meta = gateway.meta();
+    let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
+    let key = ObjectKey::parse("copy").unwrap();
+    assert!(meta.object(bucket.id, &key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_after_its_200_is_counted_as_failed() {
+    let (server, client) = with_impatient_copies().await;
+    let mut stream = begin_hanging_copy(&server, &client).await;
+    for fault in &server.faults {
+        fault.set(Fault::Down);
+    }
+    let mut rest = Vec::new();
+    let mut buffer = [0; 4096];
+    // The last chunk of the answer is an empty one.
+    while !rest.ends_with(b"\r\n0\r\n\r\n") {
+        let len = stream.read(&mut buffer).await.unwrap();
+        rest.extend_from_slice(&buffer[..len]);
+    }
+    let text = String::from_utf8_lossy(&rest);
+    assert!(text.contains("<Code>ServiceUnavailable</Code>"), "{text}");
+    for fault in &server.faults {
+        fault.clear();
+    }
+    let metrics = client.get("/-/metrics").send().await.text();
+    let line = r#"cairn_gateway_requests_total{operation="CopyObject",status="503"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
 }
