@@ -48,7 +48,8 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let gateway = Arc::clone(&request.gateway);
     let found = find_upload(&gateway, &bucket, &key, upload_id).await?;
 
-    let (request, body) = xml_body::read_without_checksum(request).await?;
+    let limit = xml::COMPLETE_UPLOAD_SIZE_BYTES_MAX;
+    let (request, body) = xml_body::read_without_checksum(request, limit).await?;
     let listed = xml::parse_complete_multipart_upload(&body)?;
     let location = object_uri::of(&request, &bucket.name, &key);
     check_order(&listed)?;

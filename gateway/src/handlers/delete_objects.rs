@@ -20,7 +20,8 @@ use crate::xml::{self, ObjectToDelete, XmlWriter};
 const CONCURRENCY: usize = 32;
 
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
-    let (request, body) = xml_body::read(request, Digest::Required).await?;
+    let limit = xml::DELETE_OBJECTS_SIZE_BYTES_MAX;
+    let (request, body) = xml_body::read(request, Digest::Required, limit).await?;
     let wanted = xml::parse_delete_objects(&body)?;
     let bucket = request.bucket()?.clone();
     let names_versions = wanted

@@ -8,7 +8,6 @@ use super::request::S3Request;
 use crate::body::{BodyOptions, BodyPlan, RATE_WINDOW};
 use crate::checksum::ChecksumAlgorithm;
 use crate::s3_error::{ErrorCode, S3Error};
-use crate::xml::DOCUMENT_SIZE_BYTES_MAX;
 
 /// Whether a document must come with a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,16 +18,17 @@ pub(super) enum Digest {
     Optional,
 }
 
-/// The document in the body of a request; empty where there is no body.
+/// The document in the body of a request, of at most `size_bytes_max`; empty where there is no body.
 ///
 /// # Errors
 /// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read.
 pub(super) async fn read(
     request: S3Request,
     digest: Digest,
+    size_bytes_max: usize,
 ) -> Result<(S3Request, Bytes), S3Error> {
     let headers = request.headers.clone();
-    read_as(request, &headers, digest).await
+    read_as(request, &headers, digest, size_bytes_max).await
 }
 
 /// The same for `CompleteMultipartUpload`, whose checksum headers are those of the object, not of the document.
@@ -37,24 +37,26 @@ pub(super) async fn read(
 /// As [`read`].
 pub(super) async fn read_without_checksum(
     request: S3Request,
+    size_bytes_max: usize,
 ) -> Result<(S3Request, Bytes), S3Error> {
     let mut headers = request.headers.clone();
     for algorithm in ChecksumAlgorithm::ALL {
         headers.remove(algorithm.header());
     }
     headers.remove("x-amz-sdk-checksum-algorithm");
-    read_as(request, &headers, Digest::Optional).await
+    read_as(request, &headers, Digest::Optional, size_bytes_max).await
 }
 
 async fn read_as(
     mut request: S3Request,
     headers: &HeaderMap,
     digest: Digest,
+    size_bytes_max: usize,
 ) -> Result<(S3Request, Bytes), S3Error> {
     if request.body.is_end_stream() && !headers.contains_key(http::header::CONTENT_LENGTH) {
         return Ok((request, Bytes::new()));
     }
-    let limit = DOCUMENT_SIZE_BYTES_MAX as u64;
+    let limit = size_bytes_max as u64;
     let plan =
         BodyPlan::of_request(headers, request.payload.clone(), limit).map_err(
             |error| match error.code() {

@@ -291,3 +291,13 @@ async fn virtual_hosted_style_addresses_the_same_objects() {
         "hi"
     );
 }
+
+#[tokio::test]
+async fn a_document_that_is_too_long_for_its_operation_is_not_read() {
+    let server = TestServer::start().await;
+    let long = " ".repeat((64 << 10) + 1);
+    assert_eq!(
+        server.client().put("/b-1", long).send().await.outcome(),
+        "400 MaxMessageLengthExceeded"
+    );
+}

@@ -112,3 +112,13 @@ async fn batches_are_bounded_and_protected() {
         "400 MalformedXML"
     );
 }
+
+#[tokio::test]
+async fn a_document_that_is_too_long_is_not_read() {
+    let (_server, client) = with_bucket().await;
+    let long = " ".repeat((2 << 20) + 1);
+    assert_eq!(
+        delete_all(&client, &long).await.outcome(),
+        "400 MaxMessageLengthExceeded"
+    );
+}

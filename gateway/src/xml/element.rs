@@ -1,6 +1,6 @@
 //! A bounded XML parser: a request document as a tree of elements with text.
 //!
-//! Bounds: [`DOCUMENT_SIZE_BYTES_MAX`] and [`DEPTH_MAX`]. Document types are refused, so there are no
+//! Bounds: [`DOCUMENT_SIZE_BYTES_MAX`], [`DEPTH_MAX`] and [`ELEMENTS_MAX`]. Document types are refused, so there are no
 //! entities beyond XML's own five and nothing can expand. Namespaces and attributes are ignored: S3 accepts
 //! documents with and without its namespace. Text is kept exactly, for keys may begin with spaces.
 
@@ -14,6 +14,11 @@ pub const DOCUMENT_SIZE_BYTES_MAX: usize = 4 << 20;
 
 /// The deepest document of the implemented operations nests three elements.
 const DEPTH_MAX: usize = 8;
+
+/// A list of 10,000 parts, each with its number, `ETag` and up to seven checksums, and the list itself. Each element of
+/// the tree takes some 100 bytes beyond its text, so that the tree is never much larger than the largest document;
+/// without this bound 4 MiB of `<a/>` would become more than 100 MiB.
+const ELEMENTS_MAX: usize = 100_000;
 
 /// An element: its name without prefix, its own text, its children in order.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,23 +59,24 @@ pub(super) fn malformed() -> S3Error {
     ErrorCode::MalformedXML.into()
 }
 
-/// Builds the tree; `None` for anything that is not one well-formed element of allowed depth.
+/// Builds the tree; `None` for anything that is not one well-formed element of allowed depth and size.
 fn read(document: &str) -> Option<Element> {
     let mut reader = Reader::from_str(document);
     let mut open: Vec<Element> = Vec::new();
     let mut root: Option<Element> = None;
+    let mut element_count = 0;
+    let mut may_begin = |depth: usize, root: Option<&Element>| {
+        element_count += 1;
+        (root.is_none() && depth < DEPTH_MAX && element_count <= ELEMENTS_MAX).then_some(())
+    };
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) => {
-                if root.is_some() || open.len() >= DEPTH_MAX {
-                    return None;
-                }
+                may_begin(open.len(), root.as_ref())?;
                 open.push(Element::named(start.local_name().as_ref()));
             }
             Event::Empty(start) => {
-                if root.is_some() || open.len() >= DEPTH_MAX {
-                    return None;
-                }
+                may_begin(open.len(), root.as_ref())?;
                 close(
                     Element::named(start.local_name().as_ref()),
                     &mut open,
@@ -169,6 +175,12 @@ mod tests {
                 "{bad}"
             );
         }
+        let many = |count: usize| format!("<A>{}</A>", "<B/>".repeat(count));
+        assert_eq!(parse(&many(99_999)).unwrap().children.len(), 99_999);
+        assert_eq!(
+            parse(&many(100_000)).unwrap_err().code(),
+            ErrorCode::MalformedXML
+        );
         let huge = vec![b' '; DOCUMENT_SIZE_BYTES_MAX + 1];
         assert_eq!(
             Element::parse(&huge, "A").unwrap_err().code(),

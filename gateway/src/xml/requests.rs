@@ -2,12 +2,21 @@
 
 use cairn_meta::PartNumber;
 
-use super::element::{Element, malformed};
+use super::element::{DOCUMENT_SIZE_BYTES_MAX, Element, malformed};
 use crate::checksum::{Checksum, ChecksumAlgorithm};
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// A `DeleteObjects` request names at most this many objects.
 pub const DELETE_OBJECTS_MAX: usize = 1000;
+
+/// `DeleteObjects`: a thousand keys of 1,024 bytes, their versions, `ETag`s and markup, and as much again for escapes.
+pub const DELETE_OBJECTS_SIZE_BYTES_MAX: usize = 2 << 20;
+
+/// `CreateBucket`: a region, and what S3 has beside it.
+pub const CREATE_BUCKET_SIZE_BYTES_MAX: usize = 64 << 10;
+
+/// `CompleteMultipartUpload`: the longest of all.
+pub const COMPLETE_UPLOAD_SIZE_BYTES_MAX: usize = DOCUMENT_SIZE_BYTES_MAX;
 
 /// A multipart upload has at most this many parts.
 const PARTS_MAX: usize = 10_000;
