@@ -10,6 +10,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::operation::Query;
+use crate::s3_error::S3Error;
 
 /// Parameters that belong to a signature of version 4 itself, in lower case.
 const OF_VERSION_4: [&str; 8] = [
@@ -32,34 +33,39 @@ pub(super) fn is_of_version_4(parameter: &str) -> bool {
 ///
 /// A header that was sent wins over a parameter of its name. To be used for everything but verifying the
 /// signature, which is about the headers that were sent.
-pub fn with_hoisted_headers(query: &Query, headers: &HeaderMap) -> Option<HeaderMap> {
+///
+/// # Errors
+/// `InvalidArgument` for a parameter that no header can be.
+pub fn with_hoisted_headers(
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Option<HeaderMap>, S3Error> {
     if !query.contains("X-Amz-Signature") && !query.contains("Signature") {
-        return None;
+        return Ok(None);
     }
     let mut all: Option<HeaderMap> = None;
-    for (name, value) in query.iter() {
-        let Some(name) = hoisted_name(name) else {
-            continue;
-        };
-        let Ok(value) = HeaderValue::from_bytes(value.trim_ascii().as_bytes()) else {
-            continue;
-        };
+    for (parameter, value) in query.iter().filter(|(name, _)| is_hoisted(name)) {
+        let (name, value) = header(parameter, value)
+            .ok_or_else(|| S3Error::invalid_argument(NO_HEADER, parameter, value))?;
         if !headers.contains_key(&name) {
             all.get_or_insert_with(|| headers.clone())
                 .append(name, value);
         }
     }
-    all
+    Ok(all)
 }
 
-fn hoisted_name(parameter: &str) -> Option<HeaderName> {
+const NO_HEADER: &str = "The query parameter stands for a header and cannot be one.";
+
+fn is_hoisted(parameter: &str) -> bool {
     let name = parameter.to_ascii_lowercase();
-    let is_header = name.starts_with("x-amz-") && !is_of_version_4(&name) && !is_checksum(&name);
-    if is_header {
-        HeaderName::try_from(name).ok()
-    } else {
-        None
-    }
+    name.starts_with("x-amz-") && !is_of_version_4(&name) && !is_checksum(&name)
+}
+
+fn header(parameter: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::try_from(parameter.to_ascii_lowercase()).ok()?;
+    let value = HeaderValue::from_bytes(value.trim_ascii().as_bytes()).ok()?;
+    Some((name, value))
 }
 
 /// `x-amz-checksum-mode` asks for checksums and is no checksum.
@@ -77,7 +83,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        with_hoisted_headers(&Query::parse(Some(query)).unwrap(), &headers)
+        with_hoisted_headers(&Query::parse(Some(query)).unwrap(), &headers).unwrap()
     }
 
     #[test]

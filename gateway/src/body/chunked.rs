@@ -59,6 +59,8 @@ enum State {
     Trailer,
     /// After the last chunk of a body without trailer, or after a trailer: nothing but one line end may come.
     End,
+    /// After that line end: nothing may come.
+    Closed,
 }
 
 /// What is needed to verify a signed chunk once it is complete.
@@ -119,7 +121,7 @@ impl ChunkedDecoder {
     pub(super) fn finish(&mut self) -> Result<Vec<(String, String)>, S3Error> {
         match self.state {
             // The line end after the last chunk is optional: some clients leave it out.
-            State::End if self.line.is_empty() => {}
+            State::End | State::Closed if self.line.is_empty() => {}
             State::Trailer if self.line.is_empty() => self.end_trailer()?,
             _ => return Err(incomplete()),
         }
@@ -161,8 +163,11 @@ impl ChunkedDecoder {
                 Ok(())
             }
             State::Trailer => self.on_trailer_line(line),
-            State::End if line.is_empty() => Ok(()),
-            State::End => Err(malformed("something follows its end")),
+            State::End if line.is_empty() => {
+                self.state = State::Closed;
+                Ok(())
+            }
+            State::End | State::Closed => Err(malformed("something follows its end")),
             // Content is not made of lines; `push` takes it before looking for one.
             State::ChunkData { .. } => Err(malformed("its content is out of place")),
         }

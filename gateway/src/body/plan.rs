@@ -11,6 +11,9 @@ use crate::s3_error::{ErrorCode, S3Error};
 /// The largest object of one PUT and the largest part: 5 GiB.
 pub const BODY_SIZE_BYTES_MAX: u64 = 5 << 30;
 
+/// How long the content of a framed body is.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
+
 /// A request's declarations about its body, consistent with each other.
 #[derive(Debug, Clone)]
 pub struct BodyPlan {
@@ -33,6 +36,7 @@ impl BodyPlan {
         payload: PayloadMode,
         size_bytes_max: u64,
     ) -> Result<BodyPlan, S3Error> {
+        refuse_unannounced_frames(headers, &payload)?;
         let length = content_length(headers, &payload)?;
         if length > size_bytes_max {
             return Err(S3Error::of(ErrorCode::EntityTooLarge)
@@ -87,11 +91,22 @@ impl BodyPlan {
     }
 }
 
+/// A body that is longer than its content is framed. Where `x-amz-content-sha256` does not say so, the frames would
+/// be stored as content. (`Content-Encoding: aws-chunked` alone frames nothing: S3 takes it off and stores the body.)
+fn refuse_unannounced_frames(headers: &HeaderMap, payload: &PayloadMode) -> Result<(), S3Error> {
+    if payload.is_chunked() || !headers.contains_key(DECODED_LENGTH) {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::InvalidRequest,
+        "x-amz-decoded-content-length requires an x-amz-content-sha256 that announces an aws-chunked body",
+    ))
+}
+
 /// The length of the content: S3 takes no body without knowing it.
 fn content_length(headers: &HeaderMap, payload: &PayloadMode) -> Result<u64, S3Error> {
-    const DECODED: &str = "x-amz-decoded-content-length";
     let name = if payload.is_chunked() {
-        DECODED
+        DECODED_LENGTH
     } else {
         "content-length"
     };

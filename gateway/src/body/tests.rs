@@ -412,6 +412,7 @@ fn broken_framing_is_refused() {
         "fffffffffffffffff\r\nhello",
         "ffffffffffffffff\r\nhello",
         "5\r\nhello\r\n0\r\n\r\nmore\r\n",
+        "5\r\nhello\r\n0\r\n\r\n\r\n\r\n",
         &format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(2000)),
     ] {
         let result = receive(

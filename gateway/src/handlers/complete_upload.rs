@@ -23,7 +23,7 @@ use super::object_uri;
 use super::receive;
 use super::request::{S3Request, header_text};
 use super::upload_id;
-use super::upload_part::{part_checksum, stored_algorithm};
+use super::upload_part::{algorithm_mismatch, part_checksum, stored_algorithm};
 use super::write_condition::WriteCondition;
 use super::xml_body;
 use crate::checksum::{self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum};
@@ -145,6 +145,9 @@ impl Completion {
             .map(|part| (part.part_number, part))
             .collect();
         let algorithm = stored_algorithm(upload);
+        if upload.checksum.is_some() {
+            check_algorithms(&self.listed, algorithm)?;
+        }
         let parts = self.match_parts(&stored, algorithm)?;
         check_sizes(&parts)?;
         let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
@@ -322,6 +325,19 @@ impl Completion {
         let mut response = response::xml(StatusCode::OK, xml.finish());
         object_headers::version(response.headers_mut(), &self.bucket, record.version);
         response
+    }
+}
+
+/// A checksum by another algorithm than the upload's is one that nobody verified. (Where the upload has S3's default,
+/// a client may repeat the checksum that it sent with the part, which was.)
+fn check_algorithms(listed: &[CompletedPart], expected: ChecksumAlgorithm) -> Result<(), S3Error> {
+    let algorithms = listed.iter().filter_map(|part| part.checksum);
+    match algorithms
+        .map(|checksum| checksum.algorithm())
+        .find(|one| *one != expected)
+    {
+        Some(other) => Err(algorithm_mismatch(expected, other)),
+        None => Ok(()),
     }
 }
 

@@ -100,14 +100,14 @@ pub(super) fn tags(headers: &HeaderMap) -> Result<Vec<(String, String)>, S3Error
     let Some(header) = headers.get("x-amz-tagging") else {
         return Ok(Vec::new());
     };
-    let text = header.to_str().unwrap_or_default();
     let malformed = || {
         S3Error::invalid_argument(
             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
             "x-amz-tagging",
-            text,
+            text_of(header),
         )
     };
+    let text = header.to_str().map_err(|_| malformed())?;
     let query = Query::parse(Some(text)).map_err(|_| malformed())?;
     let mut tags: Vec<(String, String)> = Vec::new();
     for (key, value) in query.iter() {
@@ -292,6 +292,7 @@ mod tests {
             ("=1", ErrorCode::InvalidTag),
             ("aws:x=1", ErrorCode::InvalidTag),
             ("a=%ff", ErrorCode::InvalidArgument),
+            ("a=ü", ErrorCode::InvalidArgument),
             (&format!("{}=1", "k".repeat(129)), ErrorCode::InvalidTag),
             (&format!("k={}", "v".repeat(257)), ErrorCode::InvalidTag),
         ] {

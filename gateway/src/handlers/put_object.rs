@@ -1,8 +1,8 @@
 //! PutObject.
 
 use cairn_meta::NewObject;
-use http::StatusCode;
-use http::header::ETAG;
+use http::header::{CONTENT_RANGE, ETAG};
+use http::{HeaderMap, StatusCode};
 
 use super::commit;
 use super::destination::Destination;
@@ -12,9 +12,10 @@ use super::receive;
 use super::request::S3Request;
 use super::write_condition::WriteCondition;
 use crate::response::{self, Response};
-use crate::s3_error::S3Error;
+use crate::s3_error::{ErrorCode, S3Error};
 
 pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> {
+    refuse_piece(&request.headers)?;
     let condition = WriteCondition::of_write(&request.headers)?;
     let attributes = ObjectAttributes::of_request(&request.headers)?;
     let plan = receive::Plan::of_request(&request, None)?;
@@ -58,4 +59,15 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         object_headers::checksum(headers, checksum);
     }
     Ok(response)
+}
+
+/// A body with a `Content-Range` is a piece of something: stored, it would stand for the whole (RFC 9110, 14.5).
+fn refuse_piece(headers: &HeaderMap) -> Result<(), S3Error> {
+    if !headers.contains_key(CONTENT_RANGE) {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::InvalidRequest,
+        "Content-Range is not supported for PUT: send the whole object, or upload it in parts.",
+    ))
 }

@@ -63,7 +63,7 @@ impl S3Request {
         let target = addressing::resolve(&parts.uri, &parts.headers, gateway.domains())?;
         let query = Query::parse(parts.uri.query())?;
         // All but the signature is about these: what a URL carries must be honoured or refused like a header.
-        let hoisted = auth::with_hoisted_headers(&query, &parts.headers);
+        let hoisted = auth::with_hoisted_headers(&query, &parts.headers)?;
         let headers = hoisted.as_ref().unwrap_or(&parts.headers);
         let operation = operation::route(&parts.method, target.addressing(), &query, headers)?;
         log.operation(operation.name(), target.bucket());

@@ -139,14 +139,22 @@ fn check_algorithm(
     if expected == declared {
         return Ok(());
     }
-    Err(S3Error::new(
+    Err(algorithm_mismatch(expected, declared))
+}
+
+/// 400 for a checksum by another algorithm than the upload's.
+pub(super) fn algorithm_mismatch(
+    expected: ChecksumAlgorithm,
+    actual: ChecksumAlgorithm,
+) -> S3Error {
+    S3Error::new(
         ErrorCode::InvalidRequest,
         format!(
             "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
             expected.name().to_ascii_lowercase(),
-            declared.name().to_ascii_lowercase()
+            actual.name().to_ascii_lowercase()
         ),
-    ))
+    )
 }
 
 /// The checksum of a part as it was stored.

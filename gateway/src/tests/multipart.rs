@@ -635,3 +635,36 @@ async fn the_location_of_a_completed_upload_is_a_uri() {
         format!("http://{}/b-1/dir/a%20b%26", server.address)
     );
 }
+
+/// The checksum by which a client says to have verified its part must be one that was.
+#[tokio::test]
+async fn parts_of_a_whole_checksum_are_named_with_its_algorithm() {
+    let (_server, client) = with_bucket().await;
+    let id = create(
+        &client,
+        "k",
+        &[
+            ("x-amz-checksum-algorithm", "CRC32C"),
+            ("x-amz-checksum-type", "FULL_OBJECT"),
+        ],
+    )
+    .await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let complete_with = |algorithm: ChecksumAlgorithm, content: &[u8]| {
+        let element = algorithm.xml_element();
+        let checksum = ChecksumHasher::of(algorithm, content).to_base64();
+        let named = format!("<{element}>{checksum}</{element}></Part>");
+        client
+            .post(
+                &format!("/b-1/k?uploadId={id}"),
+                document(&parts).replace("</Part>", &named),
+            )
+            .send()
+    };
+    let other = complete_with(ChecksumAlgorithm::Sha256, b"something else").await;
+    assert_eq!(other.outcome(), "400 InvalidRequest");
+    let wrong = complete_with(ChecksumAlgorithm::Crc32c, b"something else").await;
+    assert_eq!(wrong.outcome(), "400 InvalidPart");
+    let right = complete_with(ChecksumAlgorithm::Crc32c, &pattern(10)).await;
+    assert_eq!(right.outcome(), "200");
+}

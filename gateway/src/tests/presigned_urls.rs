@@ -197,3 +197,19 @@ async fn no_url_of_version_2_administers() {
     assert_eq!(got.status, http::StatusCode::BAD_REQUEST, "{}", got.text());
     assert!(got.text().contains("x-amz-content-sha256"));
 }
+
+#[tokio::test]
+async fn what_a_url_carries_and_no_header_can_be_is_refused() {
+    let (server, client) = with_bucket().await;
+    for carried in ["x-amz-meta-colour=grey%0Ablue", "x-amz-meta-a%20b=1"] {
+        let url = client
+            .put(&format!("/b-1/k?{carried}"), "x")
+            .presigned(MINUTE)
+            .uri()
+            .path_and_query()
+            .unwrap()
+            .to_string();
+        let answer = server.anonymous().put(&url, "x").send().await;
+        assert_eq!(answer.outcome(), "400 InvalidArgument", "{carried}");
+    }
+}

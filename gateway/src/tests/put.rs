@@ -315,3 +315,39 @@ async fn read_some(stream: &mut TcpStream) -> String {
     }
     text
 }
+
+/// Stored as they are, the frames would be part of the object.
+#[tokio::test]
+async fn frames_that_the_payload_mode_does_not_announce_are_refused() {
+    let (_server, client) = with_bucket().await;
+    for payload in [Payload::Unsigned, Payload::Signed] {
+        let framed = client
+            .put("/b-1/k", "5\r\nhello\r\n0\r\n\r\n")
+            .payload(payload)
+            .header("content-encoding", "aws-chunked")
+            .header("x-amz-decoded-content-length", "5");
+        assert_eq!(framed.send().await.outcome(), "400 InvalidRequest");
+        assert!(is_absent(&client).await);
+    }
+    // The header alone frames nothing: S3 takes it off, wherever it stands.
+    let plain = client
+        .put("/b-1/k", "hello")
+        .header("content-encoding", "gzip,aws-chunked");
+    assert_eq!(plain.send().await.outcome(), "200");
+    let got = client.get("/b-1/k").send().await;
+    assert_eq!(
+        (got.text().as_str(), got.header("content-encoding")),
+        ("hello", "gzip")
+    );
+}
+
+/// RFC 9110, 14.5: what is a piece must not be taken for the whole.
+#[tokio::test]
+async fn a_piece_of_an_object_is_not_an_object() {
+    let (_server, client) = with_bucket().await;
+    let piece = client
+        .put("/b-1/k", "hello")
+        .header("content-range", "bytes 0-4/10");
+    assert_eq!(piece.send().await.outcome(), "400 InvalidRequest");
+    assert!(is_absent(&client).await);
+}
