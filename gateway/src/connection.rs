@@ -21,6 +21,11 @@ use crate::dispatch;
 use crate::gateway::Gateway;
 use crate::server::{Entrance, Scheme, Surface};
 
+/// Header lines of a request over HTTP/1.1. S3 bounds a header by its bytes, [`crate::config::Limits`]' 8 KiB, and
+/// metadata come in short lines; at 16 bytes a line it is the bytes that decide here too.
+const HTTP1_HEADER_LINES_MAX: usize = 512;
+/// The same over HTTP/2, which adds 32 bytes to each line, and the request's target: 8 + 16 KiB, and 8 for the target.
+const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 /// Requests that one HTTP/2 connection may have open. The gateway's own limit comes on top.
 const HTTP2_STREAMS_MAX: u32 = 256;
 /// HTTP/2 flow-control window of a stream: enough for a chunk in flight, little enough to multiply by streams.
@@ -154,11 +159,13 @@ fn builder(header_read: Duration) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_read);
+        .header_read_timeout(header_read)
+        .max_headers(HTTP1_HEADER_LINES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(HTTP2_PING_INTERVAL)

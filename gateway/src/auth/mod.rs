@@ -26,7 +26,7 @@ mod version_2;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 pub use chunk_signature::ChunkSigner;
 pub use hoisted_headers::with_hoisted_headers;
@@ -264,7 +264,7 @@ impl Verifier {
                 "the region '{}' is wrong; expecting '{}'",
                 credential.region, self.region
             );
-            return Err(claim.scope_error(&what).with("Region", self.region.clone()));
+            return Err(self.with_region(claim.scope_error(&what)));
         }
         let day = claim.amz_date.get(..8).unwrap_or_default();
         if credential.date != day {
@@ -275,6 +275,15 @@ impl Verifier {
             return Err(claim.scope_error(&what));
         }
         Ok(())
+    }
+
+    /// SDKs go where these say: the element, or the header where a HEAD has no document.
+    fn with_region(&self, error: S3Error) -> S3Error {
+        let error = error.with("Region", self.region.clone());
+        match HeaderValue::from_str(&self.region) {
+            Ok(region) => error.with_header(HeaderName::from_static("x-amz-bucket-region"), region),
+            Err(_) => error,
+        }
     }
 
     /// The heart of it. On success returns what verifies the chunks of a streamed body.

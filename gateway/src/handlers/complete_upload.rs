@@ -114,9 +114,25 @@ impl Completion {
     async fn run(self, found: Found) -> Result<Response, S3Error> {
         let record = match found {
             Found::Completed(completed) => self.answer_again(*completed)?,
-            Found::InProgress(upload) => self.complete(&upload).await?,
+            Found::InProgress(upload) => match self.complete(&upload).await {
+                Err(refusal) if refusal.code() == ErrorCode::InvalidPart => {
+                    self.answer_overtaken(refusal).await?
+                }
+                result => result?,
+            },
         };
         Ok(self.respond(&record))
+    }
+
+    /// Parts that are not there may have become the object meanwhile, by the same request: `refusal` stands where
+    /// they did not.
+    async fn answer_overtaken(&self, refusal: S3Error) -> Result<ObjectRecord, S3Error> {
+        let meta = self.gateway.meta();
+        let completed = meta.completed_upload(self.bucket.id, &self.key, self.upload_id);
+        match completed.await? {
+            Some(completed) => self.answer_again(completed),
+            None => Err(refusal),
+        }
     }
 
     /// The answer to a request that succeeded before: only to that very request.
@@ -465,4 +481,66 @@ fn md5_of(etag: &str) -> Option<[u8; 16]> {
     let mut md5 = [0; 16];
     hex::decode_to_slice(etag.trim().trim_matches('"'), &mut md5).ok()?;
     Some(md5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestServer;
+
+    /// Two clients, or one that repeats itself: the second finds the upload, and before it looks for the parts the
+    /// first has made an object of them.
+    #[tokio::test]
+    async fn a_completion_that_is_overtaken_by_the_same_gets_the_same_answer() {
+        let server = TestServer::start().await;
+        let client = server.client();
+        client.put("/b-1", "").send().await;
+        let created = client.post("/b-1/k?uploads", "").send().await;
+        let id = created.element("UploadId");
+        let path = format!("/b-1/k?uploadId={id}");
+        let part = client.put(&format!("{path}&partNumber=1"), "x");
+        let etag = part
+            .send()
+            .await
+            .header("etag")
+            .trim_matches('"')
+            .to_owned();
+
+        let meta = server.gateway.meta();
+        let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
+        let key = ObjectKey::parse("k").unwrap();
+        let upload_id = id.parse().unwrap();
+        let found = meta
+            .upload(bucket.id, &key, upload_id)
+            .await
+            .unwrap()
+            .unwrap();
+        let completion = |etag: &str| Completion {
+            gateway: Arc::clone(&server.gateway),
+            bucket: bucket.clone(),
+            key: key.clone(),
+            upload_id,
+            condition: WriteCondition::Always,
+            listed: vec![CompletedPart {
+                part_number: PartNumber::new(1).unwrap(),
+                etag: etag.to_owned(),
+                checksum: None,
+            }],
+            headers: HeaderMap::new(),
+            location: String::new(),
+        };
+        let overtaken = |etag: &str| {
+            let found = Found::InProgress(Box::new(found.clone()));
+            completion(etag).run(found)
+        };
+        let document = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        let first = client.post(&path, document).send().await;
+        assert_eq!(first.outcome(), "200");
+
+        assert_eq!(overtaken(&etag).await.unwrap().status(), StatusCode::OK);
+        let other = overtaken(&"0".repeat(32)).await.unwrap_err();
+        assert_eq!(other.code(), ErrorCode::NoSuchUpload);
+    }
 }

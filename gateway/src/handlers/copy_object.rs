@@ -130,10 +130,12 @@ fn refuse_copy_to_itself(
 ) -> Result<(), S3Error> {
     let (bucket, key) = request.object()?;
     let is_itself = bucket.id == source.bucket.id && *key == source.key && !source.names_version;
+    // S3 takes the presence of a storage class for a change, also of the one that the object has: it is how clients
+    // give an object a new time.
     let changes = directives.metadata == Directive::Replace
-        || request
-            .headers
-            .contains_key("x-amz-website-redirect-location");
+        || ["x-amz-website-redirect-location", "x-amz-storage-class"]
+            .iter()
+            .any(|name| request.headers.contains_key(*name));
     if !is_itself || changes {
         return Ok(());
     }

@@ -83,7 +83,8 @@ pub(super) fn judge(
     }
 }
 
-/// Whether a range is to be honoured: without `If-Range`, or if that is the object's ETag or not older than it.
+/// Whether a range is to be honoured: without `If-Range`, or if that is the object's ETag or its very time. A later
+/// time is that of another version, perhaps one that was deleted since (RFC 9110, 13.1.5).
 ///
 /// # Errors
 /// 400 for a header that is not text.
@@ -93,7 +94,7 @@ pub(super) fn range_counts(headers: &HeaderMap, record: &ObjectRecord) -> Result
     };
     let modified_s = timestamp::seconds(record.last_modified_ms);
     Ok(match timestamp::parse_http_date(value) {
-        Some(date_ms) => modified_s <= timestamp::seconds(date_ms),
+        Some(date_ms) => modified_s == timestamp::seconds(date_ms),
         None => !value.trim().starts_with("W/") && matches_any(value, &record.etag),
     })
 }

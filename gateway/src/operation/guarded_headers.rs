@@ -71,8 +71,8 @@ const HAS_BODY: &[Operation] = &[
 
 /// A name that ends in `-` stands for all names that begin so; the first entry that covers a header decides.
 static GUARDED: &[GuardedHeader] = &[
-    // Access control. Everything is private to the bucket's owner, so `private` asks for nothing.
-    refused_unless("x-amz-acl", &["private"]),
+    // Access control. Everything is private to the bucket's owner, who controls all of it: these ask for nothing.
+    refused_unless("x-amz-acl", &["private", "bucket-owner-full-control"]),
     refused("x-amz-grant-"),
     refused_unless("x-amz-object-ownership", &["ObjectWriter"]),
     refused_unless("x-amz-bucket-namespace", &["global"]),
@@ -273,6 +273,7 @@ mod tests {
     fn values_that_ask_for_nothing_are_accepted() {
         check(PutObject, "x-amz-acl", "private").unwrap();
         check(CreateBucket, "x-amz-acl", "private").unwrap();
+        check(CopyObject, "x-amz-acl", "bucket-owner-full-control").unwrap();
         check(PutObject, "x-amz-storage-class", "STANDARD").unwrap();
         check(CreateBucket, "x-amz-object-ownership", "ObjectWriter").unwrap();
         check(CreateBucket, "x-amz-bucket-object-lock-enabled", "false").unwrap();

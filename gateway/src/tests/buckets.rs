@@ -1,7 +1,7 @@
 //! `CreateBucket`, `HeadBucket`, `GetBucketLocation`, `ListBuckets`, `DeleteBucket`.
 
 use super::{put, stable, with_bucket};
-use crate::testing::{TestServer, TestServerOptions};
+use crate::testing::{Client, ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions};
 
 #[tokio::test]
 async fn a_bucket_is_created_found_and_deleted() {
@@ -290,6 +290,30 @@ async fn virtual_hosted_style_addresses_the_same_objects() {
             .text(),
         "hi"
     );
+}
+
+/// SDKs find the region of a bucket by a HEAD, whose refusal has no document to name it in.
+#[tokio::test]
+async fn a_head_for_the_wrong_region_is_told_the_right_one() {
+    let (server, _client) = with_bucket().await;
+    let astray = Client::new(
+        server.address,
+        "eu-west-1",
+        ROOT_ACCESS_KEY,
+        ROOT_SECRET_KEY,
+    );
+    let minute = std::time::Duration::from_mins(1);
+    for answer in [
+        astray.head("/b-1").send().await,
+        astray.head("/b-1/k").send().await,
+        astray.head("/b-1/k").send_presigned(minute).await,
+        astray.get("/b-1/k").send().await,
+    ] {
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-amz-bucket-region")),
+            (400, "us-east-1")
+        );
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,14 @@ async fn a_copy_to_itself_must_change_something() {
         (got.text().as_str(), got.header("x-amz-meta-a")),
         ("x", "1")
     );
+    // How an object is given a new time: a storage class that it has already.
+    let touch = [("x-amz-storage-class", "STANDARD")];
+    assert_eq!(
+        copy(&client, "b-1/k", "/b-1/k", &touch).await.outcome(),
+        "200"
+    );
+    let got = client.get("/b-1/k").send().await;
+    assert_eq!(got.header("x-amz-meta-a"), "1");
 }
 
 /// The forms of the header that clients send.

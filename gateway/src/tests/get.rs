@@ -355,6 +355,8 @@ async fn if_range_decides_whether_the_range_counts() {
         (modified.as_str(), 206),
         ("\"other\"", 200),
         ("Mon, 12 Oct 2009 17:50:30 GMT", 200),
+        // A later date is another one (RFC 9110, 13.1.5).
+        ("Mon, 12 Oct 2099 17:50:30 GMT", 200),
     ] {
         let got = client
             .get("/b-1/k")
@@ -537,4 +539,15 @@ async fn attributes_of_an_object() {
         .send()
         .await;
     assert_eq!(absent.outcome(), "404 NoSuchKey");
+}
+
+#[tokio::test]
+async fn response_headers_are_not_overridden_by_anybody() {
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/k", "hello").await;
+    let anybody = server.anonymous();
+    let plain = anybody.get("/b-1/k").send().await;
+    assert_eq!(plain.outcome(), "403 AccessDenied");
+    let overriding = anybody.get("/b-1/k?response-content-type=text%2Fhtml");
+    assert_eq!(overriding.send().await.outcome(), "400 InvalidRequest");
 }

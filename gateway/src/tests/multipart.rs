@@ -668,3 +668,35 @@ async fn parts_of_a_whole_checksum_are_named_with_its_algorithm() {
     let right = complete_with(ChecksumAlgorithm::Crc32c, &pattern(10)).await;
     assert_eq!(right.outcome(), "200");
 }
+
+#[tokio::test]
+async fn an_empty_last_part_has_not_the_checksum_of_the_whole() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[PART, 0]).await;
+    assert_eq!(complete(&client, "k", &id, &parts).await.outcome(), "200");
+    let part = client
+        .get("/b-1/k?partNumber=2")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    assert_eq!((part.outcome().as_str(), part.body.len()), ("200", 0));
+    assert_eq!(part.header("x-amz-checksum-crc64nvme"), "");
+}
+
+#[tokio::test]
+async fn the_checksum_that_nobody_asked_for_is_listed_too() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    upload_parts(&client, "k", &id, &[10]).await;
+    let listed = client.get(&format!("/b-1/k?uploadId={id}")).send().await;
+    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &pattern(10)).to_base64();
+    assert_eq!(
+        (
+            listed.element("ChecksumAlgorithm").as_str(),
+            listed.element("ChecksumType").as_str(),
+            listed.element("ChecksumCRC64NVME")
+        ),
+        ("CRC64NVME", "FULL_OBJECT", expected)
+    );
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cairn_meta::ObjectKey;
 use md5::{Digest, Md5};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -350,4 +351,31 @@ async fn a_piece_of_an_object_is_not_an_object() {
         .header("content-range", "bytes 0-4/10");
     assert_eq!(piece.send().await.outcome(), "400 InvalidRequest");
     assert!(is_absent(&client).await);
+}
+
+/// The owner of the bucket has full control of everything in it.
+#[tokio::test]
+async fn full_control_for_the_buckets_owner_is_what_there_is() {
+    let (_server, client) = with_bucket().await;
+    let stored = client
+        .put("/b-1/k", "hello")
+        .header("x-amz-acl", "bucket-owner-full-control");
+    assert_eq!(stored.send().await.outcome(), "200");
+}
+
+/// S3 bounds metadata by their bytes, not by their number.
+#[tokio::test]
+async fn metadata_may_have_many_short_entries() {
+    let (server, client) = with_bucket().await;
+    let mut request = client.put("/b-1/k", "hello");
+    for number in 0..150 {
+        request = request.header(&format!("x-amz-meta-{number:03}"), "v");
+    }
+    assert_eq!(request.send().await.outcome(), "200");
+    // The client of these tests does not take as many headers itself.
+    let meta = server.gateway.meta();
+    let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
+    let key = ObjectKey::parse("k").unwrap();
+    let object = meta.object(bucket.id, &key).await.unwrap().unwrap();
+    assert_eq!(object.user_metadata.len(), 150);
 }
