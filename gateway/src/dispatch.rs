@@ -130,14 +130,8 @@ fn check_header_section(parts: &Parts, limit: usize) -> Result<(), S3Error> {
 }
 
 fn error_response(gateway: &Gateway, id: RequestId, head: &Head, error: &S3Error) -> Response {
-    let mut response = if error.has_body() {
-        response::xml(
-            error.status(),
-            error_document(gateway, id, &head.resource, error),
-        )
-    } else {
-        response::empty(error.status())
-    };
+    let document = error_document(gateway, id, &head.resource, error);
+    let mut response = response::xml(error.status(), document);
     let headers = response.headers_mut();
     for (name, value) in error.headers() {
         headers.append(name, value.clone());

@@ -10,7 +10,7 @@ use crate::addressing::{self, Target};
 use crate::auth::{self, PayloadMode, Principal, RequestHead};
 use crate::authorize::{self, Decision, Resource};
 use crate::gateway::Gateway;
-use crate::operation::{self, Operation, Query, Support};
+use crate::operation::{self, Operation, Query};
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
@@ -74,14 +74,8 @@ impl S3Request {
             .verifier()
             .verify(head, gateway.keyring(), now_ms)
             .await?;
-        if let Support::NotImplemented { feature } = operation.spec().support {
-            return Err(S3Error::new(
-                ErrorCode::NotImplemented,
-                format!(
-                    "{} is not implemented: this server has no {feature}.",
-                    operation.name()
-                ),
-            ));
+        if let Some(refusal) = operation.refusal() {
+            return Err(refusal);
         }
         let principal = authenticated.principal;
         refuse_overrides_by_anybody(&principal, operation, &query)?;

@@ -150,8 +150,8 @@ static GUARDED: &[GuardedHeader] = &[
     implemented("if-unmodified-since", &[GetObject, HeadObject]),
 ];
 
-/// Requests for information in a listing: S3 defines these only for reads, where leaving them out of an
-/// answer misleads nobody (there is never anything to restore).
+/// Reads for which S3 knows neither conditions nor a checksum mode: ignoring them misleads nobody, since the full
+/// answer is a right answer.
 const READS_WITHOUT_CONDITIONS: &[Operation] = &[
     GetObjectAttributes,
     ListObjects,
@@ -195,8 +195,7 @@ pub fn check_headers(operation: Operation, headers: &HeaderMap) -> Result<(), S3
         if guarded.implemented_by.contains(&operation) || guarded.is_harmless(value.as_bytes()) {
             continue;
         }
-        // Browsers and caches add HTTP's own conditions to any read; where S3 gives them no meaning the
-        // full answer is a right answer.
+        // Browsers and caches add HTTP's own conditions to any read.
         let is_read = matches!(operation.spec().method, Method::Get | Method::Head);
         let asks_of_a_read = name.starts_with("if-") || name == "x-amz-checksum-mode";
         if is_read && asks_of_a_read && READS_WITHOUT_CONDITIONS.contains(&operation) {

@@ -8,7 +8,9 @@
 use http::HeaderMap;
 
 use super::table::TABLE;
-use super::{Addressing, HeaderMatch, Method, Operation, OperationSpec, Query, QueryMatch};
+use super::{
+    Addressing, HeaderMatch, Method, Operation, OperationSpec, Query, QueryMatch, Support,
+};
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// Finds the operation a request asks for, implemented or not.
@@ -200,15 +202,13 @@ fn refuse_sub_resource(method: Method, addressing: Addressing, sub_resource: &st
         .collect();
     if let Some(spec) = here.iter().find(|spec| spec.method == method) {
         // The sub-resource exists here, but another parameter that it needs is missing.
-        return if spec.operation.is_implemented() {
+        return spec.operation.refusal().unwrap_or_else(|| {
             S3Error::invalid_argument(
                 "A required query parameter is missing",
                 "ResourceType",
                 sub_resource,
             )
-        } else {
-            not_implemented(spec)
-        };
+        });
     }
     let is_elsewhere = TABLE.iter().filter(has).any(|spec| spec.method == method);
     if !here.is_empty() && !is_elsewhere {
@@ -231,18 +231,15 @@ fn refuse_sub_resource(method: Method, addressing: Addressing, sub_resource: &st
     S3Error::new(ErrorCode::InvalidRequest, message)
 }
 
-/// The 501 for an operation Cairn does not have.
-pub(super) fn not_implemented(spec: &OperationSpec) -> S3Error {
-    S3Error::new(
-        ErrorCode::NotImplemented,
-        format!("{} is not implemented by this server", spec.name),
-    )
-}
-
 impl Operation {
-    /// The refusal of an operation that is not implemented: `None` if it is.
+    /// The 501 for an operation Cairn does not have; `None` if it has it.
     pub fn refusal(self) -> Option<S3Error> {
-        (!self.is_implemented()).then(|| not_implemented(self.spec()))
+        let Support::NotImplemented { feature } = self.spec().support else {
+            return None;
+        };
+        let name = self.name();
+        let message = format!("{name} is not implemented: this server has no {feature}.");
+        Some(S3Error::new(ErrorCode::NotImplemented, message))
     }
 }
 

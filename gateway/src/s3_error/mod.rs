@@ -137,11 +137,6 @@ impl S3Error {
         self.0.close
     }
 
-    /// Whether the response has a document. A 304 never has a body.
-    pub fn has_body(&self) -> bool {
-        self.status() != StatusCode::NOT_MODIFIED
-    }
-
     /// The document `<Error>…</Error>`; also what is sent inside a 200 that failed after it began.
     pub fn to_xml(&self, context: &ErrorContext<'_>) -> String {
         let mut xml = XmlWriter::document();

@@ -1,5 +1,7 @@
 //! Connections: one write per small answer, HTTP/2, bounds, time-outs, panics, drain.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +11,48 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{head_of, pattern, put, with_bucket};
+use crate::clock::{Clock, SystemClock};
 use crate::testing::{TestServer, TestServerOptions};
+
+/// A clock that stops whoever asks it, while it is broken.
+#[derive(Debug, Default)]
+struct BreakableClock {
+    is_broken: AtomicBool,
+}
+
+impl Clock for BreakableClock {
+    fn now_ms(&self) -> u64 {
+        assert!(
+            !self.is_broken.load(Ordering::Relaxed),
+            "the clock is broken"
+        );
+        SystemClock.now_ms()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_request_and_nothing_else() {
+    let clock = Arc::new(BreakableClock::default());
+    let options = TestServerOptions {
+        clock: Arc::clone(&clock) as _,
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    clock.is_broken.store(true, Ordering::Relaxed);
+    assert_eq!(
+        client.get("/b-1").send().await.outcome(),
+        "500 InternalError"
+    );
+    clock.is_broken.store(false, Ordering::Relaxed);
+    assert_eq!(client.get("/b-1").send().await.outcome(), "200");
+    let metrics = client.get("/-/metrics").send().await.text();
+    assert!(
+        metrics.contains("cairn_gateway_panics_total 1"),
+        "{metrics}"
+    );
+}
 
 #[tokio::test]
 async fn http2_is_spoken_on_the_same_port() {
