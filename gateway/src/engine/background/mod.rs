@@ -1,0 +1,203 @@
+//! The tasks that run beside requests: one set of supervised loops per process.
+//!
+//! Every gateway watches its disks and runs its own errands. What concerns the whole cluster (repair, deletion,
+//! orphans, scrub) is done by the one gateway that holds the lease; a lease saves duplicate work and is no fence, so
+//! every step is also safe when two do it. All of it is done in small steps with pauses between them, and can be
+//! paused and stopped between any two.
+
+mod options;
+mod permission;
+mod worker;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_meta::{Lease, LeaseState};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use options::BackgroundOptions;
+use permission::Permission;
+use worker::{Loop, Worker};
+
+use super::core::Engine;
+
+/// The lease of all work that only one gateway does. One for all: collection and repair of the same shards are then
+/// never done by different processes.
+const LEASE_NAME: &str = "engine-maintenance";
+/// How long the end of a process waits for staged bytes to get their shards. They are safe without.
+const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
+/// After a panic or an error a loop goes on this much later.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The running tasks. Dropping it stops them where they are, which is safe; [`Background::shutdown`] lets running
+/// steps finish.
+#[derive(Debug)]
+pub struct Background {
+    engine: Engine,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    is_paused: Arc<watch::Sender<bool>>,
+}
+
+impl Engine {
+    /// Starts all background tasks in the current runtime.
+    pub fn start_background(&self, options: BackgroundOptions) -> Background {
+        let (held, is_held) = watch::channel(false);
+        let is_paused = Arc::new(watch::Sender::new(false));
+        let permission = Permission {
+            is_held,
+            is_paused: is_paused.subscribe(),
+        };
+        let held = Arc::new(held);
+        let options = Arc::new(options);
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut spawn = |name: &'static str, work: Work| {
+            tasks.spawn(supervise(name, stop.clone(), work));
+        };
+
+        let loops: [(&'static str, Loop); 7] = [
+            ("delete", Loop::Delete),
+            ("repair", Loop::Repair),
+            ("unstage-abandoned", Loop::UnstageAbandoned),
+            ("leave-disks", Loop::LeaveDisks),
+            ("collect-orphans", Loop::CollectOrphans),
+            ("scrub", Loop::Scrub),
+            ("purge", Loop::Purge),
+        ];
+        for (name, which) in loops {
+            let (engine, options, permission) =
+                (self.clone(), Arc::clone(&options), permission.clone());
+            spawn(
+                name,
+                Box::new(move || {
+                    Box::pin(
+                        Worker::new(engine.clone(), Arc::clone(&options), permission.clone())
+                            .run(which),
+                    )
+                }),
+            );
+        }
+        let (engine, every) = (self.clone(), options.refresh_every);
+        spawn(
+            "refresh-disks",
+            Box::new(move || Box::pin(engine.clone().refresh_disks(every))),
+        );
+        let engine = self.clone();
+        spawn(
+            "unstage",
+            Box::new(move || Box::pin(engine.clone().unstage_for_ever())),
+        );
+        let engine = self.clone();
+        spawn(
+            "errands",
+            Box::new(move || Box::pin(engine.clone().run_errands_for_ever())),
+        );
+        let engine = self.clone();
+        spawn(
+            "lease",
+            Box::new(move || {
+                Box::pin(
+                    engine
+                        .clone()
+                        .keep_lease(Arc::clone(&options), Arc::clone(&held)),
+                )
+            }),
+        );
+        Background {
+            engine: self.clone(),
+            tasks,
+            stop,
+            is_paused,
+        }
+    }
+
+    async fn refresh_disks(self, every: Duration) {
+        loop {
+            self.disks().refresh(self.options().status_deadline).await;
+            sleep(every).await;
+        }
+    }
+
+    async fn run_errands_for_ever(self) {
+        let core = self.core();
+        loop {
+            core.enqueue_repair_notices().await;
+            core.clean_up().await;
+            tokio::select! {
+                () = core.cleanup.wait() => {}
+                () = core.repair_notices.wait() => {}
+            }
+        }
+    }
+
+    /// Polls the lease and publishes whether it is held; between polls, also that it ran out.
+    async fn keep_lease(self, options: Arc<BackgroundOptions>, held: Arc<watch::Sender<bool>>) {
+        let started = Instant::now();
+        let mut lease = Lease::new(
+            self.core().meta.clone(),
+            LEASE_NAME,
+            &options.holder,
+            options.lease_duration,
+        );
+        loop {
+            match lease.poll(started.elapsed()).await {
+                Ok(LeaseState::Held { .. } | LeaseState::Elsewhere) => {}
+                Err(error) => tracing::warn!(%error, "the maintenance lease could not be polled"),
+            }
+            held.send_if_modified(|held| {
+                std::mem::replace(held, lease.is_held(started.elapsed())) != *held
+            });
+            sleep(options.lease_duration / 8).await;
+        }
+    }
+}
+
+impl Background {
+    /// Stops leased work between two steps until [`Background::resume`].
+    pub fn pause(&self) {
+        self.is_paused.send_replace(true);
+    }
+
+    /// Goes on after [`Background::pause`].
+    pub fn resume(&self) {
+        self.is_paused.send_replace(false);
+    }
+
+    /// Gives shards to what is still staged, if that takes no longer than a moment; then stops all tasks and waits
+    /// until they have.
+    pub async fn shutdown(mut self) {
+        let unstaged = timeout(UNSTAGE_AT_END_MAX, self.engine.unstage_waiting()).await;
+        if unstaged.is_err() {
+            tracing::warn!("some staged bytes get their shards only after the next start");
+        }
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+type Work = Box<dyn FnMut() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Runs endless work until it is to stop. A panic is seen, logged, and the work begun anew.
+async fn supervise(name: &'static str, stop: CancellationToken, mut work: Work) {
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(work());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            ended = task.join_next() => {
+                if let Some(Err(error)) = ended {
+                    tracing::error!(task = name, %error, "a background task failed and is started again");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(RETRY_AFTER) => {}
+        }
+    }
+}
