@@ -3,9 +3,10 @@
 //! [`FaultyShardStore`] wraps any store; a [`FaultSwitch`], shared and cheap to clone, says what goes wrong from
 //! now on. Nothing is random here: who wants random faults draws them and sets the switch.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,12 +36,14 @@ pub enum Fault {
     Busy,
     /// Reads and verifications of existing shards fail as [`ShardError::Corrupt`].
     CorruptReads,
+    /// As [`Fault::CorruptReads`], and stats of existing shards fail so too: their headers are damaged.
+    CorruptHeaders,
     /// Syncs fail as [`ShardError::Restarted`].
     Restarted,
 }
 
 /// The calls of a store, for faults that hit only some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardCall {
     /// [`ShardStore::put`].
     Put,
@@ -62,7 +65,10 @@ pub enum ShardCall {
 
 /// Says what goes wrong with a [`FaultyShardStore`], from the next call on. Clones are the same switch.
 #[derive(Debug, Clone)]
-pub struct FaultSwitch(Arc<watch::Sender<Plan>>);
+pub struct FaultSwitch {
+    plan: Arc<watch::Sender<Plan>>,
+    calls: Arc<Mutex<BTreeMap<ShardCall, usize>>>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Plan {
@@ -81,13 +87,13 @@ struct Once {
 impl FaultSwitch {
     /// All calls suffer `fault` until it is cleared or replaced.
     pub fn set(&self, fault: Fault) {
-        self.0.send_modify(|plan| plan.lasting = Some(fault));
+        self.plan.send_modify(|plan| plan.lasting = Some(fault));
     }
 
     /// The `nth` call of this kind from now (0 is the next one) suffers `fault`, once. In that one call it takes
     /// the place of a lasting fault.
     pub fn fail_nth(&self, call: ShardCall, nth: usize, fault: Fault) {
-        self.0.send_modify(|plan| {
+        self.plan.send_modify(|plan| {
             plan.once.push(Once {
                 call,
                 calls_before: nth,
@@ -96,15 +102,25 @@ impl FaultSwitch {
         });
     }
 
+    /// How many calls of this kind were made so far, whatever became of them.
+    pub fn call_count(&self, call: ShardCall) -> usize {
+        let calls = self.calls();
+        calls.get(&call).copied().unwrap_or_default()
+    }
+
+    fn calls(&self) -> MutexGuard<'_, BTreeMap<ShardCall, usize>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All is well again; calls that hang go on.
     pub fn clear(&self) {
-        self.0.send_modify(|plan| *plan = Plan::default());
+        self.plan.send_modify(|plan| *plan = Plan::default());
     }
 
     /// What the call that is made now suffers.
     fn fault_of(&self, call: ShardCall) -> Option<Fault> {
         let mut hit = None;
-        self.0.send_if_modified(|plan| {
+        self.plan.send_if_modified(|plan| {
             plan.once.retain_mut(|once| {
                 let is_hit = once.call == call && once.calls_before == 0 && hit.is_none();
                 if is_hit {
@@ -117,7 +133,7 @@ impl FaultSwitch {
             // Calls that hang wait for a changed plan; counting down is no change to them.
             false
         });
-        hit.or(self.0.borrow().lasting)
+        hit.or(self.plan.borrow().lasting)
     }
 }
 
@@ -139,7 +155,10 @@ impl FaultyShardStore {
     pub fn new(inner: Arc<dyn ShardStore>) -> Self {
         Self {
             inner,
-            switch: FaultSwitch(Arc::new(watch::Sender::new(Plan::default()))),
+            switch: FaultSwitch {
+                plan: Arc::new(watch::Sender::new(Plan::default())),
+                calls: Arc::default(),
+            },
         }
     }
 
@@ -150,9 +169,18 @@ impl FaultyShardStore {
 
     /// Suffers what comes before a call; `id` is the shard it names, if it names one.
     async fn suffer(&self, call: ShardCall, id: Option<ShardId>) -> Result<Verdict, ShardError> {
+        *self.switch.calls().entry(call).or_default() += 1;
+        self.suffer_fault(call, id).await
+    }
+
+    async fn suffer_fault(
+        &self,
+        call: ShardCall,
+        id: Option<ShardId>,
+    ) -> Result<Verdict, ShardError> {
         let disk_id = self.inner.disk_id();
         // Subscribed before the look, so that no change in between is slept through.
-        let mut changes = self.switch.0.subscribe();
+        let mut changes = self.switch.plan.subscribe();
         let Some(fault) = self.switch.fault_of(call) else {
             return Ok(Verdict::Answered);
         };
@@ -162,7 +190,7 @@ impl FaultyShardStore {
             (Fault::Hang, ..) => {
                 // The sender is held by `self`, so it is not gone.
                 drop(changes.changed().await);
-                Box::pin(self.suffer(call, id)).await
+                Box::pin(self.suffer_fault(call, id)).await
             }
             (Fault::Slow(delay), ..) => {
                 tokio::time::sleep(delay).await;
@@ -175,18 +203,23 @@ impl FaultyShardStore {
                 detail: "injected: failed".to_owned(),
             }),
             (Fault::Busy, ..) => Err(ShardError::Busy { disk_id }),
-            (Fault::CorruptReads, ShardCall::Get | ShardCall::Verify, Some(id)) => {
-                match self.inner.stat(id).await? {
-                    Some(_) => Err(ShardError::Corrupt {
-                        id,
-                        disk_id,
-                        detail: "injected: corrupt".to_owned(),
-                    }),
-                    None => Err(ShardError::NotFound { id, disk_id }),
-                }
-            }
+            (Fault::CorruptReads, ShardCall::Get | ShardCall::Verify, Some(id))
+            | (
+                Fault::CorruptHeaders,
+                ShardCall::Get | ShardCall::Verify | ShardCall::Stat,
+                Some(id),
+            ) => match self.inner.stat(id).await? {
+                Some(_) => Err(ShardError::Corrupt {
+                    id,
+                    disk_id,
+                    detail: "injected: corrupt".to_owned(),
+                }),
+                None => Err(ShardError::NotFound { id, disk_id }),
+            },
             (Fault::Restarted, ShardCall::Sync, _) => Err(ShardError::Restarted { disk_id }),
-            (Fault::Full | Fault::CorruptReads | Fault::Restarted, ..) => Ok(Verdict::Answered),
+            (Fault::Full | Fault::CorruptReads | Fault::CorruptHeaders | Fault::Restarted, ..) => {
+                Ok(Verdict::Answered)
+            }
         }
     }
 
@@ -258,7 +291,7 @@ impl ShardStore for FaultyShardStore {
     async fn status(&self) -> Result<DiskStatus, ShardError> {
         let verdict = self.suffer(ShardCall::Status, None).await?;
         let mut status = self.answer(&verdict, self.inner.status().await)?;
-        if self.switch.0.borrow().lasting == Some(Fault::Full) {
+        if self.switch.plan.borrow().lasting == Some(Fault::Full) {
             status.health = DiskHealth::Full;
             status.free_bytes = 0;
         }
