@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::identity::Keyring;
 use crate::md5_lanes::Md5Pool;
 use crate::metrics::Metrics;
+use crate::readiness::LastReadiness;
 use crate::request_id::HostId;
 
 /// What a gateway is made of, besides its settings.
@@ -42,6 +43,7 @@ pub struct Gateway {
     verifier: Verifier,
     keyring: Keyring,
     md5_pool: Md5Pool,
+    last_readiness: LastReadiness,
 }
 
 impl Gateway {
@@ -66,6 +68,7 @@ impl Gateway {
             verifier,
             keyring: Keyring::new(&config.root, components.meta.clone()),
             md5_pool: Md5Pool::new(),
+            last_readiness: LastReadiness::default(),
             config,
             components,
         }))
@@ -118,6 +121,10 @@ impl Gateway {
 
     pub(crate) fn md5_pool(&self) -> &Md5Pool {
         &self.md5_pool
+    }
+
+    pub(crate) fn last_readiness(&self) -> &LastReadiness {
+        &self.last_readiness
     }
 
     pub(crate) fn request_places(&self) -> &Arc<Semaphore> {

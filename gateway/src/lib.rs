@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod metrics_access;
 pub mod operation;
 mod ops;
+mod readiness;
 pub mod recovery;
 mod request_body;
 pub mod request_id;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_meta::MetaError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::admin;
 use crate::gateway::Gateway;
 use crate::metrics_access;
+use crate::readiness::Readiness;
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::response::{self, Response, ResponseBody};
@@ -74,16 +76,34 @@ fn may_read_metrics(gateway: &Gateway, entrance: Entrance, headers: &HeaderMap) 
 
 /// Ready is who can answer a read and acknowledge a write: metadata answers, and enough disks take shards.
 async fn ready(gateway: &Gateway) -> Response {
+    let (readiness, error) = readiness(gateway).await;
+    if gateway.last_readiness().changes_to(readiness) {
+        match readiness {
+            Readiness::Ready => tracing::info!("ready"),
+            Readiness::MetadataSilent => {
+                tracing::warn!("not ready: the metadata does not answer");
+            }
+            Readiness::MetadataUnavailable => {
+                let error = error.as_ref().map(tracing::field::display);
+                tracing::warn!(error, "not ready: the metadata is not available");
+            }
+            Readiness::NotWritable => tracing::warn!("not ready: too few disks take writes"),
+        }
+    }
+    match readiness {
+        Readiness::Ready => text(StatusCode::OK, "ready\n"),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn readiness(gateway: &Gateway) -> (Readiness, Option<MetaError>) {
     let asked = tokio::time::timeout(READY_TIMEOUT, gateway.meta().cluster()).await;
     match asked {
-        Err(_) => tracing::warn!("not ready: the metadata does not answer"),
-        Ok(Err(error)) => tracing::warn!(%error, "not ready: the metadata is not available"),
-        Ok(Ok(_)) if admin::status::is_writable(gateway.engine()) => {
-            return text(StatusCode::OK, "ready\n");
-        }
-        Ok(Ok(_)) => tracing::warn!("not ready: too few disks take writes"),
+        Err(_) => (Readiness::MetadataSilent, None),
+        Ok(Err(error)) => (Readiness::MetadataUnavailable, Some(error)),
+        Ok(Ok(_)) if admin::status::is_writable(gateway.engine()) => (Readiness::Ready, None),
+        Ok(Ok(_)) => (Readiness::NotWritable, None),
     }
-    text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
 }
 
 async fn metrics(gateway: &Gateway) -> Response {
