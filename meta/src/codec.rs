@@ -16,6 +16,11 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// The layout that is written.
     const FORMAT_VERSION: u8 = 1;
+
+    /// A record of an older layout, and what is left over behind it; `None` if this is none of them.
+    fn take_older(_version: u8, _body: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        None
+    }
 }
 
 /// The bytes of `record`.
@@ -37,13 +42,18 @@ pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R, MetaError> {
     let (version, body) = bytes
         .split_first()
         .ok_or_else(|| damaged("it is empty".to_owned()))?;
-    if *version != R::FORMAT_VERSION {
-        return Err(damaged(format!(
+    let taken = if *version == R::FORMAT_VERSION {
+        Some(postcard::take_from_bytes(body))
+    } else {
+        R::take_older(*version, body)
+    };
+    let unknown = || {
+        damaged(format!(
             "its format version is {version}, this build reads {}; was it written by a newer Cairn?",
             R::FORMAT_VERSION
-        )));
-    }
-    match postcard::take_from_bytes(body) {
+        ))
+    };
+    match taken.ok_or_else(unknown)? {
         Ok((record, [])) => Ok(record),
         Ok((_, rest)) => Err(damaged(format!("{} bytes are left over", rest.len()))),
         Err(error) => Err(damaged(error.to_string())),

@@ -9,8 +9,8 @@ use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
 use crate::records::{
-    CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, NewData, RepairRecord,
-    StagedRecord,
+    CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, NewData, RepairReason,
+    RepairRecord, StagedRecord,
 };
 use crate::retry::Attempts;
 
@@ -18,10 +18,10 @@ use crate::retry::Attempts;
 const DATA_RECORDS_MAX: usize = 4096;
 
 /// A page of all data, in the order of their ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DataPage {
-    /// The data.
-    pub data: Vec<(DataId, DataRecord)>,
+    /// The data; [`MetaError::Corrupt`] in place of a record that does not decode, so that it hides no other.
+    pub data: Vec<(DataId, Result<DataRecord, MetaError>)>,
     /// If there are more: the last id here, for `after`.
     pub next: Option<DataId>,
 }
@@ -101,7 +101,7 @@ impl Meta {
     /// Data in the order of their ids, behind `after`: how everything on a lost disk is found.
     ///
     /// # Errors
-    /// Those of the store; [`MetaError::Corrupt`].
+    /// Those of the store.
     pub async fn list_data(
         &self,
         after: Option<DataId>,
@@ -129,7 +129,12 @@ impl Meta {
         {
             last = Some(id);
             // Read again, whole: a datum may have continuations behind the end of this page.
-            data.extend(self.data(id).await?.map(|record| (id, record)));
+            match self.data(id).await {
+                Ok(None) => {}
+                Ok(Some(record)) => data.push((id, Ok(record))),
+                Err(error @ MetaError::Corrupt { .. }) => data.push((id, Err(error))),
+                Err(error) => return Err(error),
+            }
         }
         Ok(DataPage {
             data,
@@ -281,15 +286,19 @@ pub(crate) fn put_data(batch: &mut Batch, new: &NewData, now_ms: u64) {
         .zip(&record.chunks)
         .filter(|(_, chunk)| chunk.is_reduced())
     {
-        batch.put(keys::repair(id, chunk_index), repair_now(now_ms));
+        batch.put(
+            keys::repair(id, chunk_index),
+            new_repair(RepairReason::Missing, now_ms),
+        );
     }
 }
 
 /// A new entry of the repair queue.
-pub(crate) fn repair_now(now_ms: u64) -> Bytes {
+pub(crate) fn new_repair(reason: RepairReason, now_ms: u64) -> Bytes {
     encode(&RepairRecord {
         enqueued_at_ms: now_ms,
         ticket: WriteId::random(),
+        reason,
     })
 }
 

@@ -42,12 +42,13 @@ pub use leases::{Lease, LeaseState};
 pub use master_key::MasterKey;
 pub use meta::{DELETE_DELAY_DEFAULT, Meta};
 pub use objects::{DeleteOutcome, ListEntry, ListPage, ListRequest, NewObject};
-pub use queues::{Deletion, QueueDepths, Repair};
+pub use queues::{DamagedEntry, Deletion, DueDeletions, QueueDepths, Repair, RepairPage};
 pub use records::{
     BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding,
     CompletedRecord, DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord,
     ManifestPart, NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, PartOwner,
-    PartRecord, StagedBytes, SystemHeaders, UploadRecord, UserRecord, Versioning, parts_digest,
+    PartRecord, RepairReason, StagedBytes, SystemHeaders, UploadRecord, UserRecord, Versioning,
+    parts_digest,
 };
 pub use recovery::{FoundObject, RECOVERED_GARBAGE_KEPT, Recovered};
 pub use uploads::{

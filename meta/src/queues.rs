@@ -6,13 +6,13 @@
 use bytes::Bytes;
 
 use crate::codec::{Stored, decode, encode};
-use crate::data::repair_now;
+use crate::data::new_repair;
 use crate::error::MetaError;
 use crate::ids::{BucketId, DataId, ManifestId, UploadId, WriteId};
 use crate::keys::{self, DeletionTarget};
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
-use crate::records::{DeletionRecord, ManifestParts, PartRecord, RepairRecord};
+use crate::records::{DeletionRecord, ManifestParts, PartRecord, RepairReason, RepairRecord};
 use crate::retry::Attempts;
 
 /// Parts of an upload that one commit turns into deletions of their data.
@@ -23,6 +23,8 @@ const UPLOADS_PER_STEP: usize = 100;
 const STEPS_PER_CALL_MAX: usize = 64;
 /// Records of one datum that are looked for: heads, continuations, repairs.
 const RECORDS_PER_DATA_MAX: usize = 8192;
+/// How much later a big deletion is tried again that met a damaged record.
+const DAMAGED_POSTPONED_BY_MS: u64 = 60 * 60 * 1000;
 /// Entries that [`Meta::queue_depths`] counts before it stops.
 const DEPTH_COUNT_MAX: usize = 50_000;
 
@@ -35,6 +37,25 @@ pub struct Deletion {
     pub due_ms: u64,
 }
 
+/// What [`Meta::due_deletions`] found.
+#[derive(Debug, Clone, Default)]
+pub struct DueDeletions {
+    /// What is to be deleted, earliest due first.
+    pub data: Vec<Deletion>,
+    /// What cannot be worked off.
+    pub damaged: Vec<DamagedEntry>,
+}
+
+/// A queue's entry that does not decode, or names a record that does not. Both are left as they are: whoever
+/// repairs them finds them, and what they stand for is not deleted.
+#[derive(Debug, Clone)]
+pub struct DamagedEntry {
+    /// Which.
+    pub entry: String,
+    /// What is wrong.
+    pub error: MetaError,
+}
+
 /// A chunk that lacks shards, or may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
@@ -42,9 +63,21 @@ pub struct Repair {
     pub data_id: DataId,
     /// Which of its chunks, 0-based.
     pub chunk_index: u32,
-    /// Since when, in milliseconds since 1970.
+    /// Since when, in milliseconds since 1970; 0 if that cannot be read.
     pub enqueued_at_ms: u64,
-    ticket: WriteId,
+    /// What speaks for it.
+    pub reason: RepairReason,
+    /// As it was read: tells this enqueuing from a later one.
+    value: Bytes,
+}
+
+/// What [`Meta::repairs`] found.
+#[derive(Debug, Clone, Default)]
+pub struct RepairPage {
+    /// In the order of [`Repair::position`].
+    pub repairs: Vec<Repair>,
+    /// What names no chunk.
+    pub damaged: Vec<DamagedEntry>,
 }
 
 impl Repair {
@@ -81,7 +114,7 @@ pub(crate) fn enqueue_deletion(
 }
 
 impl Meta {
-    /// Data due for deletion, earliest first.
+    /// Up to `limit` data due for deletion, earliest first.
     ///
     /// # Errors
     /// Those of the store.
@@ -89,16 +122,16 @@ impl Meta {
         &self,
         now_ms: u64,
         limit: usize,
-    ) -> Result<Vec<Deletion>, MetaError> {
-        let mut due = Vec::new();
+    ) -> Result<DueDeletions, MetaError> {
+        let mut due = DueDeletions::default();
         let mut start = keys::all_deletions();
         let mut steps = 0;
-        while due.len() < limit {
+        while due.data.len() < limit {
             let page = self
                 .scan(
                     start.clone(),
                     Some(keys::deletions_due_end(now_ms)),
-                    limit - due.len(),
+                    limit - due.data.len(),
                 )
                 .await?;
             for entry in &page.entries {
@@ -106,15 +139,20 @@ impl Meta {
                     continue;
                 };
                 start = keys::successor(key);
-                match keys::parse_deletion(key)? {
-                    (due_ms, DeletionTarget::Data(data_id)) => {
-                        due.push(Deletion { data_id, due_ms });
+                match keys::parse_deletion(key) {
+                    Ok((due_ms, DeletionTarget::Data(data_id))) => {
+                        due.data.push(Deletion { data_id, due_ms });
                     }
-                    (due_ms, target) if steps < STEPS_PER_CALL_MAX => {
+                    Ok((due_ms, target)) if steps < STEPS_PER_CALL_MAX => {
                         steps += 1;
-                        self.work_off_step(due_ms, target, now_ms).await?;
+                        due.damaged
+                            .extend(self.work_off(due_ms, target, now_ms).await?);
                     }
-                    _ => {}
+                    Ok(_) => {}
+                    Err(error) => due.damaged.push(DamagedEntry {
+                        entry: format!("key {}", hex::encode(key)),
+                        error,
+                    }),
                 }
             }
             if !page.is_truncated {
@@ -165,7 +203,17 @@ impl Meta {
         due_ms: u64,
     ) -> Result<(), MetaError> {
         let target = DeletionTarget::Data(deletion.data_id);
-        let old = keys::deletion(deletion.due_ms, target);
+        self.postpone(deletion.due_ms, target, due_ms).await
+    }
+
+    /// Moves an entry without looking into it.
+    async fn postpone(
+        &self,
+        old_due_ms: u64,
+        target: DeletionTarget,
+        due_ms: u64,
+    ) -> Result<(), MetaError> {
+        let old = keys::deletion(old_due_ms, target);
         let Some(value) = self.kv.get(&old).await? else {
             return Ok(());
         };
@@ -180,7 +228,8 @@ impl Meta {
         }
     }
 
-    /// Enqueues the repair of a chunk, unless it waits already.
+    /// Enqueues the repair of a chunk one of whose shards was found missing or corrupt, unless it waits already for
+    /// that.
     ///
     /// # Errors
     /// Those of the store.
@@ -190,28 +239,60 @@ impl Meta {
         chunk_index: u32,
         now_ms: u64,
     ) -> Result<(), MetaError> {
+        self.enqueue(data_id, chunk_index, RepairReason::Suspected, now_ms)
+            .await
+    }
+
+    /// Enqueues the repair of a chunk whose record tells what it lacks, unless it waits already for any reason.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn enqueue_missing(
+        &self,
+        data_id: DataId,
+        chunk_index: u32,
+        now_ms: u64,
+    ) -> Result<(), MetaError> {
+        self.enqueue(data_id, chunk_index, RepairReason::Missing, now_ms)
+            .await
+    }
+
+    async fn enqueue(
+        &self,
+        data_id: DataId,
+        chunk_index: u32,
+        reason: RepairReason,
+        now_ms: u64,
+    ) -> Result<(), MetaError> {
         let key = keys::repair(data_id, chunk_index);
         let data = keys::data(data_id);
-        if self.kv.get(&key).await?.is_some() {
-            return Ok(());
-        }
-        // A datum that is gone needs no repair, and an entry for it would stay behind.
         let mut attempts = Attempts::default();
-        while let Some(value) = self.kv.get(&data).await? {
+        loop {
+            let queued = self.kv.get(&key).await?;
+            if queued
+                .as_ref()
+                .is_some_and(|value| read_repair(value).reason >= reason)
+            {
+                return Ok(());
+            }
+            // A datum that is gone needs no repair, and an entry for it would stay behind.
+            let Some(value) = self.kv.get(&data).await? else {
+                return Ok(());
+            };
             let mut batch = Batch::default();
             batch
                 .check(data.clone(), Some(value))
-                .put(key.clone(), repair_now(now_ms));
+                .check(key.clone(), queued)
+                .put(key.clone(), new_repair(reason, now_ms));
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),
                 Committed::Conflict => attempts.after_conflict().await?,
                 Committed::Unknown(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 
-    /// Chunks that wait for repair, in the order of [`Repair::position`], behind `after`.
+    /// Up to `limit` chunks that wait for repair, behind `after`.
     ///
     /// # Errors
     /// Those of the store.
@@ -219,27 +300,24 @@ impl Meta {
         &self,
         after: Option<(DataId, u32)>,
         limit: usize,
-    ) -> Result<Vec<Repair>, MetaError> {
+    ) -> Result<RepairPage, MetaError> {
         let table = keys::all_repairs();
-        let start = after.map_or_else(
+        let mut start = after.map_or_else(
             || table.clone(),
             |(data, chunk)| keys::successor(&keys::repair(data, chunk)),
         );
-        let page = self.records(&table, start, limit.max(1)).await?;
-        let repair = |(key, value): (Bytes, Bytes)| {
-            let (data_id, chunk_index) = keys::parse_repair(&key)?;
-            let RepairRecord {
-                enqueued_at_ms,
-                ticket,
-            } = decode(&value)?;
-            Ok(Repair {
-                data_id,
-                chunk_index,
-                enqueued_at_ms,
-                ticket,
-            })
-        };
-        page.records.into_iter().map(repair).collect()
+        let mut found = RepairPage::default();
+        loop {
+            let wanted = limit.max(1).saturating_sub(found.repairs.len());
+            let page = self.records(&table, start.clone(), wanted).await?;
+            for (key, value) in page.records {
+                start = keys::successor(&key);
+                found.add(&key, value);
+            }
+            if !page.is_truncated || found.repairs.len() >= limit {
+                return Ok(found);
+            }
+        }
     }
 
     /// Takes a repaired chunk off the queue, unless it was enqueued again meanwhile.
@@ -248,14 +326,35 @@ impl Meta {
     /// Those of the store.
     pub async fn finish_repair(&self, repair: &Repair) -> Result<(), MetaError> {
         let key = keys::repair(repair.data_id, repair.chunk_index);
-        let expected = RepairRecord {
-            enqueued_at_ms: repair.enqueued_at_ms,
-            ticket: repair.ticket,
-        };
+        self.replace_repair(repair, |batch| {
+            batch.delete(key);
+        })
+        .await
+    }
+
+    /// Notes that all shards of a chunk were looked at, and that it lacks nothing but what its record tells; unless
+    /// it was enqueued again meanwhile.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn dispel_suspicion(&self, repair: &Repair) -> Result<(), MetaError> {
+        let key = keys::repair(repair.data_id, repair.chunk_index);
+        let value = new_repair(RepairReason::Missing, repair.enqueued_at_ms);
+        self.replace_repair(repair, |batch| {
+            batch.put(key, value);
+        })
+        .await
+    }
+
+    async fn replace_repair(
+        &self,
+        repair: &Repair,
+        write: impl FnOnce(&mut Batch),
+    ) -> Result<(), MetaError> {
+        let key = keys::repair(repair.data_id, repair.chunk_index);
         let mut batch = Batch::default();
-        batch
-            .check(key.clone(), Some(encode(&expected)))
-            .delete(key);
+        batch.check(key, Some(repair.value.clone()));
+        write(&mut batch);
         match self.try_commit(batch).await? {
             Committed::Applied | Committed::Conflict => Ok(()),
             Committed::Unknown(error) => Err(error.into()),
@@ -279,6 +378,26 @@ impl Meta {
             repairs: repairs.records.len(),
             is_lower_bound: deletions.is_truncated || repairs.is_truncated,
         })
+    }
+
+    /// Takes a step of a big deletion. One that meets a damaged record is put off: it must not stay first, and
+    /// nothing that it names is deleted before somebody has looked.
+    async fn work_off(
+        &self,
+        due_ms: u64,
+        target: DeletionTarget,
+        now_ms: u64,
+    ) -> Result<Option<DamagedEntry>, MetaError> {
+        match self.work_off_step(due_ms, target, now_ms).await {
+            Ok(()) => Ok(None),
+            Err(error @ MetaError::Corrupt { .. }) => {
+                let later_ms = now_ms.saturating_add(DAMAGED_POSTPONED_BY_MS);
+                self.postpone(due_ms, target, later_ms).await?;
+                let entry = format!("deletion of {target:?}");
+                Ok(Some(DamagedEntry { entry, error }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Turns a bounded piece of a big deletion into deletions of single data, due now: the grace for readers is
@@ -355,6 +474,41 @@ impl Meta {
         }
         Ok(!found.is_truncated)
     }
+}
+
+impl RepairPage {
+    fn add(&mut self, key: &[u8], value: Bytes) {
+        match keys::parse_repair(key) {
+            Ok((data_id, chunk_index)) => {
+                let RepairRecord {
+                    enqueued_at_ms,
+                    reason,
+                    ..
+                } = read_repair(&value);
+                self.repairs.push(Repair {
+                    data_id,
+                    chunk_index,
+                    enqueued_at_ms,
+                    reason,
+                    value,
+                });
+            }
+            Err(error) => self.damaged.push(DamagedEntry {
+                entry: format!("key {}", hex::encode(key)),
+                error,
+            }),
+        }
+    }
+}
+
+/// An entry of the repair queue. The key says what to repair: where the rest cannot be read, the chunk is looked at
+/// like any that is suspected, and the entry goes when it is whole.
+fn read_repair(value: &[u8]) -> RepairRecord {
+    decode(value).unwrap_or(RepairRecord {
+        enqueued_at_ms: 0,
+        ticket: WriteId([0; 8]),
+        reason: RepairReason::Suspected,
+    })
 }
 
 /// One bounded piece of a big deletion.

@@ -4,13 +4,13 @@
 //! vanish at any moment: the table of staged bytes is the queue from which others go on.
 
 use crate::codec::{Stored, encode};
-use crate::data::repair_now;
+use crate::data::new_repair;
 use crate::error::MetaError;
 use crate::ids::DataId;
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
-use crate::records::{ChunkRecord, DataChunks, DataHead, StagedBytes, StagedRecord};
+use crate::records::{ChunkRecord, DataChunks, DataHead, RepairReason, StagedBytes, StagedRecord};
 use crate::retry::Attempts;
 
 impl Meta {
@@ -76,7 +76,8 @@ impl Meta {
                 .put(key.clone(), encode(&head))
                 .delete(keys::staged(id));
             if placed.is_reduced() {
-                batch.put(keys::repair(id, 0), repair_now(now_ms));
+                let repair = new_repair(RepairReason::Missing, now_ms);
+                batch.put(keys::repair(id, 0), repair);
             }
             match self.try_commit(batch).await? {
                 Committed::Applied => return Ok(()),

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use super::chunker::{ChunkerOptions, PADDING_LEN};
 use super::cleanup::Cleanup;
 use super::coding::{CodeError, Coders};
+use super::damage::Damage;
 use super::disks::Disks;
 use super::entropy::Entropy;
 use super::memory::{BufferPool, MemoryBudget};
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) write_budget: Arc<MemoryBudget>,
     pub(crate) read_budget: MemoryBudget,
     pub(crate) counters: Counters,
+    pub(crate) damage: Damage,
     pub(crate) cleanup: Arc<Cleanup>,
     pub(crate) repair_notices: RepairNotices,
     pub(crate) pins: Arc<Pins>,
@@ -62,6 +64,7 @@ impl Engine {
             )),
             read_budget: MemoryBudget::new(options.read_memory_bytes, options.memory_wait_max),
             counters: Counters::default(),
+            damage: Damage::default(),
             cleanup: Arc::default(),
             repair_notices: RepairNotices::default(),
             pins: Arc::default(),

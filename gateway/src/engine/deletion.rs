@@ -1,12 +1,13 @@
 //! Deletes the shards of data whose objects were deleted or replaced: works off the deletion queue of the metadata.
 //!
 //! The order that loses nothing and leaks nothing: shards deleted from all disks → records forgotten. A datum with a
-//! shard on a disk that is away keeps its place in the queue, further behind, and holds up nobody.
+//! shard on a disk that is away keeps its place in the queue, further behind, and holds up nobody; so does one whose
+//! record is damaged.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use cairn_meta::{DataRecord, Deletion, MetaError};
+use cairn_meta::{DataRecord, Deletion, DueDeletions, MetaError};
 use cairn_storage_node::{DiskId, ShardId};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::core::{Core, Engine};
 use super::ids;
 
-/// How much later a deletion is tried again whose disk is away or whose datum is being read.
+/// How much later a deletion is tried again whose disk is away, or whose datum is being read or cannot be.
 const POSTPONED_BY: Duration = Duration::from_mins(2);
 /// Most shards in one call to a disk.
 const SHARDS_PER_CALL: usize = 1000;
@@ -47,16 +48,25 @@ impl Engine {
     pub async fn delete_due_once(&self, limit: usize) -> Result<DeletionReport, MetaError> {
         let core = self.core();
         let now_ms = core.clock.now_ms();
-        let due = core.meta.due_deletions(now_ms, limit).await?;
-        let mut data = Vec::with_capacity(due.len());
-        for deletion in &due {
-            // Without a record its shards are gone, or orphans: only the queue's entry is left.
-            data.push((deletion.data_id, core.meta.data(deletion.data_id).await?));
+        let DueDeletions { data: due, damaged } = core.meta.due_deletions(now_ms, limit).await?;
+        for damaged in &damaged {
+            core.note_damage(&damaged.entry, &damaged.error);
+        }
+        let (mut data, mut unreadable) = (Vec::with_capacity(due.len()), HashSet::new());
+        for Deletion { data_id, .. } in &due {
+            let record = core.meta.data(*data_id).await;
+            match core.unless_damaged(format_args!("datum {data_id}"), record)? {
+                // Without a record its shards are gone, or orphans: only the queue's entry is left.
+                Some(record) => data.push((*data_id, record)),
+                // Where its shards are is not known: they stay, and so does the entry, out of the way.
+                None => drop(unreadable.insert(*data_id)),
+            }
         }
         let is_busy = |id: DataKey| core.pins.is_pinned(ids::data(id));
         let mut plan = plan_deletions(&data, is_busy, |disk| core.deletion_disk(disk));
         let failed = core.delete_shards(&plan.by_disk).await;
         plan.postponed.extend(failed);
+        plan.postponed.extend(unreadable);
 
         let (postponed, done): (Vec<Deletion>, Vec<Deletion>) = due
             .into_iter()
@@ -80,7 +90,7 @@ impl Engine {
 
 /// What a disk is to a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DeletionDisk {
+pub(super) enum DeletionDisk {
     /// It can be asked.
     There,
     /// It may be back soon: wait for it.
@@ -124,7 +134,7 @@ fn plan_deletions(
 }
 
 impl Core {
-    fn deletion_disk(&self, disk_id: DiskId) -> DeletionDisk {
+    pub(super) fn deletion_disk(&self, disk_id: DiskId) -> DeletionDisk {
         match self.disks.away_for(disk_id, Instant::now()) {
             None => DeletionDisk::There,
             Some(away_for) if away_for < self.options.disk_absence_max => DeletionDisk::Away,

@@ -62,6 +62,8 @@ counters! {
     orphans_collected,
     /// Chunks whose shards were all verified by the scrub.
     chunks_scrubbed,
+    /// Damaged records and shards that background work passed over and left as they are, each time it met one.
+    damage_passed_over,
     /// Uncommitted writes whose shards were deleted at once.
     writes_cleaned_up,
     /// Uncommitted writes left to the orphan collector.

@@ -5,26 +5,35 @@
 //! written, and by the gateways' clocks, since its datum was named: a write in progress is younger by the second,
 //! a repaired shard by the first, and no single wrong clock can make them look like orphans.
 //!
+//! What cannot be judged is left alone: a shard whose header cannot be read, and all shards of a datum whose record
+//! cannot be.
+//!
 //! What is older than the metadata themselves is never an orphan: these may have been begun anew, by mistake, on
 //! disks whose own metadata are somewhere else or can be rebuilt.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use cairn_meta::{ChunkRecord, MetaError};
 use cairn_storage_node::{DataId, DiskId, ShardError, ShardId, ShardStat};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::core::{Core, Engine};
 use super::disks::Disk;
 use super::entropy::named_at_ms;
 use super::ids;
 
+/// How many data the metadata are asked for at the same time: enough to hide the way to a metadata service, few
+/// beside what requests ask.
+const LOOKUPS_AT_ONCE: usize = 8;
+
 /// What was done on one disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CollectionReport {
     /// Shards looked at.
     pub listed_count: usize,
+    /// Data that the metadata were asked for.
+    pub looked_up_count: usize,
     /// Orphans that were deleted.
     pub deleted_count: usize,
     /// Where to go on, if there is more.
@@ -58,23 +67,48 @@ impl OrphanRule {
     fn is_orphan(&self, shard: &ShardStat, chunks: Option<&[ChunkRecord]>) -> bool {
         let old_enough = |since_ms: u64| self.now_ms.saturating_sub(since_ms) >= self.age_min_ms;
         let named_at_ms = named_at_ms(shard.id.data_id);
-        let is_placed_here = || {
-            let chunk = usize::try_from(shard.id.chunk_index)
-                .ok()
-                .and_then(|index| chunks?.get(index));
-            let placed = chunk.and_then(|chunk| {
-                chunk
-                    .shards
-                    .get(usize::from(shard.id.shard_index))
-                    .copied()
-                    .flatten()
-            });
-            placed.is_some_and(|placed| ids::disk(placed) == self.disk_id)
-        };
+        let is_placed_here =
+            || chunks.is_some_and(|chunks| is_placed(chunks, shard.id, self.disk_id));
         named_at_ms >= self.metadata_since_ms
             && old_enough(shard.written_at_ms)
             && old_enough(named_at_ms)
             && !is_placed_here()
+    }
+}
+
+/// Whether these chunks of its datum name a shard on this disk.
+pub(super) fn is_placed(chunks: &[ChunkRecord], shard: ShardId, disk_id: DiskId) -> bool {
+    let chunk = usize::try_from(shard.chunk_index)
+        .ok()
+        .and_then(|index| chunks.get(index));
+    let placed = chunk.and_then(|chunk| chunk.shards.get(usize::from(shard.shard_index)));
+    placed.copied().flatten().map(ids::disk) == Some(disk_id)
+}
+
+/// Listed shards that are orphans unless their data place them where they were found.
+#[derive(Debug)]
+struct Suspects {
+    rule: OrphanRule,
+    shards: Vec<ShardStat>,
+}
+
+/// The chunks of data that were looked up; `None` if there is no such datum. What could not be read is left out.
+type ChunksByData = HashMap<DataId, Option<Vec<ChunkRecord>>>;
+
+impl Suspects {
+    fn data_ids(&self) -> impl Iterator<Item = DataId> {
+        self.shards.iter().map(|shard| shard.id.data_id)
+    }
+
+    fn orphans(self, chunks_by_data: &ChunksByData) -> Vec<ShardStat> {
+        let Self { rule, mut shards } = self;
+        // A record that cannot be read may place the shard here: it stays.
+        shards.retain(|shard| {
+            chunks_by_data
+                .get(&shard.id.data_id)
+                .is_some_and(|chunks| rule.is_orphan(shard, chunks.as_deref()))
+        });
+        shards
     }
 }
 
@@ -100,12 +134,17 @@ impl Engine {
             .map(|shard| shard.id)
             .filter(|_| page.is_truncated);
         let listed_count = page.shards.len();
-        let orphans = core.orphans(&page.shards, disk.id(), age_min).await?;
+        let suspects = core.suspects(page.shards, disk.id(), age_min).await?;
+        let data_ids: BTreeSet<DataId> = suspects.data_ids().collect();
+        let chunks_by_data = core.chunks_by_data(&data_ids).await?;
+        let orphans = suspects.orphans(&chunks_by_data);
 
         // Once more: a repair may have put a shard here since the listing. What it writes is young again.
         let mut unchanged = Vec::new();
         for orphan in orphans {
-            let now = disk.stat(orphan.id, deadline).await?;
+            let now = disk.stat(orphan.id, deadline).await;
+            let what = format_args!("shard {} on disk {}", orphan.id, disk.id());
+            let now = core.unless_damaged(what, now)?.flatten();
             if now.is_some_and(|now| now.written_at_ms == orphan.written_at_ms) {
                 unchanged.push(orphan.id);
             }
@@ -117,6 +156,7 @@ impl Engine {
         }
         Ok(CollectionReport {
             listed_count,
+            looked_up_count: data_ids.len(),
             deleted_count: unchanged.len(),
             next,
         })
@@ -124,42 +164,37 @@ impl Engine {
 }
 
 impl Core {
-    async fn orphans(
+    /// What is worth asking the metadata for: the rest would be left alone in any case.
+    async fn suspects(
         &self,
-        shards: &[ShardStat],
+        mut shards: Vec<ShardStat>,
         disk_id: DiskId,
         age_min: Duration,
-    ) -> Result<Vec<ShardStat>, MetaError> {
-        let Some(cluster) = self.meta.cluster().await? else {
-            return Ok(Vec::new());
-        };
+    ) -> Result<Suspects, MetaError> {
+        let cluster = self.meta.cluster().await?;
         let rule = OrphanRule {
             disk_id,
-            metadata_since_ms: cluster.created_at_ms,
+            // Of a cluster that was not initialised nothing is known: all is older than its metadata.
+            metadata_since_ms: cluster.map_or(u64::MAX, |cluster| cluster.created_at_ms),
             now_ms: self.clock.now_ms(),
             age_min_ms: u64::try_from(age_min.as_millis()).unwrap_or(u64::MAX),
         };
-        let mut chunks_by_data: HashMap<DataId, Option<Vec<ChunkRecord>>> = HashMap::new();
-        let mut orphans = Vec::new();
-        for shard in shards {
-            // Shards that would be left alone in any case are not worth asking for.
-            if !rule.is_orphan(shard, None) {
-                continue;
-            }
-            let data_id = shard.id.data_id;
-            let chunks = match chunks_by_data.entry(data_id) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => {
-                    let record = self.meta.data(ids::meta_data(data_id)).await?;
-                    unknown.insert(record.map(|record| record.chunks))
-                }
-            };
-            let chunks = chunks.as_deref();
-            if rule.is_orphan(shard, chunks) {
-                orphans.push(shard.clone());
-            }
-        }
-        Ok(orphans)
+        shards.retain(|shard| rule.is_orphan(shard, None));
+        Ok(Suspects { rule, shards })
+    }
+
+    /// Asks the metadata, which must be after the shards were listed: a datum committed before that is found.
+    async fn chunks_by_data(&self, data_ids: &BTreeSet<DataId>) -> Result<ChunksByData, MetaError> {
+        let look_up = |data_id: DataId| async move {
+            let record = self.meta.data(ids::meta_data(data_id)).await;
+            let record = self.unless_damaged(format_args!("datum {data_id}"), record)?;
+            Ok(record.map(|record| (data_id, record.map(|record| record.chunks))))
+        };
+        stream::iter(data_ids.iter().copied().map(look_up))
+            .buffer_unordered(LOOKUPS_AT_ONCE)
+            .try_filter_map(|found| async move { Ok(found) })
+            .try_collect()
+            .await
     }
 }
 

@@ -34,6 +34,21 @@ fn golden<R: Record + PartialEq + Debug>(record: &R, hex_bytes: &str) {
     );
 }
 
+/// These bytes, which are not written any more, are read as `record`.
+#[track_caller]
+fn golden_of_old<R: Record + PartialEq + Debug>(record: &R, hex_bytes: &str) {
+    let bytes = hex::decode(hex_bytes).unwrap();
+    assert_eq!(&decode::<R>(&bytes).unwrap(), record);
+    assert!(
+        decode::<R>(&[bytes.as_slice(), &[0]].concat()).is_err(),
+        "left-over bytes are damage"
+    );
+    assert!(
+        decode::<R>(&bytes[..bytes.len() - 1]).is_err(),
+        "missing bytes are damage"
+    );
+}
+
 fn bucket() -> BucketRecord {
     BucketRecord {
         id: BucketId([1; 8]),
@@ -312,6 +327,15 @@ fn queues() {
         &RepairRecord {
             enqueued_at_ms: 300,
             ticket: WriteId([3; 8]),
+            reason: RepairReason::Missing,
+        },
+        "02ac02030303030303030300",
+    );
+    golden_of_old(
+        &RepairRecord {
+            enqueued_at_ms: 300,
+            ticket: WriteId([3; 8]),
+            reason: RepairReason::Suspected,
         },
         "01ac020303030303030303",
     );

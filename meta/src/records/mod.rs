@@ -28,5 +28,6 @@ pub use upload::{CompletedRecord, PartRecord, UploadRecord, parts_digest};
 pub(crate) use data::{CHUNKS_PER_RECORD, DataChunks, DataHead};
 pub(crate) use iam::{KeyCheck, SealedKey};
 pub(crate) use object::{KeyHead, MANIFEST_PARTS_PER_RECORD, ManifestParts};
+pub use queue::RepairReason;
 pub(crate) use queue::{DeletionRecord, RepairRecord};
 pub(crate) use staged::StagedRecord;

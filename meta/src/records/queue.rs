@@ -23,8 +23,33 @@ pub(crate) struct RepairRecord {
     pub(crate) enqueued_at_ms: u64,
     /// Tells a second enqueuing from the first, so that finishing the first does not lose the second.
     pub(crate) ticket: WriteId,
+    /// What speaks for it.
+    pub(crate) reason: RepairReason,
+}
+
+/// Why a chunk is to be looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RepairReason {
+    /// Its record tells what it lacks: shards that are placed nowhere, or on disks that are lost.
+    Missing,
+    /// A shard was found missing or corrupt where it should be: which one, only a look at all of them tells.
+    Suspected,
 }
 
 impl Record for RepairRecord {
     const NAME: &'static str = "repair record";
+    const FORMAT_VERSION: u8 = 2;
+
+    /// Version 1 had no reason: whatever it was, a look at all shards finds it.
+    fn take_older(version: u8, body: &[u8]) -> Option<postcard::Result<(Self, &[u8])>> {
+        let first = |((enqueued_at_ms, ticket), rest)| {
+            let record = Self {
+                enqueued_at_ms,
+                ticket,
+                reason: RepairReason::Suspected,
+            };
+            (record, rest)
+        };
+        (version == 1).then(|| postcard::take_from_bytes(body).map(first))
+    }
 }

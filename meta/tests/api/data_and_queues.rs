@@ -3,7 +3,7 @@
 use crate::support::*;
 use cairn_meta::{
     BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart, Meta,
-    MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
+    MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord, RepairReason,
 };
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
@@ -81,7 +81,7 @@ async fn a_reduced_chunk_is_repaired_and_forgotten() {
     let meta = meta();
     let bucket = bucket(&meta, "data").await;
     let (id, record) = put_big(&meta, &bucket, 700).await;
-    let waiting = meta.repairs(None, 10).await.unwrap();
+    let waiting = meta.repairs(None, 10).await.unwrap().repairs;
     let [repair] = waiting.as_slice() else {
         panic!("{waiting:?}")
     };
@@ -108,14 +108,49 @@ async fn finishing_a_repair_keeps_what_was_enqueued_again_meanwhile() {
     let bucket = bucket(&meta, "data").await;
     let (id, _) = put_big(&meta, &bucket, 1).await;
     meta.enqueue_repair(id, 0, 1).await.unwrap();
-    let first = meta.repairs(None, 1).await.unwrap().remove(0);
+    let first = meta.repairs(None, 1).await.unwrap().repairs.remove(0);
     meta.finish_repair(&first).await.unwrap();
     meta.enqueue_repair(id, 0, 1).await.unwrap();
     meta.finish_repair(&first).await.unwrap();
-    assert_eq!(meta.repairs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(meta.repairs(None, 10).await.unwrap().repairs.len(), 1);
     // Of data that are gone, nothing is enqueued.
     meta.enqueue_repair(DataId::random(), 0, 1).await.unwrap();
-    assert_eq!(meta.repairs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(meta.repairs(None, 10).await.unwrap().repairs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_suspicion_outweighs_what_is_known_until_it_is_dispelled() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let (id, _) = put_big(&meta, &bucket, 1).await;
+    let queued = async || {
+        let mut page = meta.repairs(None, 10).await.unwrap();
+        assert_eq!(page.repairs.len(), 1);
+        page.repairs.remove(0)
+    };
+    meta.enqueue_missing(id, 0, 1).await.unwrap();
+    let missing = queued().await;
+    meta.enqueue_repair(id, 0, 2).await.unwrap();
+    let suspected = queued().await;
+    assert_eq!(
+        (suspected.reason, suspected.enqueued_at_ms),
+        (RepairReason::Suspected, 2)
+    );
+    for _ in 0..2 {
+        meta.enqueue_missing(id, 0, 3).await.unwrap();
+        meta.enqueue_repair(id, 0, 3).await.unwrap();
+        // Of an entry that was replaced meanwhile.
+        meta.dispel_suspicion(&missing).await.unwrap();
+        assert_eq!(queued().await, suspected);
+    }
+    meta.dispel_suspicion(&suspected).await.unwrap();
+    let known = queued().await;
+    assert_eq!(
+        (known.reason, known.enqueued_at_ms),
+        (RepairReason::Missing, 2)
+    );
+    meta.finish_repair(&suspected).await.unwrap();
+    assert_eq!(queued().await, known);
 }
 
 #[tokio::test]
@@ -124,8 +159,8 @@ async fn finished_deletions_leave_no_records() {
     let bucket = bucket(&meta, "data").await;
     let (id, _) = put_big(&meta, &bucket, 1280).await;
     delete(&meta, &bucket, &key("big"), None, 50).await;
-    assert!(meta.due_deletions(49, 10).await.unwrap().is_empty());
-    let due = meta.due_deletions(50, 10).await.unwrap();
+    assert!(meta.due_deletions(49, 10).await.unwrap().data.is_empty());
+    let due = meta.due_deletions(50, 10).await.unwrap().data;
     assert_eq!(
         due.iter()
             .map(|deletion| deletion.data_id)
@@ -137,8 +172,8 @@ async fn finished_deletions_leave_no_records() {
         "kept until the shards are gone"
     );
     meta.postpone_deletion(due[0], 60).await.unwrap();
-    assert!(meta.due_deletions(59, 10).await.unwrap().is_empty());
-    meta.finish_deletions(&meta.due_deletions(60, 10).await.unwrap())
+    assert!(meta.due_deletions(59, 10).await.unwrap().data.is_empty());
+    meta.finish_deletions(&meta.due_deletions(60, 10).await.unwrap().data)
         .await
         .unwrap();
     assert_eq!(meta.data_exists(&[id]).await.unwrap(), [false]);
@@ -166,7 +201,8 @@ async fn all_data_are_walked_page_by_page() {
         let mut after = None;
         loop {
             let page = meta.list_data(after, limit).await.unwrap();
-            found.extend(page.data);
+            let whole = |(id, record): (_, Result<_, _>)| (id, record.unwrap());
+            found.extend(page.data.into_iter().map(whole));
             after = page.next;
             if after.is_none() {
                 break;
@@ -237,7 +273,7 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
     delete(&meta, &bucket, &key("big"), None, 3).await;
     let mut deleted = 0;
     while meta.queue_depths().await.unwrap().deletions > 0 {
-        let due = meta.due_deletions(10, 1_000).await.unwrap();
+        let due = meta.due_deletions(10, 1_000).await.unwrap().data;
         deleted += due.len();
         meta.finish_deletions(&due).await.unwrap();
     }
@@ -272,7 +308,7 @@ async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
     meta.delete_bucket(&bucket.name, 5).await.unwrap();
     let mut due = Vec::new();
     for _ in 0..3 {
-        due = meta.due_deletions(10, 10).await.unwrap();
+        due = meta.due_deletions(10, 10).await.unwrap().data;
     }
     assert_eq!(
         due.iter()

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accounts_and_cluster;
 #[cfg(test)]
+mod damaged_records;
+#[cfg(test)]
 mod data_and_queues;
 #[cfg(test)]
 mod faults;

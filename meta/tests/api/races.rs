@@ -70,6 +70,7 @@ async fn due(meta: &Meta) -> BTreeSet<DataId> {
     meta.due_deletions(u64::MAX - 1, 10_000)
         .await
         .unwrap()
+        .data
         .iter()
         .map(|deletion| deletion.data_id)
         .collect()

@@ -50,7 +50,7 @@ async fn staged_bytes_are_there_and_listed_until_they_are_placed() {
     assert_eq!(meta.staged(id).await.unwrap(), None);
     assert_eq!(meta.list_staged(None, 10).await.unwrap(), []);
     assert_eq!(meta.data(id).await.unwrap().unwrap().chunks, [placed]);
-    assert!(meta.repairs(None, 10).await.unwrap().is_empty());
+    assert!(meta.repairs(None, 10).await.unwrap().repairs.is_empty());
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_placement_that_lacks_a_shard_is_enqueued_for_repair() {
         .await
         .unwrap();
     assert_eq!(meta.staged(id).await.unwrap(), None);
-    assert_eq!(meta.repairs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(meta.repairs(None, 10).await.unwrap().repairs.len(), 1);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_deletion_takes_staged_bytes_along() {
         Some(bytes()),
         "kept for readers until the deletion is due"
     );
-    let due = meta.due_deletions(50, 10).await.unwrap();
+    let due = meta.due_deletions(50, 10).await.unwrap().data;
     meta.finish_deletions(&due).await.unwrap();
     assert_eq!(meta.list_staged(None, 10).await.unwrap(), []);
     let late = meta.place_staged(id, &chunk([Some(1), Some(2)]), 60).await;

@@ -244,7 +244,12 @@ impl World {
 
     /// What is not in the deletion queue is what some version refers to.
     async fn check_data(&self) {
-        let due = self.meta.due_deletions(u64::MAX - 1, 1_000).await.unwrap();
+        let due = self
+            .meta
+            .due_deletions(u64::MAX - 1, 1_000)
+            .await
+            .unwrap()
+            .data;
         let due: BTreeSet<DataId> = due.iter().map(|deletion| deletion.data_id).collect();
         let versions = self.keys.values().flat_map(|model| &model.versions);
         let referred: BTreeSet<DataId> = versions.filter_map(|version| version.data).collect();

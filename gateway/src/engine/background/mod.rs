@@ -2,11 +2,12 @@
 //!
 //! Every gateway watches its disks and runs its own errands. What concerns the whole cluster (repair, deletion,
 //! orphans, scrub) is done by the one gateway that holds the lease; a lease saves duplicate work and is no fence, so
-//! every step is also safe when two do it. All of it is done in small steps with pauses between them, and can be
-//! paused and stopped between any two.
+//! every step is also safe when two do it. All of it is done in small steps with pauses between them, can be paused
+//! between any two chunks, and can be stopped anywhere, as it is by the end of a process.
 
+mod backoff;
 mod options;
-mod permission;
+mod tour;
 mod worker;
 
 use std::future::Future;
@@ -20,14 +21,16 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use options::BackgroundOptions;
-use permission::Permission;
 use worker::{Loop, Worker};
 
 use super::core::Engine;
+use super::pace::Permission;
 
 /// The lease of all work that only one gateway does. One for all: collection and repair of the same shards are then
 /// never done by different processes.
 const LEASE_NAME: &str = "engine-maintenance";
+/// How often it is looked whether disks are back that hold leftovers.
+const CLEAN_UP_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long the end of a process waits for staged bytes to get their shards. They are safe without.
 const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
 /// After a panic or an error a loop goes on this much later.
@@ -76,8 +79,13 @@ impl Engine {
                 name,
                 Box::new(move || {
                     Box::pin(
-                        Worker::new(engine.clone(), Arc::clone(&options), permission.clone())
-                            .run(which),
+                        Worker::new(
+                            which,
+                            engine.clone(),
+                            Arc::clone(&options),
+                            permission.clone(),
+                        )
+                        .run(which),
                     )
                 }),
             );
@@ -94,8 +102,13 @@ impl Engine {
         );
         let engine = self.clone();
         spawn(
-            "errands",
-            Box::new(move || Box::pin(engine.clone().run_errands_for_ever())),
+            "repair-notices",
+            Box::new(move || Box::pin(engine.clone().enqueue_notices_for_ever())),
+        );
+        let engine = self.clone();
+        spawn(
+            "clean-up",
+            Box::new(move || Box::pin(engine.clone().clean_up_for_ever())),
         );
         let engine = self.clone();
         spawn(
@@ -123,14 +136,22 @@ impl Engine {
         }
     }
 
-    async fn run_errands_for_ever(self) {
+    /// Apart from the cleanup, which may take long: a chunk that was found damaged is to be repaired soon.
+    async fn enqueue_notices_for_ever(self) {
         let core = self.core();
         loop {
             core.enqueue_repair_notices().await;
+            core.repair_notices.wait().await;
+        }
+    }
+
+    async fn clean_up_for_ever(self) {
+        let core = self.core();
+        loop {
             core.clean_up().await;
             tokio::select! {
                 () = core.cleanup.wait() => {}
-                () = core.repair_notices.wait() => {}
+                () = sleep(CLEAN_UP_AGAIN_AFTER) => {}
             }
         }
     }
@@ -158,7 +179,7 @@ impl Engine {
 }
 
 impl Background {
-    /// Stops leased work between two steps until [`Background::resume`].
+    /// Stops leased work between two chunks until [`Background::resume`].
     pub fn pause(&self) {
         self.is_paused.send_replace(true);
     }

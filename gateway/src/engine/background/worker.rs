@@ -9,15 +9,20 @@ use cairn_storage_node::DiskId;
 use tokio::time::{Instant, sleep};
 
 use super::RETRY_AFTER;
+use super::backoff::Backoff;
 use super::options::BackgroundOptions;
-use super::permission::Permission;
+use super::tour::Tour;
 use crate::engine::core::Engine;
-use crate::engine::repair::RepairReport;
+use crate::engine::disks::{Availability, Disk, DiskRole};
+use crate::engine::pace::{Pace, Permission};
+use crate::engine::repair::QueueStep;
 
-/// How many queue entries or data one step takes: some hundred milliseconds of work.
+/// How many queue entries or data one step takes.
 const STEP_LEN: usize = 64;
 /// How many shards of a disk one step of the orphan collector looks at.
 const ORPHAN_STEP_LEN: usize = 1000;
+/// How many data the orphan collector looks up per second at most: a pass over a million takes a quarter of an hour.
+const LOOKUPS_PER_SECOND_MAX: u64 = 1000;
 
 /// The loops of leased work.
 #[derive(Debug, Clone, Copy)]
@@ -31,24 +36,47 @@ pub(super) enum Loop {
     Purge,
 }
 
+/// On which disks it depends what repair can do.
+type DiskStates = Vec<(DiskId, DiskRole, Availability)>;
+
 /// One loop of leased work.
 #[derive(Debug)]
 pub(super) struct Worker {
     engine: Engine,
     options: Arc<BackgroundOptions>,
-    permission: Permission,
+    pace: Pace,
+    /// Of passes over the whole repair queue.
+    repair_backoff: Backoff<DiskStates>,
+    /// When the last pass over the repair queue began: what was enqueued before was looked at then.
+    repairs_seen_ms: u64,
+    /// Of passes over all data, for disks that are to be left.
+    leave_backoff: Backoff<(BTreeSet<DiskId>, DiskStates)>,
+    /// Where the scrub is, if it is under way. It survives errors and a lost lease.
+    scrub_tour: Option<Tour>,
 }
 
 impl Worker {
     pub(super) fn new(
+        which: Loop,
         engine: Engine,
         options: Arc<BackgroundOptions>,
         permission: Permission,
     ) -> Self {
+        let per_second_max = match which {
+            Loop::Repair | Loop::LeaveDisks => options.repair_bytes_per_second_max,
+            Loop::Scrub => options.scrub_bytes_per_second_max,
+            Loop::CollectOrphans => LOOKUPS_PER_SECOND_MAX,
+            // These spend nothing.
+            Loop::Delete | Loop::UnstageAbandoned | Loop::Purge => u64::MAX,
+        };
         Self {
             engine,
             options,
-            permission,
+            pace: Pace::new(permission, per_second_max),
+            repair_backoff: Backoff::new(),
+            repairs_seen_ms: 0,
+            leave_backoff: Backoff::new(),
+            scrub_tour: None,
         }
     }
 
@@ -72,7 +100,7 @@ impl Worker {
 
     async fn delete_pass(&mut self) -> Duration {
         loop {
-            self.permission.granted().await;
+            self.pace.go_on().await;
             match self.engine.delete_due_once(STEP_LEN).await {
                 Ok(report) if report.deleted_count + report.postponed_count >= STEP_LEN => {}
                 Ok(_) => return self.options.delete_every,
@@ -81,29 +109,42 @@ impl Worker {
         }
     }
 
+    /// Over the whole queue when disks changed or enough time has passed, otherwise over what is new in it.
     async fn repair_pass(&mut self) -> Duration {
-        let mut after = None;
+        self.pace.go_on().await;
+        let disks = disk_states(&self.engine);
+        let began_ms = self.engine.core().clock.now_ms();
+        let is_whole = self.repair_backoff.is_due(&disks, Instant::now());
+        let mut step = QueueStep {
+            after: None,
+            limit: STEP_LEN,
+            since_ms: if is_whole { 0 } else { self.repairs_seen_ms },
+        };
+        let mut postponed_count = 0;
         loop {
-            self.permission.granted().await;
-            let started = Instant::now();
-            match self.engine.repair_queue_once(after, STEP_LEN).await {
+            match self.engine.repair_queue_step(step, &mut self.pace).await {
                 Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max)
-                        .await;
-                    after = next;
+                    postponed_count += report.postponed_count;
+                    step.after = next;
                 }
                 Err(error) => return log_failure("repair", &error),
             }
-            if after.is_none() {
-                return self.options.repair_every;
+            if step.after.is_none() {
+                break;
             }
         }
+        self.repairs_seen_ms = began_ms;
+        if is_whole {
+            self.repair_backoff
+                .passed(disks, postponed_count, Instant::now());
+        }
+        self.options.repair_every
     }
 
     async fn unstage_abandoned_pass(&mut self) -> Duration {
         let mut after = None;
         loop {
-            self.permission.granted().await;
+            self.pace.go_on().await;
             match self.engine.unstage_abandoned_once(after, STEP_LEN).await {
                 Ok(next) => after = next,
                 Err(error) => return log_failure("unstage-abandoned", &error),
@@ -115,7 +156,7 @@ impl Worker {
     }
 
     async fn leave_disks_pass(&mut self) -> Duration {
-        self.permission.granted().await;
+        self.pace.go_on().await;
         let known = match self.engine.core().meta.disks().await {
             Ok(known) => known,
             Err(error) => return log_failure("leave-disks", &error),
@@ -125,86 +166,107 @@ impl Worker {
             .filter(|disk| disk.state != meta::DiskState::Retired)
             .map(|disk| disk.id);
         let disks: BTreeSet<DiskId> = self.engine.disks_to_leave(&supposed.collect::<Vec<_>>());
-        if disks.is_empty() {
+        let state = (disks, disk_states(&self.engine));
+        if state.0.is_empty() || !self.leave_backoff.is_due(&state, Instant::now()) {
             return self.options.leave_disks_every;
         }
-        let mut after = None;
+        let (mut after, mut postponed_count) = (None, 0);
         loop {
-            self.permission.granted().await;
-            let started = Instant::now();
-            match self.engine.leave_disks_once(&disks, after, STEP_LEN).await {
+            let step = self
+                .engine
+                .leave_disks_step(&state.0, after, STEP_LEN, &mut self.pace);
+            match step.await {
                 Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.repair_bytes_per_second_max)
-                        .await;
+                    postponed_count += report.postponed_count;
                     after = next;
                 }
                 Err(error) => return log_failure("leave-disks", &error),
             }
             if after.is_none() {
+                self.leave_backoff
+                    .passed(state, postponed_count, Instant::now());
                 return self.options.leave_disks_every;
             }
+            self.pace.go_on().await;
         }
     }
 
     async fn collect_orphans_pass(&mut self) -> Duration {
         let map = self.engine.disks().map();
-        let age_min = self.engine.options().orphan_age_min;
         for disk in map.disks() {
-            let mut after = None;
-            loop {
-                self.permission.granted().await;
-                match self
-                    .engine
-                    .collect_orphans_once(disk, after, ORPHAN_STEP_LEN, age_min)
-                    .await
-                {
-                    Ok(report) => after = report.next,
-                    Err(error) => {
-                        tracing::info!(disk_id = %disk.id(), %error, "orphans of a disk are collected another time");
-                        break;
-                    }
-                }
-                if after.is_none() {
-                    break;
-                }
-            }
+            self.collect_orphans_of(disk).await;
         }
         self.options.collect_orphans_every
     }
 
-    async fn scrub_pass(&mut self) -> Duration {
+    async fn collect_orphans_of(&mut self, disk: &Disk) {
+        let age_min = self.engine.options().orphan_age_min;
         let mut after = None;
         loop {
-            self.permission.granted().await;
-            let started = Instant::now();
-            match self.engine.scrub_once(after, 1).await {
-                Ok((report, next)) => {
-                    self.slow_down(started, &report, self.options.scrub_bytes_per_second_max)
-                        .await;
-                    after = next;
+            self.pace.go_on().await;
+            match self
+                .engine
+                .collect_orphans_once(disk, after, ORPHAN_STEP_LEN, age_min)
+                .await
+            {
+                Ok(report) => {
+                    self.pace.spend(report.looked_up_count as u64);
+                    after = report.next;
                 }
-                Err(error) => return log_failure("scrub", &error),
+                Err(error) => {
+                    tracing::info!(disk_id = %disk.id(), %error, "orphans of a disk are collected another time");
+                    return;
+                }
             }
             if after.is_none() {
-                return self.options.scrub_every;
+                return;
             }
         }
     }
 
+    async fn scrub_pass(&mut self) -> Duration {
+        loop {
+            self.pace.go_on().await;
+            match self.scrub_step().await {
+                Ok(Some(tour)) => self.scrub_tour = Some(tour),
+                Ok(None) => {
+                    self.scrub_tour = None;
+                    return self.options.scrub_every;
+                }
+                Err(error) => return log_failure("scrub", &error),
+            }
+        }
+    }
+
+    async fn scrub_step(&mut self) -> Result<Option<Tour>, meta::MetaError> {
+        let tour = match self.scrub_tour {
+            Some(tour) => tour,
+            None => Tour::beginning_behind(self.engine.scrub_start().await?),
+        };
+        let (_, next) = self
+            .engine
+            .scrub_step(tour.after(), 1, &mut self.pace)
+            .await?;
+        Ok(tour.advanced(next))
+    }
+
     async fn purge_pass(&mut self) -> Duration {
-        self.permission.granted().await;
+        self.pace.go_on().await;
         let core = self.engine.core();
         match core.meta.purge_completed(core.clock.now_ms()).await {
             Ok(_) => self.options.purge_every,
             Err(error) => log_failure("purge", &error),
         }
     }
+}
 
-    /// Waits until what was read took as long as it may at this rate.
-    async fn slow_down(&self, started: Instant, report: &RepairReport, bytes_per_second_max: u64) {
-        let millis = report.bytes_read.saturating_mul(1000) / bytes_per_second_max.max(1);
-        tokio::time::sleep_until(started + Duration::from_millis(millis)).await;
-    }
+fn disk_states(engine: &Engine) -> DiskStates {
+    let now = Instant::now();
+    let map = engine.disks().map();
+    let views = map.disks().iter().map(|disk| disk.view(now));
+    views
+        .map(|view| (view.disk_id, view.role, view.availability))
+        .collect()
 }
 
 fn log_failure(task: &'static str, error: &meta::MetaError) -> Duration {

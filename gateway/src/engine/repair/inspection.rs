@@ -1,14 +1,16 @@
-//! Looks at the shards of a chunk where they are.
+//! The state of a chunk's shards: presumed from the disks they are on, or seen by reading all of them.
 
 use bytes::Bytes;
 use cairn_meta::ChunkRecord;
-use cairn_storage_node::{DataId, DiskId, ShardError, ShardId, ShardStat};
+use cairn_storage_node::{DiskId, ShardError, ShardId, ShardStat};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use crate::engine::coding::shard_size_bytes;
 use crate::engine::core::Core;
 use crate::engine::disks::{DiskMap, DiskRole};
 use crate::engine::ids;
+use crate::engine::read::ChunkRef;
 use crate::engine::repair_plan::ShardCondition;
 
 /// The state of a chunk's shards on their disks.
@@ -16,57 +18,107 @@ pub(super) struct Inspection {
     pub(super) conditions: Vec<ShardCondition>,
     /// From a shard that is whole: what the new ones must carry too.
     pub(super) descriptor: Option<Bytes>,
+    /// What the disks read for it.
+    pub(super) bytes_read: u64,
+}
+
+/// One shard that was looked at.
+struct Seen {
+    condition: ShardCondition,
+    descriptor: Option<Bytes>,
+    bytes_read: u32,
+}
+
+impl Seen {
+    fn unread(condition: ShardCondition) -> Self {
+        Self {
+            condition,
+            descriptor: None,
+            bytes_read: 0,
+        }
+    }
 }
 
 impl Core {
-    /// Verifies all shards of a chunk where they are.
-    pub(super) async fn inspect(
-        &self,
-        data_id: DataId,
-        index: u32,
-        record: &ChunkRecord,
-    ) -> Inspection {
+    /// What is known of a chunk's shards without looking at them: those on disks that are there are taken to be
+    /// whole.
+    pub(super) fn presume(&self, record: &ChunkRecord) -> Vec<ShardCondition> {
         let map = self.disks.map();
-        let looks = record
+        let presumed = |placed: &Option<cairn_meta::DiskId>| {
+            let Some(disk_id) = placed.map(ids::disk) else {
+                return ShardCondition::Bad;
+            };
+            let is_away = self.disks.away_for(disk_id, Instant::now()).is_some();
+            match map.disk(disk_id).filter(|_| !is_away) {
+                Some(disk) if disk.role() == DiskRole::Draining => ShardCondition::Leaving,
+                Some(_) => ShardCondition::Whole,
+                None => self.away_or_lost(disk_id),
+            }
+        };
+        record.shards.iter().map(presumed).collect()
+    }
+
+    /// Verifies all shards of a chunk where they are.
+    pub(super) async fn inspect(&self, chunk: ChunkRef<'_>) -> Inspection {
+        let map = self.disks.map();
+        let size_bytes = shard_size_bytes(chunk.record.size_bytes, chunk.record.coding);
+        let looks = chunk
+            .record
             .shards
             .iter()
             .enumerate()
             .map(|(shard_index, placed)| {
-                let disk_id = placed.map(ids::disk);
-                self.look_at(ids::shard(data_id, index, shard_index), disk_id, &map)
+                let id = ids::shard(chunk.data_id, chunk.index, shard_index);
+                self.look_at(id, size_bytes, placed.map(ids::disk), &map)
             });
-        let mut conditions = Vec::with_capacity(record.shards.len());
-        let mut descriptor = None;
-        for (condition, stat) in join_all(looks).await {
-            conditions.push(condition);
-            descriptor = descriptor.or(stat.and_then(|stat| stat.descriptor));
-        }
+        let seen = join_all(looks).await;
         Inspection {
-            conditions,
-            descriptor,
+            conditions: seen.iter().map(|seen| seen.condition).collect(),
+            bytes_read: seen.iter().map(|seen| u64::from(seen.bytes_read)).sum(),
+            descriptor: seen.into_iter().find_map(|seen| seen.descriptor),
         }
     }
 
     async fn look_at(
         &self,
         id: ShardId,
+        size_bytes: u32,
         disk_id: Option<DiskId>,
         map: &DiskMap,
-    ) -> (ShardCondition, Option<ShardStat>) {
+    ) -> Seen {
         let Some(disk_id) = disk_id else {
-            return (ShardCondition::Bad, None);
+            return Seen::unread(ShardCondition::Bad);
         };
         let Some(disk) = map.disk(disk_id) else {
-            return (self.away_or_lost(disk_id), None);
+            return Seen::unread(self.away_or_lost(disk_id));
         };
         match disk.verify(id, self.options.get_deadline).await {
-            Ok(stat) if disk.role() == DiskRole::Draining => (ShardCondition::Leaving, Some(stat)),
-            Ok(stat) => (ShardCondition::Whole, Some(stat)),
-            Err(ShardError::NotFound { .. } | ShardError::Corrupt { .. }) => {
-                (ShardCondition::Bad, None)
+            // Its bytes match their hashes, and still are not those that the record means: no read can use them.
+            Ok(ShardStat {
+                size_bytes: found_bytes,
+                ..
+            }) if found_bytes != size_bytes => {
+                tracing::warn!(shard_id = %id, %disk_id, found_bytes, size_bytes, "a shard has the wrong size");
+                Seen {
+                    bytes_read: found_bytes,
+                    ..Seen::unread(ShardCondition::Bad)
+                }
             }
+            Ok(stat) => Seen {
+                condition: match disk.role() {
+                    DiskRole::Draining => ShardCondition::Leaving,
+                    DiskRole::Active => ShardCondition::Whole,
+                },
+                descriptor: stat.descriptor,
+                bytes_read: stat.size_bytes,
+            },
+            Err(ShardError::NotFound { .. }) => Seen::unread(ShardCondition::Bad),
+            Err(ShardError::Corrupt { .. }) => Seen {
+                bytes_read: size_bytes,
+                ..Seen::unread(ShardCondition::Bad)
+            },
             // Busy, too: the disk is there, and another look is due later.
-            Err(_) => (self.away_or_lost(disk_id), None),
+            Err(_) => Seen::unread(self.away_or_lost(disk_id)),
         }
     }
 

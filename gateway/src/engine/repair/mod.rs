@@ -1,20 +1,24 @@
 //! Makes missing shards again: executes [`super::repair_plan`] for a chunk, a queue, or everything.
 //!
 //! The order that keeps a chunk readable throughout: new shards durable → placement committed → old shards deleted.
+//!
+//! Where nothing can be made again, nothing is read: on a cluster that has just as many disks as shards, every chunk
+//! lacks a shard from the loss of a disk to its replacement, and looking at all of them would keep the rest busy.
 
 mod inspection;
 mod remaking;
 
-use cairn_meta::{self as meta, ChunkRecord, MetaError};
+use cairn_meta::{self as meta, ChunkRecord, MetaError, RepairReason};
 use cairn_storage_node::DataId;
 
 use super::core::{Core, Engine};
 use super::ids;
+use super::pace::Pace;
 use super::read::ChunkRef;
 use super::repair_plan::{RepairPlan, plan_repair};
 
-/// What looking at a chunk costs at least, in bytes that could have been read meanwhile: a rate that counted only
-/// the bytes of tiny objects would let them run at full speed.
+/// What a chunk costs at least, in bytes that could have been read meanwhile: a rate that counted only the bytes of
+/// tiny objects would let them run at full speed.
 const LOOK_COST_BYTES: u64 = 64 << 10;
 
 /// What was done.
@@ -26,7 +30,7 @@ pub struct RepairReport {
     pub shard_count: usize,
     /// Chunks that could not be brought back to full redundancy now.
     pub postponed_count: usize,
-    /// How many bytes were looked at: what a rate is measured by.
+    /// How many bytes of shards were read.
     pub bytes_read: u64,
 }
 
@@ -35,128 +39,210 @@ pub struct RepairReport {
 enum ChunkOutcome {
     /// Nothing is missing that could be made now and here.
     Whole { made_count: usize },
-    /// Some shards could not be made or placed.
+    /// Some shards could not be made or placed. Which ones are missing is told by the chunk's record and the state of
+    /// the disks, and nothing can be done before that changes.
+    Waiting { made_count: usize },
+    /// Some shards could not be made or placed; only a look at all of them tells which.
     Postponed { made_count: usize },
     /// The datum was deleted.
     Gone,
 }
 
+/// Whether the shards of a chunk are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Any of them may be bad.
+    Always,
+    /// Only if something can be made again of what is known to be missing.
+    IfUseful,
+}
+
+/// A piece of the repair queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueueStep {
+    /// It begins behind this chunk.
+    pub(crate) after: Option<(meta::DataId, u32)>,
+    /// At most this many chunks.
+    pub(crate) limit: usize,
+    /// What was enqueued earlier is left out.
+    pub(crate) since_ms: u64,
+}
+
 impl Engine {
-    /// Works off up to `limit` chunks of the repair queue behind `after`, and returns where to go on, if there is more.
+    /// Works off a piece of the repair queue, and returns where to go on, if there is more.
     ///
     /// # Errors
     /// Those of the metadata.
-    pub async fn repair_queue_once(
+    pub(crate) async fn repair_queue_step(
         &self,
-        after: Option<(meta::DataId, u32)>,
-        limit: usize,
+        step: QueueStep,
+        pace: &mut Pace,
     ) -> Result<(RepairReport, Option<(meta::DataId, u32)>), MetaError> {
         let core = self.core();
-        let repairs = core.meta.repairs(after, limit).await?;
-        let next = repairs
+        let waiting = core.meta.repairs(step.after, step.limit).await?;
+        for damaged in &waiting.damaged {
+            core.note_damage(&damaged.entry, &damaged.error);
+        }
+        let next = waiting
+            .repairs
             .last()
-            .filter(|_| repairs.len() >= limit)
+            .filter(|_| waiting.repairs.len() >= step.limit)
             .map(meta::Repair::position);
         let mut report = RepairReport::default();
-        for repair in &repairs {
-            let chunk = core
-                .meta
-                .data_chunks(repair.data_id, repair.chunk_index, 1)
-                .await;
-            let outcome = match chunk {
-                Ok(chunks) => match chunks.into_iter().next() {
-                    Some(record) => {
-                        core.repair_chunk(
-                            ids::data(repair.data_id),
-                            repair.chunk_index,
-                            &record,
-                            &mut report,
-                        )
-                        .await?
-                    }
-                    None => ChunkOutcome::Gone,
-                },
-                Err(MetaError::NoSuchData) => ChunkOutcome::Gone,
-                Err(error) => return Err(error),
-            };
-            if !matches!(outcome, ChunkOutcome::Postponed { .. }) {
-                core.meta.finish_repair(repair).await?;
-            }
+        let wanted = waiting
+            .repairs
+            .iter()
+            .filter(|repair| repair.enqueued_at_ms >= step.since_ms);
+        for repair in wanted {
+            let done = core.repair_queued(repair, pace, &mut report).await;
+            core.unless_damaged(format_args!("datum {}", repair.data_id), done)?;
         }
         Ok((report, next))
     }
 
     /// Looks at all shards of up to `limit` data behind `after`, repairs what is missing, corrupt, on lost disks or on
-    /// disks being emptied, and returns where to go on, if there is more. `only` chooses the chunks.
+    /// disks being emptied, and returns where to go on, if there is more.
     ///
     /// # Errors
     /// Those of the metadata.
-    pub async fn repair_all_once(
+    pub(crate) async fn repair_all_step(
         &self,
         after: Option<meta::DataId>,
         limit: usize,
-        only: impl Fn(&ChunkRecord) -> bool,
+        pace: &mut Pace,
+    ) -> Result<(RepairReport, Option<meta::DataId>), MetaError> {
+        self.walk(after, limit, Look::Always, |_| true, pace).await
+    }
+
+    /// The same for the chunks that `only` chooses, and without a look at those for which nothing can be done.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub(crate) async fn repair_missing_step(
+        &self,
+        after: Option<meta::DataId>,
+        limit: usize,
+        only: impl Fn(&ChunkRecord) -> bool + Send,
+        pace: &mut Pace,
+    ) -> Result<(RepairReport, Option<meta::DataId>), MetaError> {
+        self.walk(after, limit, Look::IfUseful, only, pace).await
+    }
+
+    async fn walk(
+        &self,
+        after: Option<meta::DataId>,
+        limit: usize,
+        look: Look,
+        only: impl Fn(&ChunkRecord) -> bool + Send,
+        pace: &mut Pace,
     ) -> Result<(RepairReport, Option<meta::DataId>), MetaError> {
         let core = self.core();
-        let page = core.meta.list_data(after, limit).await?;
+        let listed = core.meta.list_data(after, limit).await?;
         let mut report = RepairReport::default();
-        for (data_id, record) in page.data {
-            for (chunk_index, chunk) in (0..).zip(&record.chunks).filter(|(_, chunk)| only(chunk)) {
-                let outcome = core
-                    .repair_chunk(ids::data(data_id), chunk_index, chunk, &mut report)
-                    .await?;
-                if let ChunkOutcome::Postponed { .. } = outcome {
-                    core.meta
-                        .enqueue_repair(data_id, chunk_index, core.clock.now_ms())
-                        .await?;
-                }
+        for (data_id, record) in listed.data {
+            let Some(record) = core.unless_damaged(format_args!("datum {data_id}"), record)? else {
+                continue;
+            };
+            for (index, record) in (0..).zip(&record.chunks).filter(|(_, chunk)| only(chunk)) {
+                let data_id = ids::data(data_id);
+                let chunk = ChunkRef {
+                    data_id,
+                    index,
+                    record,
+                };
+                let done = core.repair_or_enqueue(chunk, look, pace, &mut report).await;
+                core.unless_damaged(format_args!("datum {data_id}"), done)?;
             }
         }
-        Ok((report, page.next))
+        Ok((report, listed.next))
     }
 }
 
 impl Core {
-    async fn repair_chunk(
+    /// Repairs a chunk of the queue, and takes it off when that is done.
+    async fn repair_queued(
         &self,
-        data_id: DataId,
-        index: u32,
-        record: &ChunkRecord,
+        repair: &meta::Repair,
+        pace: &mut Pace,
         report: &mut RepairReport,
-    ) -> Result<ChunkOutcome, MetaError> {
-        if record.is_staged() {
-            // Its bytes are as safe as its record; its shards are made in `staging`.
-            return Ok(ChunkOutcome::Whole { made_count: 0 });
-        }
-        let inspection = self.inspect(data_id, index, record).await;
-        report.bytes_read += u64::from(record.size_bytes).max(LOOK_COST_BYTES);
+    ) -> Result<(), MetaError> {
+        let (data_id, index) = repair.position();
+        let chunks = match self.meta.data_chunks(data_id, index, 1).await {
+            Ok(chunks) => chunks,
+            Err(MetaError::NoSuchData) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let Some(record) = chunks.first() else {
+            return self.meta.finish_repair(repair).await;
+        };
+        let look = match repair.reason {
+            RepairReason::Missing => Look::IfUseful,
+            RepairReason::Suspected => Look::Always,
+        };
+        let data_id = ids::data(data_id);
         let chunk = ChunkRef {
             data_id,
             index,
             record,
         };
-        let outcome = match plan_repair(&inspection.conditions, record.coding) {
-            RepairPlan::Nothing => ChunkOutcome::Whole { made_count: 0 },
-            RepairPlan::Wait => ChunkOutcome::Postponed { made_count: 0 },
-            RepairPlan::Hopeless => {
-                let is_gone = self.is_unknown_to_metadata(data_id).await;
-                if !is_gone {
-                    tracing::error!(%data_id, chunk_index = index, "a chunk is lost: too many of its shards are bad");
-                }
-                if is_gone {
-                    ChunkOutcome::Gone
-                } else {
-                    ChunkOutcome::Postponed { made_count: 0 }
-                }
+        match self.repair_chunk(chunk, look, pace, report).await? {
+            ChunkOutcome::Whole { .. } | ChunkOutcome::Gone => {
+                self.meta.finish_repair(repair).await
             }
-            RepairPlan::Rebuild(shards) => self.make_again(chunk, &shards, &inspection).await?,
+            ChunkOutcome::Waiting { .. } if repair.reason == RepairReason::Suspected => {
+                self.meta.dispel_suspicion(repair).await
+            }
+            ChunkOutcome::Waiting { .. } | ChunkOutcome::Postponed { .. } => Ok(()),
+        }
+    }
+
+    /// Repairs a chunk, and enqueues it if that is not possible now: the queue's length tells operators what lacks
+    /// redundancy.
+    async fn repair_or_enqueue(
+        &self,
+        chunk: ChunkRef<'_>,
+        look: Look,
+        pace: &mut Pace,
+        report: &mut RepairReport,
+    ) -> Result<(), MetaError> {
+        let (data_id, now_ms) = (ids::meta_data(chunk.data_id), self.clock.now_ms());
+        match self.repair_chunk(chunk, look, pace, report).await? {
+            ChunkOutcome::Whole { .. } | ChunkOutcome::Gone => Ok(()),
+            ChunkOutcome::Waiting { .. } => {
+                self.meta
+                    .enqueue_missing(data_id, chunk.index, now_ms)
+                    .await
+            }
+            ChunkOutcome::Postponed { .. } => {
+                self.meta.enqueue_repair(data_id, chunk.index, now_ms).await
+            }
+        }
+    }
+
+    async fn repair_chunk(
+        &self,
+        chunk: ChunkRef<'_>,
+        look: Look,
+        pace: &mut Pace,
+        report: &mut RepairReport,
+    ) -> Result<ChunkOutcome, MetaError> {
+        if chunk.record.is_staged() {
+            // Its bytes are as safe as its record; its shards are made in `staging`.
+            return Ok(ChunkOutcome::Whole { made_count: 0 });
+        }
+        pace.go_on().await;
+        let read_before = report.bytes_read;
+        let outcome = match self.foresee(chunk.record) {
+            Some(outcome) if look == Look::IfUseful => outcome,
+            _ => self.look_and_repair(chunk, report).await?,
         };
+        pace.spend((report.bytes_read - read_before).max(LOOK_COST_BYTES));
         match outcome {
             ChunkOutcome::Whole { made_count } => {
                 report.whole_count += 1;
                 report.shard_count += made_count;
             }
-            ChunkOutcome::Postponed { made_count } => {
+            ChunkOutcome::Waiting { made_count } | ChunkOutcome::Postponed { made_count } => {
                 report.postponed_count += 1;
                 report.shard_count += made_count;
                 self.counters.repairs_postponed.increment();
@@ -164,5 +250,44 @@ impl Core {
             ChunkOutcome::Gone => {}
         }
         Ok(outcome)
+    }
+
+    /// What comes of a look at the shards, as far as that is known without one.
+    fn foresee(&self, record: &ChunkRecord) -> Option<ChunkOutcome> {
+        let presumed = self.presume(record);
+        match plan_repair(&presumed, record.coding) {
+            RepairPlan::Nothing => Some(ChunkOutcome::Whole { made_count: 0 }),
+            RepairPlan::Wait => Some(ChunkOutcome::Waiting { made_count: 0 }),
+            RepairPlan::Rebuild(shards) => self
+                .targets(record, &shards, &presumed)
+                .is_empty()
+                .then_some(ChunkOutcome::Waiting { made_count: 0 }),
+            RepairPlan::Hopeless => None,
+        }
+    }
+
+    async fn look_and_repair(
+        &self,
+        chunk: ChunkRef<'_>,
+        report: &mut RepairReport,
+    ) -> Result<ChunkOutcome, MetaError> {
+        let inspection = self.inspect(chunk).await;
+        report.bytes_read += inspection.bytes_read;
+        match plan_repair(&inspection.conditions, chunk.record.coding) {
+            RepairPlan::Nothing => Ok(ChunkOutcome::Whole { made_count: 0 }),
+            RepairPlan::Wait => Ok(ChunkOutcome::Postponed { made_count: 0 }),
+            RepairPlan::Hopeless => Ok(self.give_up(chunk.data_id, chunk.index).await),
+            RepairPlan::Rebuild(shards) => {
+                self.make_again(chunk, &shards, &inspection, report).await
+            }
+        }
+    }
+
+    async fn give_up(&self, data_id: DataId, chunk_index: u32) -> ChunkOutcome {
+        if self.is_unknown_to_metadata(data_id).await {
+            return ChunkOutcome::Gone;
+        }
+        tracing::error!(%data_id, chunk_index, "a chunk is lost: too many of its shards are bad");
+        ChunkOutcome::Postponed { made_count: 0 }
     }
 }

@@ -1,13 +1,15 @@
 //! Makes the shards of a chunk again that are missing, and names them in the metadata.
 
+use bytes::Bytes;
 use cairn_meta::{ChunkRecord, MetaError};
 use cairn_storage_node::{DiskId, Durability, ShardPut};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::ChunkOutcome;
 use super::inspection::Inspection;
+use super::{ChunkOutcome, RepairReport};
 use crate::engine::cleanup::{Leftover, LeftoverReason};
+use crate::engine::coding::shard_size_bytes;
 use crate::engine::core::Core;
 use crate::engine::disks::Dependability;
 use crate::engine::geometry::spare_count;
@@ -17,77 +19,104 @@ use crate::engine::read::{ChunkRef, ReadError};
 use crate::engine::repair_plan::ShardCondition;
 
 impl Core {
+    /// Makes `shards` again, as far as there are disks for them: chosen first, so that nothing is read in vain.
     pub(super) async fn make_again(
         &self,
         chunk: ChunkRef<'_>,
         shards: &[usize],
         inspection: &Inspection,
+        report: &mut RepairReport,
     ) -> Result<ChunkOutcome, MetaError> {
-        let postponed = Ok(ChunkOutcome::Postponed { made_count: 0 });
+        let targets = self.targets(chunk.record, shards, &inspection.conditions);
+        if targets.is_empty() {
+            return Ok(left_over(chunk.record, shards, inspection, &[]));
+        }
+        let payloads = match self.remake(chunk, &targets, inspection, report).await {
+            Ok(payloads) => payloads,
+            Err(ReadError::Gone { .. }) => return Ok(ChunkOutcome::Gone),
+            Err(error) => {
+                tracing::warn!(%error, "shards could not be made again now");
+                return Ok(ChunkOutcome::Postponed { made_count: 0 });
+            }
+        };
+        let made = self.put_remade(chunk, payloads, &targets, inspection).await;
+        if let Some(outcome) = self.commit_placement(chunk, &made).await? {
+            return Ok(outcome);
+        }
+        // Only now: the placement that names the new ones is committed.
+        self.delete_moved(chunk, &made);
+        self.counters.shards_repaired.add(made.len() as u64);
+        Ok(left_over(chunk.record, shards, inspection, &made))
+    }
+
+    /// The payloads of the shards that have a target, from those that were seen to be whole.
+    async fn remake(
+        &self,
+        chunk: ChunkRef<'_>,
+        targets: &[(usize, DiskId)],
+        inspection: &Inspection,
+        report: &mut RepairReport,
+    ) -> Result<Vec<(usize, Bytes)>, ReadError> {
         let readable = without(chunk.record, &bad_shards(inspection));
         let source = ChunkRef {
             record: &readable,
             ..chunk
         };
-        let payloads = match self.rebuild(source, shards).await {
-            Ok(payloads) => payloads,
-            Err(ReadError::Gone { .. }) => return Ok(ChunkOutcome::Gone),
-            Err(error) => {
-                tracing::warn!(%error, "shards could not be made again now");
-                return postponed;
-            }
-        };
-        let targets = self.targets(chunk.record, shards, &inspection.conditions);
+        let wanted: Vec<usize> = targets.iter().map(|(index, _)| *index).collect();
+        let coding = chunk.record.coding;
+        let size_bytes = u64::from(shard_size_bytes(chunk.record.size_bytes, coding));
+        report.bytes_read += size_bytes * coding.shards_needed() as u64;
+        self.rebuild(source, &wanted).await
+    }
+
+    /// Puts each new shard on its target, durably; those for which that succeeded.
+    async fn put_remade(
+        &self,
+        chunk: ChunkRef<'_>,
+        payloads: Vec<(usize, Bytes)>,
+        targets: &[(usize, DiskId)],
+        inspection: &Inspection,
+    ) -> Vec<(usize, DiskId)> {
         // Verified shards always have a descriptor; without one they would be useless to a rebuild, but readable.
         let descriptor = inspection.descriptor.clone().unwrap_or_default();
         let map = self.disks.map();
-        let puts = payloads
-            .into_iter()
-            .zip(targets)
-            .map(|((shard_index, payload), target)| {
-                let shard = ShardPut {
-                    id: ids::shard(chunk.data_id, chunk.index, shard_index),
-                    descriptor: descriptor.clone(),
-                    payload,
-                };
-                let disk = target.and_then(|target| map.disk(target).cloned());
-                async move {
-                    let disk = disk?;
-                    let stored = disk
-                        .put(shard, Durability::Synced, self.options.put_deadline)
-                        .await;
-                    stored.ok().map(|_| (shard_index, disk.id()))
-                }
-            });
-        let made: Vec<(usize, DiskId)> = join_all(puts).await.into_iter().flatten().collect();
+        let puts =
+            payloads
+                .into_iter()
+                .zip(targets)
+                .map(|((shard_index, payload), (_, target))| {
+                    let shard = ShardPut {
+                        id: ids::shard(chunk.data_id, chunk.index, shard_index),
+                        descriptor: descriptor.clone(),
+                        payload,
+                    };
+                    let disk = map.disk(*target).cloned();
+                    async move {
+                        let disk = disk?;
+                        let stored = disk
+                            .put(shard, Durability::Synced, self.options.put_deadline)
+                            .await;
+                        stored.ok().map(|_| (shard_index, disk.id()))
+                    }
+                });
+        join_all(puts).await.into_iter().flatten().collect()
+    }
+
+    /// Commits where the shards are now, which are durable there; an outcome if that cannot be.
+    async fn commit_placement(
+        &self,
+        chunk: ChunkRef<'_>,
+        made: &[(usize, DiskId)],
+    ) -> Result<Option<ChunkOutcome>, MetaError> {
         let mut new = chunk.record.clone();
-        for (shard_index, disk_id) in &made {
+        for (shard_index, disk_id) in made {
             if let Some(shard) = new.shards.get_mut(*shard_index) {
                 *shard = Some(ids::meta_disk(*disk_id));
             }
         }
-        if new != *chunk.record {
-            match self.commit_placement(chunk, new).await? {
-                Some(outcome) => return Ok(outcome),
-                None => self.delete_moved(chunk, &made),
-            }
+        if new == *chunk.record {
+            return Ok(None);
         }
-        self.counters.shards_repaired.add(made.len() as u64);
-        let made_count = made.len();
-        let outcome = if made_count == shards.len() {
-            ChunkOutcome::Whole { made_count }
-        } else {
-            ChunkOutcome::Postponed { made_count }
-        };
-        Ok(outcome)
-    }
-
-    /// Commits where the shards are now; an outcome if that cannot be.
-    async fn commit_placement(
-        &self,
-        chunk: ChunkRef<'_>,
-        new: ChunkRecord,
-    ) -> Result<Option<ChunkOutcome>, MetaError> {
         let data_id = ids::meta_data(chunk.data_id);
         match self
             .meta
@@ -127,13 +156,13 @@ impl Core {
     }
 
     /// Where each of `shards` goes: back to its own disk if that takes shards, otherwise to a disk that holds none
-    /// of the chunk; `None` where there is none left.
-    fn targets(
+    /// of the chunk. Those for which there is none left are left out.
+    pub(super) fn targets(
         &self,
         record: &ChunkRecord,
         shards: &[usize],
         conditions: &[ShardCondition],
-    ) -> Vec<Option<DiskId>> {
+    ) -> Vec<(usize, DiskId)> {
         let map = self.disks.map();
         let candidates = map.candidates(Dependability::InTime, Instant::now());
         let takes_shards = |disk_id: &DiskId| {
@@ -174,7 +203,38 @@ impl Core {
         for target in targets.iter_mut().filter(|target| target.is_none()) {
             *target = chosen.next().map(|candidate| candidate.disk_id);
         }
-        targets
+        let placed = shards.iter().copied().zip(targets);
+        placed
+            .filter_map(|(index, target)| Some((index, target?)))
+            .collect()
+    }
+}
+
+/// What became of a chunk of whose missing `shards` these were made.
+fn left_over(
+    record: &ChunkRecord,
+    shards: &[usize],
+    inspection: &Inspection,
+    made: &[(usize, DiskId)],
+) -> ChunkOutcome {
+    // A shard that was seen to be bad is not known from its record: it must not be forgotten when its disk, should
+    // that have failed now, is back.
+    let is_known = |index: &usize| {
+        let is_placed = record.shards.get(*index).is_some_and(Option::is_some);
+        let condition = inspection.conditions.get(*index);
+        !is_placed || condition != Some(&ShardCondition::Bad)
+    };
+    let made_count = made.len();
+    let mut left = shards
+        .iter()
+        .filter(|index| made.iter().all(|(made, _)| made != *index))
+        .peekable();
+    if left.peek().is_none() {
+        ChunkOutcome::Whole { made_count }
+    } else if left.all(is_known) {
+        ChunkOutcome::Waiting { made_count }
+    } else {
+        ChunkOutcome::Postponed { made_count }
     }
 }
 

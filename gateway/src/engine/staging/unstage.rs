@@ -66,10 +66,8 @@ impl Engine {
         };
         let abandoned: Vec<_> = listed.iter().take_while(is_abandoned).copied().collect();
         for id in &abandoned {
-            let (record, bytes) = (core.meta.data(*id).await?, core.meta.staged(*id).await?);
-            if let (Some(record), Some(bytes)) = (record, bytes) {
-                core.unstage(ids::data(*id), &record, bytes).await?;
-            }
+            let done = core.unstage_abandoned(*id).await;
+            core.unless_damaged(format_args!("staged datum {id}"), done)?;
         }
         let may_be_more = abandoned.len() >= limit;
         Ok(abandoned.last().copied().filter(|_| may_be_more))
@@ -77,6 +75,15 @@ impl Engine {
 }
 
 impl Core {
+    async fn unstage_abandoned(&self, id: meta::DataId) -> Result<(), MetaError> {
+        let (record, bytes) = (self.meta.data(id).await?, self.meta.staged(id).await?);
+        match (record, bytes) {
+            (Some(record), Some(bytes)) => self.unstage(ids::data(id), &record, bytes).await,
+            // It has shards by now, or is gone.
+            _ => Ok(()),
+        }
+    }
+
     /// Shards durable, then one commit that names them and drops the bytes. Where too few disks can be written to,
     /// the datum stays staged.
     async fn unstage(

@@ -7,11 +7,11 @@ use cairn_meta::{
     CanonicalId, ManifestPart, NewObject, NewUpload, ObjectKey, PartNumber, PartRecord,
     SystemHeaders, UploadId,
 };
-use cairn_storage_node::fault::Fault;
+use cairn_storage_node::fault::{Fault, ShardCall};
 
-use super::cluster::{CHUNK, Cluster, pattern};
+use super::cluster::{CHUNK, Cluster, options, pattern};
 use crate::clock::Clock as _;
-use crate::engine::BackgroundOptions;
+use crate::engine::{BackgroundOptions, EngineOptions};
 
 fn eager(holder: &str) -> BackgroundOptions {
     const SOON: Duration = Duration::from_millis(20);
@@ -74,6 +74,32 @@ async fn an_uncommitted_write_is_cleaned_up() {
     let background = cluster.engine.start_background(eager("a"));
     drop(cluster.store("key", &pattern(CHUNK)).await.unwrap());
     eventually("the cleanup", async || cluster.shard_count().await == 0).await;
+    background.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_is_enqueued_while_the_cleanup_waits_for_a_disk() {
+    let endless = EngineOptions {
+        get_deadline: Duration::from_hours(1),
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, endless).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let stored = cluster.store("dropped", &pattern(CHUNK)).await.unwrap();
+    let background = cluster.engine.start_background(eager("a"));
+    background.pause();
+    cluster.switches[0].fail_nth(ShardCall::Delete, 0, Fault::Hang);
+    drop(stored);
+    let deleting = || cluster.switches[0].call_count(ShardCall::Delete) > 0;
+    eventually("the cleanup", async || deleting()).await;
+
+    let (data_id, _) = cluster.parts("key").await[0];
+    let notices = &cluster.engine.core().repair_notices;
+    notices.push(crate::engine::ids::data(data_id), 0);
+    eventually("the enqueuing", async || {
+        cluster.queued_repairs().await == 1
+    })
+    .await;
     background.shutdown().await;
 }
 

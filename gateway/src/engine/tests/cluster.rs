@@ -1,6 +1,6 @@
 //! A cluster in memory: disks with fault switches, metadata, an engine, and objects in one bucket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,20 +8,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_meta::kv::MemoryKv;
+use cairn_meta::kv::{Batch, KvStore, MemoryKv};
 use cairn_meta::{
     BucketName, BucketRecord, CanonicalId, ClusterId, ClusterRecord, Coding, DataId, DataOwner,
-    MasterKey, Meta, NewObject, ObjectBody, ObjectKey, SystemHeaders,
+    MasterKey, Meta, MetaError, NewObject, ObjectBody, ObjectKey, SystemHeaders,
 };
-use cairn_storage_node::fault::{Fault, FaultSwitch, FaultyShardStore};
+use cairn_storage_node::fault::{Fault, FaultSwitch, FaultyShardStore, ShardCall};
 use cairn_storage_node::{DiskId, MemoryShardStore, ShardId, ShardStore};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::clock::{Clock, SystemClock};
 use crate::engine::descriptor::Descriptor;
+use crate::engine::pace::Pace;
+use crate::engine::repair::QueueStep;
 use crate::engine::{
-    DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality, ReadError, StoreError,
-    StoredData,
+    DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality, ReadError, RepairReport,
+    StoreError, StoredData,
 };
 
 pub(super) const CHUNK: usize = 4000;
@@ -47,6 +49,8 @@ impl Clock for LaterClock {
 pub(super) struct Cluster {
     pub(super) engine: Engine,
     pub(super) meta: Meta,
+    /// What the metadata are in: for tests that damage records.
+    pub(super) kv: MemoryKv,
     pub(super) disks: Disks,
     pub(super) clock: Arc<LaterClock>,
     pub(super) stores: Vec<Arc<MemoryShardStore>>,
@@ -126,8 +130,9 @@ impl Cluster {
     ) -> Self {
         let disks = Disks::new(entries.clone());
         disks.refresh(options.status_deadline).await;
-        let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random())
-            .with_delete_delay(Duration::ZERO);
+        let kv = MemoryKv::new();
+        let meta =
+            Meta::new(Arc::new(kv.clone()), MasterKey::random()).with_delete_delay(Duration::ZERO);
         let name = BucketName::parse("bucket").unwrap();
         let bucket = meta
             .create_bucket(name, CanonicalId([1; 32]), "region", clock.now_ms())
@@ -148,6 +153,7 @@ impl Cluster {
         Self {
             engine,
             meta,
+            kv,
             disks,
             clock,
             stores,
@@ -325,16 +331,39 @@ impl Cluster {
         self.shards().await.values().map(Vec::len).sum()
     }
 
+    /// How many calls of this kind all disks were asked.
+    pub(super) fn call_count(&self, call: ShardCall) -> usize {
+        let switches = self.switches.iter();
+        switches.map(|switch| switch.call_count(call)).sum()
+    }
+
+    /// Makes a record unreadable (see docs/formats/metadata.md for tables and ids); what its bytes are then.
+    pub(super) async fn damage(&self, table: u8, id: &[u8]) -> Bytes {
+        let mut value = self.record(table, id).await.unwrap().to_vec();
+        // A format version that does not exist.
+        value[0] = 99;
+        let mut batch = Batch::default();
+        batch.put([&[table], id].concat(), value.clone());
+        self.kv.commit(batch).await.unwrap();
+        value.into()
+    }
+
+    /// The bytes of a record.
+    pub(super) async fn record(&self, table: u8, id: &[u8]) -> Option<Bytes> {
+        self.kv.get(&[&[table], id].concat()).await.unwrap()
+    }
+
     pub(super) async fn queued_repairs(&self) -> usize {
-        self.meta.repairs(None, 1000).await.unwrap().len()
+        self.meta.repairs(None, 1000).await.unwrap().repairs.len()
     }
 
     /// Every shard that a record names is on its disk, and nothing is missing.
     pub(super) async fn assert_full_redundancy(&self) {
         for (data_id, record) in self.meta.list_data(None, 1000).await.unwrap().data {
+            let record = record.unwrap();
             for (chunk_index, chunk) in record.chunks.iter().enumerate() {
                 assert!(!chunk.is_reduced(), "{data_id} {chunk_index}: {chunk:?}");
-                let mut disks = std::collections::BTreeSet::new();
+                let mut disks = BTreeSet::new();
                 for (shard_index, placed) in chunk.shards.iter().enumerate() {
                     let placed = placed.unwrap();
                     assert!(disks.insert(placed), "two shards of one chunk on one disk");
@@ -365,6 +394,39 @@ impl Cluster {
             .find(|sample| sample.name == name)
             .unwrap()
             .value
+    }
+}
+
+/// What a step did, and where to go on.
+type Step<Position> = Result<(RepairReport, Option<Position>), MetaError>;
+
+/// The steps of repair at full speed.
+impl Engine {
+    pub(super) async fn repair_queue_once(
+        &self,
+        after: Option<(DataId, u32)>,
+        limit: usize,
+    ) -> Step<(DataId, u32)> {
+        let step = QueueStep {
+            after,
+            limit,
+            since_ms: 0,
+        };
+        self.repair_queue_step(step, &mut Pace::unlimited()).await
+    }
+
+    pub(super) async fn scrub_once(&self, after: Option<DataId>, limit: usize) -> Step<DataId> {
+        self.scrub_step(after, limit, &mut Pace::unlimited()).await
+    }
+
+    pub(super) async fn leave_disks_once(
+        &self,
+        disks: &BTreeSet<DiskId>,
+        after: Option<DataId>,
+        limit: usize,
+    ) -> Step<DataId> {
+        self.leave_disks_step(disks, after, limit, &mut Pace::unlimited())
+            .await
     }
 }
 

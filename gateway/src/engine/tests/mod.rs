@@ -11,6 +11,7 @@
 mod abandoned;
 mod background;
 mod cluster;
+mod damaged_records;
 mod failing_disks;
 mod garbage;
 mod repairs;

@@ -1,9 +1,14 @@
 //! Redundancy comes back: after corruption, losses, replacement and emptying of disks.
 
-use cairn_storage_node::ShardStore;
-use cairn_storage_node::fault::Fault;
+use cairn_storage_node::fault::{Fault, ShardCall};
+use cairn_storage_node::{Durability, ShardPut, ShardStore};
+use futures_util::poll;
 
 use super::cluster::{CHUNK, Cluster, pairs, pattern};
+use crate::engine::RepairReport;
+use crate::engine::entropy::named_at_ms;
+use crate::engine::pace::Pace;
+use crate::engine::repair::QueueStep;
 
 fn objects() -> Vec<(String, Vec<u8>)> {
     [0, 9, 299, CHUNK, 2 * CHUNK + 5]
@@ -155,4 +160,188 @@ async fn a_repair_of_deleted_data_is_forgotten() {
     cluster.engine.delete_due_once(10).await.unwrap();
     cluster.engine.repair_queue_once(None, 10).await.unwrap();
     assert_eq!(cluster.queued_repairs().await, 0);
+}
+
+/// How often the disks were asked for what is in shards.
+fn read_count(cluster: &Cluster) -> usize {
+    [ShardCall::Get, ShardCall::Verify, ShardCall::Stat]
+        .map(|call| cluster.call_count(call))
+        .iter()
+        .sum()
+}
+
+/// One pass for lost disks, and one over the queue.
+async fn look_for_lost_disks(cluster: &Cluster, known: &[cairn_meta::DiskId]) -> RepairReport {
+    let engine = &cluster.engine;
+    let lost = engine.disks_to_leave(known);
+    let (report, next) = engine.leave_disks_once(&lost, None, 100).await.unwrap();
+    assert_eq!(next, None);
+    engine.repair_queue_once(None, 100).await.unwrap();
+    report
+}
+
+#[tokio::test]
+async fn with_as_many_disks_as_shards_a_lost_one_is_waited_for_without_reading() {
+    let mut cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(3 * CHUNK)).await.unwrap();
+    let known = [cairn_meta::DiskId(cluster.stores[2].disk_id().0)];
+    cluster.fail(&[2], Fault::Failed);
+    cluster.refresh().await;
+
+    for _ in 0..3 {
+        let report = look_for_lost_disks(&cluster, &known).await;
+        assert_eq!((report.postponed_count, report.bytes_read), (3, 0));
+        assert_eq!(cluster.queued_repairs().await, 3, "operators see them");
+    }
+    assert_eq!(read_count(&cluster), 0);
+
+    cluster.remove_disk(2);
+    let new = cluster.add_disk().await;
+    look_for_lost_disks(&cluster, &known).await;
+    assert_eq!(cluster.queued_repairs().await, 0);
+    assert_eq!(cluster.stores[new].status().await.unwrap().shard_count, 3);
+    cluster.assert_full_redundancy().await;
+}
+
+#[tokio::test]
+async fn a_bad_shard_is_made_again_where_a_lost_one_cannot_be() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let (data_id, _) = cluster.parts("key").await[0];
+    let before = cluster.shards().await;
+    let mut shards = before.iter();
+    let (lost, bad) = (shards.next().unwrap(), shards.next().unwrap());
+    cluster.fail(lost.1, Fault::Failed);
+    cluster.refresh().await;
+    look_for_lost_disks(&cluster, &[]).await;
+    cluster.stores[bad.1[0]].delete(&[*bad.0]).await.unwrap();
+    // A read came across it.
+    cluster.meta.enqueue_repair(data_id, 0, 1).await.unwrap();
+
+    let (report, _) = cluster.engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!((report.shard_count, report.postponed_count), (1, 1));
+    assert_eq!(cluster.shards().await, before);
+    let reads = read_count(&cluster);
+    look_for_lost_disks(&cluster, &[]).await;
+    assert_eq!(read_count(&cluster), reads, "the rest is known");
+    assert_eq!(cluster.queued_repairs().await, 1);
+}
+
+#[tokio::test]
+async fn a_bad_shard_is_not_forgotten_when_its_disk_fails_meanwhile() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let (data_id, _) = cluster.parts("key").await[0];
+    let before = cluster.shards().await;
+    let (shard, disks) = before.iter().next().unwrap();
+    cluster.stores[disks[0]].delete(&[*shard]).await.unwrap();
+    cluster.meta.enqueue_repair(data_id, 0, 1).await.unwrap();
+    cluster.switches[disks[0]].fail_nth(ShardCall::Put, 0, Fault::Down);
+    let (report, _) = cluster.engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!((report.shard_count, report.postponed_count), (0, 1));
+
+    cluster.recover().await;
+    cluster.engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!(cluster.shards().await, before);
+    assert_eq!(cluster.queued_repairs().await, 0);
+}
+
+#[tokio::test]
+async fn a_step_leaves_out_what_was_enqueued_before() {
+    let cluster = Cluster::new(6).await;
+    for (key, enqueued_at_ms) in [("old", 1), ("new", 2)] {
+        cluster.put(key, &pattern(CHUNK)).await.unwrap();
+        let (data_id, _) = cluster.parts(key).await[0];
+        let meta = &cluster.meta;
+        meta.enqueue_repair(data_id, 0, enqueued_at_ms)
+            .await
+            .unwrap();
+    }
+    for (since_ms, left_count) in [(3, 2), (2, 1), (0, 0)] {
+        let step = QueueStep {
+            after: None,
+            limit: 10,
+            since_ms,
+        };
+        let mut pace = Pace::unlimited();
+        cluster
+            .engine
+            .repair_queue_step(step, &mut pace)
+            .await
+            .unwrap();
+        assert_eq!(cluster.queued_repairs().await, left_count);
+    }
+}
+
+#[tokio::test]
+async fn a_shard_of_the_wrong_size_is_made_again() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    for wrong_size in [0, 999, 1001] {
+        let before = cluster.shards().await;
+        let (shard, disks) = before.iter().next().unwrap();
+        let store = &cluster.stores[disks[0]];
+        let whole = store.stat(*shard).await.unwrap().unwrap();
+        let wrong = ShardPut {
+            id: *shard,
+            descriptor: whole.descriptor.clone().unwrap(),
+            payload: pattern(wrong_size).into(),
+        };
+        store.put(wrong, Durability::Synced).await.unwrap();
+
+        let (report, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+        assert_eq!((report.whole_count, report.shard_count), (1, 1));
+        let again = store.stat(*shard).await.unwrap().unwrap();
+        assert_eq!(
+            (again.size_bytes, again.descriptor),
+            (whole.size_bytes, whole.descriptor)
+        );
+        assert!(cluster.get("key").await.unwrap() == pattern(CHUNK));
+    }
+}
+
+#[tokio::test]
+async fn the_pace_is_kept_between_the_chunks_of_one_datum() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(5 * CHUNK)).await.unwrap();
+    // One byte a second: what the first chunk costs is not paid off in this test's life.
+    let mut pace = Pace::limited(1);
+    let mut step = Box::pin(cluster.engine.scrub_step(None, 1, &mut pace));
+    for _ in 0..100 {
+        assert!(poll!(&mut step).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(cluster.call_count(ShardCall::Verify), 6);
+}
+
+#[tokio::test]
+async fn what_disks_read_is_counted_and_not_what_clients_would() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let (report, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+    assert_eq!(report.bytes_read, 6 * 1000);
+    let shards = cluster.shards().await;
+    let (shard, disks) = shards.iter().next().unwrap();
+    cluster.stores[disks[0]].delete(&[*shard]).await.unwrap();
+    let (report, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+    assert_eq!(report.bytes_read, (5 + 4) * 1000);
+}
+
+#[tokio::test]
+async fn the_scrub_begins_anywhere_among_the_data() {
+    const MONTH_MS: u64 = 30 * 24 * 3_600_000;
+    let cluster = Cluster::new(6).await;
+    cluster.put("first", &pattern(9)).await.unwrap();
+    cluster
+        .clock
+        .advance(std::time::Duration::from_hours(24 * 365));
+    cluster.put("last", &pattern(9)).await.unwrap();
+    let mut months = std::collections::BTreeSet::new();
+    let (first, _) = cluster.parts("first").await[0];
+    for _ in 0..50 {
+        let start = cluster.engine.scrub_start().await.unwrap();
+        let [start, first] = [start, first].map(|id| named_at_ms(crate::engine::ids::data(id)));
+        months.insert((start - first) / MONTH_MS);
+    }
+    assert!(months.len() > 9, "{months:?}");
 }

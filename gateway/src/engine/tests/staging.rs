@@ -230,6 +230,7 @@ async fn a_reader_that_was_overtaken_by_the_placement_reads_the_shards() {
         .unwrap()
         .data
         .remove(0);
+    let record = record.unwrap();
     cluster.engine.run_errands().await;
     let chunk = crate::engine::read::ChunkRef {
         data_id: crate::engine::ids::data(id),
