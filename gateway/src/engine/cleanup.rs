@@ -1,19 +1,28 @@
-//! Deletes, in the background and as well as it can, what writes left behind that were not committed.
+//! Deletes, in the background and as well as it can, what writes and repairs left behind that is not needed.
 //!
 //! It may miss things (the queue is bounded, a disk may be away, the process may end): the orphan collector finds
-//! what it missed. It must never delete what was committed, and asks the metadata before it does.
+//! what it missed. It must never delete what was committed, and asks the metadata before it does: a shard that was
+//! replaced may have been put back by a later repair by the time it is deleted here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cairn_storage_node::{DataId, DiskId, ShardId};
+use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use super::core::Core;
+use super::deletion::DeletionDisk;
 use super::ids;
+use super::orphan_collection::is_placed;
 
 /// Beyond this many abandoned writes the rest is left to the orphan collector.
 const QUEUE_LEN_MAX: usize = 4096;
+/// Beyond this many with shards on disks that are away, likewise.
+const KEPT_LEN_MAX: usize = 1024;
+/// How many are worked off at the same time, so that a disk that hangs delays few.
+const CLEANED_AT_ONCE: usize = 8;
 
 /// Shards to delete.
 #[derive(Debug)]
@@ -28,7 +37,7 @@ pub(crate) struct Leftover {
 pub(crate) enum LeftoverReason {
     /// The whole write was given up before its commit began, or its commit was refused.
     Uncommitted,
-    /// The write was committed, with these shards placed elsewhere.
+    /// The write or repair was committed, with these shards placed elsewhere.
     Replaced,
 }
 
@@ -36,6 +45,8 @@ pub(crate) enum LeftoverReason {
 #[derive(Debug, Default)]
 pub(crate) struct Cleanup {
     queue: Mutex<VecDeque<Leftover>>,
+    /// What waits for disks that are away.
+    kept: Mutex<Vec<Leftover>>,
     wake: Notify,
 }
 
@@ -60,6 +71,20 @@ impl Cleanup {
         self.wake.notified().await;
     }
 
+    /// Keeps leftovers until their disks are back. `false` if there are too many.
+    fn keep(&self, leftover: Leftover) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = kept.len() < KEPT_LEN_MAX;
+        if has_room {
+            kept.push(leftover);
+        }
+        has_room
+    }
+
+    fn take_kept(&self) -> Vec<Leftover> {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn pop(&self) -> Option<Leftover> {
         self.locked().pop_front()
     }
@@ -70,34 +95,94 @@ impl Cleanup {
 }
 
 impl Core {
-    /// Works the queue off.
+    /// Works the queue off, then what was kept: a disk that is there and does not answer must not delay the others'.
     pub(crate) async fn clean_up(&self) {
-        while let Some(leftover) = self.cleanup.pop() {
-            self.clean_up_one(leftover).await;
-        }
+        let kept = self.cleanup.take_kept();
+        let queued = std::iter::from_fn(|| self.cleanup.pop());
+        stream::iter(queued.chain(kept))
+            .for_each_concurrent(CLEANED_AT_ONCE, |leftover| self.clean_up_one(leftover))
+            .await;
     }
 
     async fn clean_up_one(&self, leftover: Leftover) {
-        if leftover.reason == LeftoverReason::Uncommitted
-            && !self.is_unknown_to_metadata(leftover.data_id).await
-        {
-            self.counters.writes_left_to_collection.increment();
-            return;
+        let (mut there, mut away) = (Vec::new(), Vec::new());
+        for (disk_id, shard) in leftover.shards {
+            match self.deletion_disk(disk_id) {
+                DeletionDisk::There => there.push((disk_id, shard)),
+                DeletionDisk::Away => away.push((disk_id, shard)),
+                // Should it come back, what is on it are orphans.
+                DeletionDisk::Lost => {}
+            }
         }
+        let (data_id, reason) = (leftover.data_id, leftover.reason);
+        if !there.is_empty() {
+            let Some(unneeded) = self.unneeded(data_id, there, reason).await else {
+                self.counters.writes_left_to_collection.increment();
+                return;
+            };
+            away.extend(self.delete_leftovers(unneeded).await);
+        }
+        let rest = Leftover {
+            data_id,
+            shards: away,
+            reason,
+        };
+        if rest.shards.is_empty() {
+            self.counters.writes_cleaned_up.increment();
+        } else if !self.cleanup.keep(rest) {
+            self.counters.writes_left_to_collection.increment();
+        }
+    }
+
+    /// Those of a datum's shards that the metadata do not name where they are; `None` if all are left alone, as when
+    /// the metadata cannot be asked: what is not known to be unneeded stays.
+    ///
+    /// A repair that puts one back between this and its deletion loses it, and the next read or scrub makes it again:
+    /// nothing but a lock around both could prevent that.
+    async fn unneeded(
+        &self,
+        data_id: DataId,
+        mut shards: Vec<(DiskId, ShardId)>,
+        reason: LeftoverReason,
+    ) -> Option<Vec<(DiskId, ShardId)>> {
+        let record = self.meta.data(ids::meta_data(data_id)).await.ok()?;
+        match (record, reason) {
+            (None, _) => {}
+            (Some(_), LeftoverReason::Uncommitted) => return None,
+            (Some(record), LeftoverReason::Replaced) => {
+                shards.retain(|(disk_id, shard)| !is_placed(&record.chunks, *shard, *disk_id));
+            }
+        }
+        Some(shards)
+    }
+
+    /// Deletes from all disks in parallel; what is on disks that did not answer.
+    async fn delete_leftovers(&self, shards: Vec<(DiskId, ShardId)>) -> Vec<(DiskId, ShardId)> {
         let mut by_disk: HashMap<DiskId, Vec<ShardId>> = HashMap::new();
-        for (disk, shard) in leftover.shards {
+        for (disk, shard) in shards {
             by_disk.entry(disk).or_default().push(shard);
         }
         let map = self.disks.map();
-        for (disk_id, shards) in by_disk {
-            let Some(disk) = map.disk(disk_id) else {
-                continue;
-            };
-            if let Err(error) = disk.delete(&shards, self.options.get_deadline).await {
-                tracing::info!(%disk_id, %error, "leftover shards stay until orphans are collected");
+        let deletions = by_disk.into_iter().map(|(disk_id, shards)| {
+            let disk = map.disk(disk_id).cloned();
+            async move {
+                let deleted = match disk {
+                    Some(disk) => disk.delete(&shards, self.options.get_deadline).await,
+                    None => Ok(()),
+                };
+                match deleted {
+                    Ok(()) => Vec::new(),
+                    Err(ShardError::Unreachable { .. }) => {
+                        shards.into_iter().map(|shard| (disk_id, shard)).collect()
+                    }
+                    Err(error) => {
+                        tracing::info!(%disk_id, %error, "leftover shards stay until orphans are collected");
+                        Vec::new()
+                    }
+                }
             }
-        }
-        self.counters.writes_cleaned_up.increment();
+        });
+        join_all(deletions).await.concat()
     }
 
     /// `false` also when the metadata cannot be asked: what is not known to be unneeded stays.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_storage_node::fault::Fault;
+use cairn_storage_node::fault::{Fault, ShardCall};
+use cairn_storage_node::{Durability, ShardPut, ShardStore};
 use futures_util::stream;
 use tokio::time::timeout;
 
 use super::cluster::{CHUNK, Cluster, endless, options, pattern};
+use crate::engine::cleanup::{Leftover, LeftoverReason};
 use crate::engine::{EngineOptions, StoreError};
 
 #[tokio::test]
@@ -88,6 +90,57 @@ async fn shards_left_by_replaced_puts_are_deleted_after_the_commit() {
     cluster.engine.run_errands().await;
     assert_eq!(cluster.shard_count().await, 6);
     cluster.assert_full_redundancy().await;
+}
+
+#[tokio::test]
+async fn leftovers_on_a_disk_that_is_away_are_deleted_when_it_is_back() {
+    let patient = EngineOptions {
+        disk_absence_max: Duration::from_hours(1),
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, patient).await;
+    let stored = cluster.store("key", &pattern(CHUNK)).await.unwrap();
+    cluster.fail(&[0], Fault::Down);
+    cluster.refresh().await;
+    drop(stored);
+    for _ in 0..2 {
+        cluster.engine.run_errands().await;
+        assert_eq!(cluster.shard_count().await, 1);
+    }
+    assert_eq!(
+        cluster.switches[0].call_count(ShardCall::Delete),
+        0,
+        "it is not waited for"
+    );
+    cluster.recover().await;
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 0);
+    assert_eq!(cluster.counter("writes_cleaned_up"), 1);
+}
+
+#[tokio::test]
+async fn a_replaced_shard_that_was_put_back_is_not_deleted() {
+    let cluster = Cluster::new(7).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let placed = cluster.shards().await;
+    let (shard, disks) = placed.iter().next().unwrap();
+    let elsewhere = (0..7).find(|disk| placed.values().all(|disks| disks[0] != *disk));
+    let elsewhere = &cluster.stores[elsewhere.unwrap()];
+    let stray = ShardPut {
+        id: *shard,
+        descriptor: Bytes::new(),
+        payload: Bytes::from_static(b"stray"),
+    };
+    elsewhere.put(stray, Durability::Synced).await.unwrap();
+    let here = cluster.stores[disks[0]].disk_id();
+    let leftover = Leftover {
+        data_id: shard.data_id,
+        shards: vec![(here, *shard), (elsewhere.disk_id(), *shard)],
+        reason: LeftoverReason::Replaced,
+    };
+    assert!(cluster.engine.core().cleanup.push(leftover));
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shards().await, placed);
 }
 
 #[tokio::test]
