@@ -36,8 +36,8 @@ const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
 /// After a panic or an error a loop goes on this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The running tasks. Dropping it stops them where they are, which is safe; [`Background::shutdown`] lets running
-/// steps finish.
+/// The running tasks. Dropping it stops them where they are, which is safe; [`Background::shutdown`] also waits until
+/// they have stopped.
 #[derive(Debug)]
 pub struct Background {
     engine: Engine,
@@ -189,8 +189,9 @@ impl Background {
         self.is_paused.send_replace(false);
     }
 
-    /// Gives shards to what is still staged, if that takes no longer than a moment; then stops all tasks and waits
-    /// until they have.
+    /// Gives shards to what is still staged, if that takes no longer than a moment; then stops all tasks where they
+    /// are, and waits until nothing of them runs. What a step had not finished is done by the next process that holds
+    /// the lease.
     pub async fn shutdown(mut self) {
         let unstaged = timeout(UNSTAGE_AT_END_MAX, self.engine.unstage_waiting()).await;
         if unstaged.is_err() {
@@ -209,7 +210,7 @@ async fn supervise(name: &'static str, stop: CancellationToken, mut work: Work) 
         let mut task = JoinSet::new();
         task.spawn(work());
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return task.shutdown().await,
             ended = task.join_next() => {
                 if let Some(Err(error)) = ended {
                     tracing::error!(task = name, %error, "a background task failed and is started again");
@@ -220,5 +221,40 @@ async fn supervise(name: &'static str, stop: CancellationToken, mut work: Work) 
             () = stop.cancelled() => return,
             () = sleep(RETRY_AFTER) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+
+    #[tokio::test]
+    async fn what_is_stopped_does_not_run_any_more() {
+        let held = Arc::new(());
+        let work: Work = Box::new({
+            let held = Arc::clone(&held);
+            move || {
+                let held = Arc::clone(&held);
+                Box::pin(async move {
+                    std::future::pending::<()>().await;
+                    drop(held);
+                })
+            }
+        });
+        let before = Arc::strong_count(&held);
+        let stop = CancellationToken::new();
+        let mut supervised = Box::pin(supervise("endless", stop.clone(), work));
+        while Arc::strong_count(&held) == before {
+            assert!(poll!(&mut supervised).is_pending());
+        }
+        tokio::task::yield_now().await;
+        stop.cancel();
+        supervised.await;
+        assert_eq!(
+            Arc::strong_count(&held),
+            1,
+            "the work is gone, and so is its maker"
+        );
     }
 }
