@@ -50,6 +50,18 @@ def test_object_round_trip(s3, bucket, size):
         assert {name: answer[name] for name in headers} == headers
 
 
+def test_an_empty_put_leaves_its_connection_usable(s3, bucket):
+    """botocore waits for "100 Continue" also where there is no body, and takes an answer without it for the next one's."""
+    s3.put_object(Bucket=bucket, Key="empty", Body=b"")
+    with pytest.raises(ClientError) as refused:
+        s3.put_object(Bucket=bucket, Key="empty", Body=b"", IfNoneMatch="*")
+    assert refused.value.response["Error"]["Code"] == "PreconditionFailed"
+    for number in range(3):
+        body = payload(500, number)
+        answer = s3.put_object(Bucket=bucket, Key="next", Body=body)
+        assert answer["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+
+
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
 def test_checksums_are_verified_and_returned(s3, bucket, algorithm):
     put = s3.put_object(Bucket=bucket, Key="sum", Body=payload(100_000), ChecksumAlgorithm=algorithm)

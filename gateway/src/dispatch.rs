@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::Instrument;
 
@@ -39,10 +40,14 @@ pub(crate) async fn respond(
     let span = tracing::info_span!("request", request_id = %id, operation = tracing::field::Empty, bucket = tracing::field::Empty);
     let log = RequestLog::begin(&gateway, span.clone(), running);
     let (parts, body) = RequestBody::take(request, log.received());
+    let is_http1 = parts.version < Version::HTTP_2;
     let head = Head {
         method: parts.method.clone(),
         resource: parts.uri.path().to_owned(),
-        is_http1: parts.version < Version::HTTP_2,
+        is_http1,
+        is_waiting_in_vain: is_http1
+            && body.is_end_stream()
+            && parts.headers.contains_key(header::EXPECT),
     };
 
     let answering = answer(&gateway, entrance, id, parts, body, &log).instrument(span.clone());
@@ -67,6 +72,9 @@ pub(crate) async fn respond(
     headers.insert("x-amz-request-id", id.to_header());
     headers.insert("x-amz-id-2", gateway.host_id().to_header());
     headers.insert(header::SERVER, SERVER);
+    if head.is_waiting_in_vain {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.body_mut().attach(log);
     response
 }
@@ -76,6 +84,9 @@ struct Head {
     method: Method,
     resource: String,
     is_http1: bool,
+    /// It expects a `100 Continue` before a body that is empty. hyper sends none, which is right; but botocore, which asks
+    /// also then, takes the answer for that of the next request, too. So there must be no next one on this connection.
+    is_waiting_in_vain: bool,
 }
 
 async fn answer(

@@ -77,6 +77,30 @@ async fn http2_is_spoken_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn who_expects_to_be_told_to_send_nothing_gets_a_new_connection() {
+    let server = TestServer::start().await;
+    for (headers, is_closed) in [
+        ("Content-Length: 0\r\nExpect: 100-continue\r\n", true),
+        ("Content-Length: 0\r\n", false),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "PUT /b-1/key HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
+            server.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut buffer = vec![0; 4096];
+        let len = stream.read(&mut buffer).await.unwrap();
+        let head = String::from_utf8_lossy(&buffer[..len]);
+        assert_eq!(
+            head.contains("connection: close"),
+            is_closed,
+            "{headers}: {head}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_small_answer_leaves_in_one_write() {
     let (server, client) = with_bucket().await;
     put(&client, "/b-1/k", pattern(4096)).await;
