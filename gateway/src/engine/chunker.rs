@@ -7,6 +7,7 @@
 //! of memory; the last one is marked: a chunk is given out only when it is known whether anything follows it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -18,6 +19,10 @@ pub(crate) const PADDING_LEN: usize = super::geometry::SHARD_COUNT_MAX;
 
 /// Memory is paid for in steps of this many bytes of a chunk: 0.4 s of a client with 5 Mbit/s.
 const STEP_BYTES: usize = 256 << 10;
+
+/// How long a chunk waits for memory before it ends with what there is. Memory of writes that only the disks hold up is
+/// free again sooner; for clients nobody waits longer.
+const STEP_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// So many chunks of a stream may be smaller for want of memory; those behind it wait. Each is an entry in the record
 /// of its datum, and a batch must hold the record of 5 GiB with these.
@@ -183,13 +188,11 @@ where
 
     /// Memory for further bytes of a chunk; `None` if the chunk is to end instead.
     async fn pay_further(&mut self, step: usize) -> Result<Option<Reservation>, OutOfBudget> {
-        let budget = &self.options.budget;
-        match budget.try_reserve(self.cost(step)) {
-            None if self.next_index >= SHORT_CHUNK_COUNT_MAX => {
-                budget.reserve(self.cost(step)).await.map(Some)
-            }
-            paid_or_not => Ok(paid_or_not),
+        let (budget, cost) = (&self.options.budget, self.cost(step));
+        if self.next_index >= SHORT_CHUNK_COUNT_MAX {
+            return budget.reserve(cost).await.map(Some);
         }
+        Ok(budget.reserve_within(cost, STEP_WAIT_MAX).await.ok())
     }
 
     /// What bytes of a chunk take, with those that coding adds.
@@ -241,7 +244,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::time::Duration;
 
     use futures_util::stream;
     use proptest::prelude::*;

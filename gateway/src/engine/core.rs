@@ -20,7 +20,7 @@ use super::read::{Pins, RepairNotices};
 use super::staging::Staging;
 
 /// Idle buffers that are kept: those of a few busy writes. More would only keep memory.
-const IDLE_BUFFER_COUNT_MAX: usize = 16;
+const IDLE_BUFFER_COUNT_MAX: usize = 8;
 
 /// Stores and reads the bytes of objects and parts, and looks after them. Clones are one engine.
 #[derive(Debug, Clone)]

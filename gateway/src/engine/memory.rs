@@ -1,7 +1,7 @@
 //! The bound on buffer memory, and the reuse of buffers.
 //!
-//! Bytes in flight are paid for from a budget. Past it nobody waits who holds a part of it already, or slow clients
-//! could keep each other from ever ending: reads go on in smaller pieces, and writes store what they have.
+//! Bytes in flight are paid for from a budget. Past it nobody waits for long who holds a part of it already, or slow
+//! clients could keep each other from ever ending: reads go on in smaller pieces, and writes store what they have.
 //! Buffers of chunk size go back to a pool: fresh ones cost a page fault per 4 KiB, which is more than coding them.
 
 use std::fmt;
@@ -65,9 +65,21 @@ impl MemoryBudget {
     /// # Errors
     /// [`OutOfBudget`] after the longest wait.
     pub(crate) async fn reserve(&self, size_bytes: usize) -> Result<Reservation, OutOfBudget> {
+        self.reserve_within(size_bytes, self.wait_max).await
+    }
+
+    /// As [`MemoryBudget::reserve`], with a longest wait of its own.
+    ///
+    /// # Errors
+    /// [`OutOfBudget`] after that.
+    pub(crate) async fn reserve_within(
+        &self,
+        size_bytes: usize,
+        wait_max: Duration,
+    ) -> Result<Reservation, OutOfBudget> {
         let units = Arc::clone(&self.units);
         let acquired = units.acquire_many_owned(self.units_of(size_bytes));
-        match timeout(self.wait_max, acquired).await {
+        match timeout(wait_max, acquired).await {
             Ok(Ok(permit)) => Ok(Reservation { permit }),
             Ok(Err(_)) | Err(_) => Err(OutOfBudget),
         }

@@ -62,8 +62,8 @@ impl EngineOptions {
             chunk_size_bytes: CHUNK_SIZE_BYTES_MAX,
             small_size_bytes_max: 32 << 10,
             // 18 chunks of 4+2, or six uploads at full pace.
-            write_memory_bytes: 112 * MIB,
-            read_memory_bytes: 80 * MIB,
+            write_memory_bytes: 96 * MIB,
+            read_memory_bytes: 64 * MIB,
             memory_wait_max: Duration::from_secs(10),
             staged_at_once_max: 4,
             staged_bytes_max: 16 << 20,
