@@ -12,6 +12,7 @@ mod get;
 mod hosts;
 mod list;
 mod multipart;
+mod multipart_checksums;
 mod presigned_urls;
 mod put;
 mod tls;

@@ -1,0 +1,224 @@
+//! Checksums of multipart uploads: of parts, composed of theirs, and of the whole.
+
+use super::multipart::{PART, complete, create, document, upload_parts};
+use super::{pattern, with_bucket};
+use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, PartChecksum, composite};
+
+/// Composite checksums need every part's, consecutively from 1.
+#[tokio::test]
+async fn composite_checksums() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[("x-amz-checksum-algorithm", "SHA256")]).await;
+    let bodies = [pattern(PART), pattern(7)];
+    let mut sums = Vec::new();
+    let mut listed = Vec::new();
+    for (number, body) in (1..).zip(&bodies) {
+        let checksum = ChecksumHasher::of(ChecksumAlgorithm::Sha256, body);
+        let answer = client
+            .put(
+                &format!("/b-1/k?partNumber={number}&uploadId={id}"),
+                body.clone(),
+            )
+            .header("x-amz-checksum-sha256", checksum.to_base64())
+            .send()
+            .await;
+        assert_eq!(answer.header("x-amz-checksum-sha256"), checksum.to_base64());
+        listed.push(format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><ChecksumSHA256>{}</ChecksumSHA256></Part>",
+            answer.header("etag"),
+            checksum.to_base64()
+        ));
+        sums.push(PartChecksum {
+            checksum,
+            size_bytes: body.len() as u64,
+        });
+    }
+    let listed = listed.concat();
+    let path = format!("/b-1/k?uploadId={id}");
+    let mismatch = client
+        .put(&format!("/b-1/k?partNumber=3&uploadId={id}"), "x")
+        .header("x-amz-checksum-crc32", crc32(b"x"));
+    assert_eq!(mismatch.send().await.outcome(), "400 InvalidRequest");
+    let without = listed.split("<ChecksumSHA256>").next().unwrap().to_owned() + "</Part>";
+    let missing = client
+        .post(
+            &path,
+            format!("<CompleteMultipartUpload>{without}</CompleteMultipartUpload>"),
+        )
+        .send()
+        .await;
+    assert_eq!(missing.outcome(), "400 InvalidRequest");
+    let document = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
+    let other_type = client
+        .post(&path, document.clone())
+        .header("x-amz-checksum-type", "FULL_OBJECT")
+        .send()
+        .await;
+    assert_eq!(other_type.outcome(), "400 InvalidRequest");
+    let expected = format!(
+        "{}-2",
+        composite(ChecksumAlgorithm::Sha256, &sums).to_base64()
+    );
+    let claimed = client
+        .post(&path, document)
+        .header("x-amz-checksum-sha256", &expected)
+        .send()
+        .await;
+    assert_eq!(claimed.outcome(), "200", "{}", claimed.text());
+    assert_eq!(
+        (
+            claimed.element("ChecksumSHA256"),
+            claimed.element("ChecksumType")
+        ),
+        (expected.clone(), "COMPOSITE".into())
+    );
+    let head = client
+        .head("/b-1/k")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    assert_eq!(head.header("x-amz-checksum-sha256"), expected);
+}
+
+#[tokio::test]
+async fn full_object_checksums_are_combined_and_compared() {
+    let (_server, client) = with_bucket().await;
+    for (algorithm, wanted) in [
+        (ChecksumAlgorithm::Crc32, "CRC32"),
+        (ChecksumAlgorithm::Crc64Nvme, "CRC64NVME"),
+    ] {
+        let id = create(
+            &client,
+            "k",
+            &[
+                ("x-amz-checksum-algorithm", wanted),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ],
+        )
+        .await;
+        let parts = upload_parts(&client, "k", &id, &[PART, 7]).await;
+        let whole: Checksum = ChecksumHasher::of(algorithm, &[pattern(PART), pattern(7)].concat());
+        let path = format!("/b-1/k?uploadId={id}");
+        let wrong = ChecksumHasher::of(algorithm, b"other").to_base64();
+        let refused = client
+            .post(&path, document(&parts))
+            .header(algorithm.header(), wrong)
+            .send()
+            .await;
+        assert_eq!(refused.outcome(), "400 BadDigest");
+        let done = client
+            .post(&path, document(&parts))
+            .header(algorithm.header(), whole.to_base64())
+            .send()
+            .await;
+        assert_eq!(done.outcome(), "200", "{}", done.text());
+        assert_eq!(done.element(algorithm.xml_element()), whole.to_base64());
+    }
+    for (algorithm, kind) in [("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")] {
+        let refused = client
+            .post("/b-1/k?uploads", "")
+            .header("x-amz-checksum-algorithm", algorithm)
+            .header("x-amz-checksum-type", kind)
+            .send()
+            .await;
+        assert_eq!(
+            refused.outcome(),
+            "400 InvalidRequest",
+            "{algorithm} {kind}"
+        );
+    }
+}
+
+/// What SDKs do by default: parts with a CRC32 to an upload that asked for none.
+#[tokio::test]
+async fn parts_may_bring_a_checksum_the_upload_did_not_ask_for() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let part = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "hello")
+        .header("x-amz-checksum-crc32", crc32(b"hello"));
+    let answer = part.send().await;
+    assert_eq!(answer.header("x-amz-checksum-crc32"), crc32(b"hello"));
+    assert_eq!(
+        complete(&client, "k", &id, &[(1, answer.header("etag").to_owned())])
+            .await
+            .outcome(),
+        "200"
+    );
+    let head = client
+        .head("/b-1/k")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, b"hello").to_base64();
+    assert_eq!(head.header("x-amz-checksum-crc64nvme"), expected);
+}
+
+fn crc32(bytes: &[u8]) -> String {
+    ChecksumHasher::of(ChecksumAlgorithm::Crc32, bytes).to_base64()
+}
+
+/// The checksum by which a client says to have verified its part must be one that was.
+#[tokio::test]
+async fn parts_of_a_whole_checksum_are_named_with_its_algorithm() {
+    let (_server, client) = with_bucket().await;
+    let id = create(
+        &client,
+        "k",
+        &[
+            ("x-amz-checksum-algorithm", "CRC32C"),
+            ("x-amz-checksum-type", "FULL_OBJECT"),
+        ],
+    )
+    .await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let complete_with = |algorithm: ChecksumAlgorithm, content: &[u8]| {
+        let element = algorithm.xml_element();
+        let checksum = ChecksumHasher::of(algorithm, content).to_base64();
+        let named = format!("<{element}>{checksum}</{element}></Part>");
+        client
+            .post(
+                &format!("/b-1/k?uploadId={id}"),
+                document(&parts).replace("</Part>", &named),
+            )
+            .send()
+    };
+    let other = complete_with(ChecksumAlgorithm::Sha256, b"something else").await;
+    assert_eq!(other.outcome(), "400 InvalidRequest");
+    let wrong = complete_with(ChecksumAlgorithm::Crc32c, b"something else").await;
+    assert_eq!(wrong.outcome(), "400 InvalidPart");
+    let right = complete_with(ChecksumAlgorithm::Crc32c, &pattern(10)).await;
+    assert_eq!(right.outcome(), "200");
+}
+
+#[tokio::test]
+async fn an_empty_last_part_has_not_the_checksum_of_the_whole() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[PART, 0]).await;
+    assert_eq!(complete(&client, "k", &id, &parts).await.outcome(), "200");
+    let part = client
+        .get("/b-1/k?partNumber=2")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send()
+        .await;
+    assert_eq!((part.outcome().as_str(), part.body.len()), ("200", 0));
+    assert_eq!(part.header("x-amz-checksum-crc64nvme"), "");
+}
+
+#[tokio::test]
+async fn the_checksum_that_nobody_asked_for_is_listed_too() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    upload_parts(&client, "k", &id, &[10]).await;
+    let listed = client.get(&format!("/b-1/k?uploadId={id}")).send().await;
+    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &pattern(10)).to_base64();
+    assert_eq!(
+        (
+            listed.element("ChecksumAlgorithm").as_str(),
+            listed.element("ChecksumType").as_str(),
+            listed.element("ChecksumCRC64NVME")
+        ),
+        ("CRC64NVME", "FULL_OBJECT", expected)
+    );
+}
