@@ -20,7 +20,7 @@ run: build
 build: setup
 	cargo build --release --package cairn-tools --bin cairn
 
-test: setup-tests fmt lint unit compat
+test: setup-tests fmt lint doc unit compat
 	@echo "all tests passed"
 
 fmt:
@@ -43,7 +43,7 @@ deny:
 	cargo deny check
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 
 # Figures for docs/performance.md, against a server that is running.
 bench: build

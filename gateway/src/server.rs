@@ -77,7 +77,7 @@ impl Default for ListenerOptions {
 }
 
 /// Serves `listener` until `shutdown` resolves, then drains: no new connection is accepted, idle ones are closed,
-/// running requests get [`crate::gateway::Timeouts::drain`] to finish, and what then still runs is cut off.
+/// running requests get [`crate::config::Timeouts::drain`] to finish, and what then still runs is cut off.
 ///
 /// # Errors
 /// [`TlsError`] if the certificate cannot be used. A failed `accept` is logged and retried, never fatal.

@@ -10,7 +10,7 @@
 //! - [`processes`]: the other server processes, and what all have in common.
 //! - [`admin`]: users, keys, state of the cluster, through a gateway.
 //! - `rebuild`: metadata from the shards' descriptors, when all copies are lost.
-//! - [`bench`]: measures any S3 endpoint.
+//! - [`mod@bench`]: measures any S3 endpoint.
 //!
 //! It must not know: how requests are answered, shards coded, or records stored.
 

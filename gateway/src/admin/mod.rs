@@ -1,6 +1,6 @@
 //! Administration over HTTP: users, keys and the state of the cluster, for the root credentials alone.
 //!
-//! [`api`] holds the documents, [`routes`] finds the handler; what a handler refuses is a [`Refusal`], which is
+//! [`api`] holds the documents, [`routes`] finds the handler; what a handler refuses is a [`refusal::Refusal`], which is
 //! JSON rather than S3's XML.
 
 pub mod api;

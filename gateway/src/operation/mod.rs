@@ -1,7 +1,7 @@
 //! Which S3 operation a request is, decided from its method, target, query and headers alone.
 //!
 //! [`Operation`] and its table ([`OperationSpec`]) know every operation of Amazon's current model.
-//! [`route`] picks one; [`check_headers`] then refuses what the operation would have to honour and Cairn
+//! [`route()`] picks one; [`check_headers`] then refuses what the operation would have to honour and Cairn
 //! does not implement. Nothing here looks at credentials, bodies or stored state.
 
 mod guarded_headers;

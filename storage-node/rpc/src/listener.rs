@@ -28,7 +28,7 @@ const HANDSHAKE_COUNT_MAX: usize = 256;
 /// How long a handshake may take: two round trips and two signatures, on a machine that is busy.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Accepts connections for [`axum::serve`]. Handshakes run side by side: whoever is silent delays nobody else.
+/// Accepts connections for [`axum::serve()`]. Handshakes run side by side: whoever is silent delays nobody else.
 #[derive(Debug)]
 pub struct RpcListener {
     listener: TcpListener,
