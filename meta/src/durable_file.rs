@@ -1,4 +1,5 @@
-//! The one home of file changes in this crate: writing, syncing, renaming and deleting.
+//! The one home of file changes in this crate: writing, syncing, renaming and deleting. (Files that grow are appended to
+//! by [`block_file`](crate::block_file).)
 //!
 //! Invariants: a name appears only when what it names is durable (write → sync → rename → sync of the
 //! directory, in one function); a removal is durable on return; nothing here retries a failed sync, because
@@ -9,7 +10,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -162,55 +163,6 @@ pub(crate) fn create_zeroed(path: &Path, size_bytes: u64) -> io::Result<()> {
     rename(&unfinished, path)
 }
 
-/// A file opened for writes at offsets. Once a write or sync failed, every further one fails: what the kernel
-/// did with the pages is unknown.
-#[derive(Debug)]
-pub(crate) struct SyncedFile {
-    file: File,
-    path: PathBuf,
-    poisoned: bool,
-}
-
-impl SyncedFile {
-    /// Opens an existing file.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            poisoned: false,
-        })
-    }
-
-    /// Writes `bytes` at `offset` and returns when they are on the disk, and the file still has a name there.
-    pub(crate) fn write_synced(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.poisoned {
-            return Err(io::Error::other(format!(
-                "{} failed before and is not written any more",
-                self.path.display()
-            )));
-        }
-        let written = self
-            .file
-            .write_all_at(bytes, offset)
-            .and_then(|()| self.file.sync_data())
-            .and_then(|()| self.check_linked());
-        self.poisoned = written.is_err();
-        written
-    }
-
-    /// Fails when the file was deleted: syncing it succeeds then, and means nothing.
-    pub(crate) fn check_linked(&self) -> io::Result<()> {
-        if rustix::fs::fstat(&self.file)?.st_nlink == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{} was deleted", self.path.display()),
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// An exclusive lock on a file, held until dropped (or until the process dies).
 #[derive(Debug)]
 pub(crate) struct LockFile {
@@ -258,26 +210,6 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_deleted_file_refuses_writes_from_then_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        create_zeroed(&path, 10_000).unwrap();
-        let mut file = SyncedFile::open(&path).unwrap();
-        file.write_synced(0, b"kept").unwrap();
-        fs::remove_file(&path).unwrap();
-        assert_eq!(
-            file.write_synced(4, b"lost").unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
-        assert!(
-            file.write_synced(4, b"lost")
-                .unwrap_err()
-                .to_string()
-                .contains("failed before")
-        );
-    }
 
     #[test]
     fn a_lock_is_held_once() {

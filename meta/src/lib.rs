@@ -7,6 +7,7 @@
 //! It must not know: HTTP of S3, XML, shards' bytes, storage nodes. Journal copies reach other disks through a
 //! trait that the process wires up.
 
+mod block_file;
 mod buckets;
 mod cluster;
 mod codec;

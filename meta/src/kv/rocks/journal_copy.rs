@@ -9,8 +9,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::journal_file::{FILE_HEAD_BYTES, FileHead, file_name, sequence_of_name};
-use crate::durable_file::{self, Inode, SyncedFile};
+use super::journal_file::{FileHead, file_name, sequence_of_name};
+use crate::block_file::BlockFile;
+use crate::durable_file::{self, Inode};
 
 /// Spare files kept for reuse. One is enough to rotate into; the second serves while the first is being used.
 const SPARE_COUNT_MAX: usize = 2;
@@ -40,13 +41,7 @@ pub(crate) struct DirectoryJournal {
     file_size_bytes: u64,
     /// First sequences of the files here, ascending; the last is the one written.
     files: VecDeque<u64>,
-    current: Option<Current>,
-}
-
-#[derive(Debug)]
-struct Current {
-    file: SyncedFile,
-    offset: u64,
+    current: Option<BlockFile>,
 }
 
 impl DirectoryJournal {
@@ -72,17 +67,14 @@ impl DirectoryJournal {
     }
 
     fn begin_file(&mut self, spare: &Path, head: &FileHead) -> io::Result<()> {
-        let mut file = SyncedFile::open(spare)?;
+        let mut file = BlockFile::open(spare)?;
         // The new header makes whatever stands behind it unreadable before the name promises anything.
-        file.write_synced(0, &head.encode())?;
+        file.append(&head.encode())?;
         durable_file::rename(spare, &self.dir.join(file_name(head.first_sequence)))?;
         if self.files.back() != Some(&head.first_sequence) {
             self.files.push_back(head.first_sequence);
         }
-        self.current = Some(Current {
-            file,
-            offset: FILE_HEAD_BYTES as u64,
-        });
+        self.current = Some(file);
         Ok(())
     }
 
@@ -120,9 +112,7 @@ impl JournalCopy for DirectoryJournal {
             .current
             .as_mut()
             .ok_or_else(|| io::Error::other("the journal has no open file"))?;
-        current.file.write_synced(current.offset, frame)?;
-        current.offset += frame.len() as u64;
-        Ok(())
+        current.append(frame)
     }
 
     fn cut(&mut self, sequence: u64) -> io::Result<()> {
@@ -144,7 +134,7 @@ impl JournalCopy for DirectoryJournal {
         }
         self.current
             .as_ref()
-            .map_or(Ok(()), |current| current.file.check_linked())
+            .map_or(Ok(()), BlockFile::check_linked)
     }
 }
 
