@@ -122,15 +122,17 @@ impl SegmentTable {
             key,
         });
         let mut open = self.lock();
-        open.files.insert(number, Arc::clone(&opened));
+        let mut dropped = vec![open.files.insert(number, Arc::clone(&opened))];
         open.order.insert(number);
         while open.files.len() > OPEN_SEGMENTS_MAX {
             let Some(oldest) = open.order.pop_first() else {
                 break;
             };
-            open.files.remove(&oldest);
+            dropped.push(open.files.remove(&oldest));
         }
         drop(open);
+        // As in `forget`.
+        drop(dropped);
         // Removed and forgotten between being opened and being put here? Then nobody forgets it again, and its space
         // would not come back.
         if opened.is_unlinked()? {
@@ -142,8 +144,11 @@ impl SegmentTable {
     /// Forgets a segment whose file was removed; readers that hold it go on.
     pub(crate) fn forget(&self, number: SegmentNumber) {
         let mut open = self.lock();
-        open.files.remove(&number);
+        let forgotten = open.files.remove(&number);
         open.order.remove(&number);
+        drop(open);
+        // Not under the lock, which readers take who must not wait: closing a file without a name frees its space.
+        drop(forgotten);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, OpenSegments> {
