@@ -20,7 +20,7 @@ use std::sync::{PoisonError, RwLock};
 
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, IteratorMode, LogLevel, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
 pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
@@ -40,6 +40,10 @@ pub(crate) enum IndexError {
     Value(&'static str),
 }
 
+/// Memory does not have the answer, or it cannot be read: [`Index::live`] tells, on a thread that may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotCached;
+
 /// The state of the log, without its records: saved with the entries it belongs to, and ahead of the index while they
 /// are pending.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +57,8 @@ pub(crate) struct LogState {
 pub(crate) struct Index {
     db: DB,
     writes: WriteOptions,
+    /// For lookups that must not wait for the disk.
+    cached_reads: ReadOptions,
     pending: RwLock<BTreeMap<ShardId, Option<IndexEntry>>>,
 }
 
@@ -154,9 +160,12 @@ impl Index {
     fn new(directory: &Path, cache_bytes: usize) -> Result<Self, IndexError> {
         let mut writes = WriteOptions::default();
         writes.disable_wal(true);
+        let mut cached_reads = ReadOptions::default();
+        cached_reads.set_read_tier(ReadTier::BlockCache);
         Ok(Self {
             db: DB::open(&options(cache_bytes), directory)?,
             writes,
+            cached_reads,
             pending: RwLock::default(),
         })
     }
@@ -180,8 +189,16 @@ impl Index {
         Ok(stats)
     }
 
-    /// The newest entry, durable or not.
+    /// The newest entry, durable or not. May wait for the disk.
     pub(crate) fn entry(&self, id: ShardId) -> Result<Option<IndexEntry>, IndexError> {
+        self.entry_with(id, &ReadOptions::default())
+    }
+
+    fn entry_with(
+        &self,
+        id: ShardId,
+        reads: &ReadOptions,
+    ) -> Result<Option<IndexEntry>, IndexError> {
         // First the pending ones: `save` writes to RocksDB before it removes from there, so an entry on its way
         // is seen in at least one of the two.
         if let Some(entry) = self
@@ -192,11 +209,15 @@ impl Index {
         {
             return Ok(entry.clone());
         }
-        self.saved_entry(id)
+        self.saved_entry(id, reads)
     }
 
-    fn saved_entry(&self, id: ShardId) -> Result<Option<IndexEntry>, IndexError> {
-        let Some(bytes) = self.db.get_pinned(shard_key(id))? else {
+    fn saved_entry(
+        &self,
+        id: ShardId,
+        reads: &ReadOptions,
+    ) -> Result<Option<IndexEntry>, IndexError> {
+        let Some(bytes) = self.db.get_pinned_opt(shard_key(id), reads)? else {
             return Ok(None);
         };
         postcard::from_bytes(&bytes)
@@ -204,12 +225,21 @@ impl Index {
             .map_err(|_| IndexError::Value("a shard"))
     }
 
-    /// The live shard, if there is one.
+    /// The live shard, if there is one. May wait for the disk.
     pub(crate) fn live(&self, id: ShardId) -> Result<Option<LiveShard>, IndexError> {
         Ok(self.entry(id)?.and_then(IndexEntry::live))
     }
 
-    /// Up to `limit` live shards after `after`, in id order.
+    /// As [`Self::live`], and never waits for the disk.
+    pub(crate) fn live_cached(&self, id: ShardId) -> Result<Option<LiveShard>, NotCached> {
+        // What RocksDB would have to read is an error too ("incomplete"). A real one comes again from `live`.
+        let entry = self
+            .entry_with(id, &self.cached_reads)
+            .map_err(|_| NotCached)?;
+        Ok(entry.and_then(IndexEntry::live))
+    }
+
+    /// Up to `limit` live shards after `after`, in id order. May wait for the disk.
     pub(crate) fn live_after(
         &self,
         after: Option<ShardId>,
@@ -418,4 +448,56 @@ fn options(cache_bytes: usize) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_bytes_per_sync(1 << 20);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataId;
+    use crate::segment::{Place, RecordShape};
+
+    const DISK: DiskId = DiskId([1; 16]);
+
+    fn id(chunk_index: u32) -> ShardId {
+        ShardId {
+            data_id: DataId([2; 16]),
+            chunk_index,
+            shard_index: 0,
+        }
+    }
+
+    fn live(number: u32) -> LiveShard {
+        LiveShard {
+            place: Place {
+                segment: SegmentNumber(1),
+                offset: u64::from(number) * 4096,
+            },
+            lsn: u64::from(number),
+            written_at_ms: 0,
+            shape: RecordShape {
+                descriptor_len: 0,
+                payload_len: 100,
+            },
+            stale: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_not_looked_for_on_the_disk_unless_one_may_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        // Many blocks: opening reads the first one, for the statistics.
+        let numbers = 0..1000;
+        index.set_pending(numbers.map(|n| (id(n), Some(IndexEntry::Live(live(n))))));
+        assert_eq!(index.live_cached(id(999)), Ok(Some(live(999))));
+        index.save_pending(DISK, &state, &[]).unwrap();
+        assert_eq!(index.live_cached(id(999)), Ok(Some(live(999))));
+        index.flush().unwrap();
+        drop(index);
+
+        let (index, _) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        assert_eq!(index.live_cached(id(999)), Err(NotCached));
+        assert_eq!(index.live(id(999)).unwrap(), Some(live(999)));
+        assert_eq!(index.live_cached(id(999)), Ok(Some(live(999))));
+    }
 }

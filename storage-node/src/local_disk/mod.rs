@@ -8,7 +8,9 @@
 //!
 //! A put is hashed on the caller's thread, queued, written and synced by the [`writer`] together with whatever
 //! else waits, and answered. A read looks the shard up in the index and reads the segment file directly; it
-//! never waits for the writer. [`recovery`] says what a crash can leave behind, [`compactor`] how space returns.
+//! never waits for the writer. What memory cannot answer is left to threads that may wait, a bounded number for each
+//! disk: one that hangs keeps its own callers waiting, and nobody else. [`recovery`] says what a crash can leave
+//! behind, [`compactor`] how space returns.
 //!
 //! Failures: a full disk refuses puts and goes on with the rest. After any other failed write or sync the disk takes
 //! no writes until it is opened again, and nothing is retried on it; what it has is still read. When the directory
@@ -350,15 +352,14 @@ impl ShardStore for LocalDisk {
 
     async fn list(&self, after: Option<ShardId>, limit: usize) -> Result<ShardPage, ShardError> {
         self.disk.check_alive()?;
-        let disk = Arc::clone(&self.disk);
         let limit = limit.min(LIST_LIMIT_MAX);
         // One more than asked for tells whether there are more.
-        let work = tokio::task::spawn_blocking(move || {
+        let look = move |disk: &DiskState| {
             disk.index
                 .live_after(after, limit + 1)
                 .map_err(|err| disk.fail_index(&err))
-        });
-        let mut found = work.await.map_err(|_| self.disk.failed_error())??;
+        };
+        let mut found = self.reader.wait_for(look).await?;
         let is_truncated = found.len() > limit;
         found.truncate(limit);
         let shards = found.into_iter().map(|(id, live)| ShardStat {

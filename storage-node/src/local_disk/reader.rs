@@ -1,7 +1,8 @@
 //! Reads shards and verifies what it reads.
 //!
 //! A record's header, descriptor and block hashes are read together with the blocks, in one call where they lie
-//! close. What the page cache holds is read at once on the caller's thread; the rest on a thread that may wait.
+//! close. What is in memory (the entry in the index, an open file, the pages of the cache) is read at once on the
+//! caller's thread; for the rest, one of a few threads that may wait does the whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,6 +46,25 @@ struct VerifiedRecord {
     payload: Bytes,
 }
 
+/// What is asked of a shard.
+#[derive(Debug)]
+enum Wanted {
+    /// Bytes of the payload.
+    Range(Range<u32>),
+    /// All of it.
+    Payload,
+    /// Nothing of it: header and descriptor.
+    Head,
+}
+
+/// What could be done without waiting for the disk.
+#[derive(Debug)]
+enum FromMemory {
+    Record(VerifiedRecord),
+    /// With the place, if the index knew it.
+    Unread(Option<LiveShard>),
+}
+
 /// Which bytes of a record are read, and where they come to lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ReadPlan {
@@ -76,120 +96,161 @@ impl Reader {
         }
     }
 
+    /// As many calls as may be under way, none of which returns before the answer is dropped.
+    #[cfg(test)]
+    pub(super) async fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let count = u32::try_from(READS_AT_ONCE_MAX).unwrap();
+        let taken = Arc::clone(&self.slots).acquire_many_owned(count).await;
+        taken.unwrap()
+    }
+
     pub(super) async fn get(
         &self,
         id: ShardId,
         range: Range<u32>,
     ) -> Result<VerifiedBytes, ShardError> {
-        let record = self
-            .read(
-                id,
-                |shape| Some(range.clone()).filter(|range| is_inside(range, shape)),
-                &range,
-            )
-            .await?;
+        let record = self.read(id, Wanted::Range(range)).await?;
         count(&self.disk.counters.get_count, 1);
         count(&self.disk.counters.bytes_read, record.payload.len() as u64);
         Ok(VerifiedBytes::after_check(record.payload))
     }
 
     pub(super) async fn verify(&self, id: ShardId) -> Result<ShardStat, ShardError> {
-        self.read(id, |shape| Some(0..shape.payload_len), &(0..0))
-            .await
-            .map(|record| record.stat())
+        let record = self.read(id, Wanted::Payload).await?;
+        Ok(record.stat())
     }
 
     pub(super) async fn stat(&self, id: ShardId) -> Result<Option<ShardStat>, ShardError> {
-        match self.read(id, |_| Some(0..0), &(0..0)).await {
+        match self.read(id, Wanted::Head).await {
             Ok(record) => Ok(Some(record.stat())),
             Err(ShardError::NotFound { .. }) => Ok(None),
             Err(err) => Err(err),
         }
     }
 
-    /// Reads what `choose` wants of a record; `None` means that `asked` lies outside.
-    async fn read(
-        &self,
-        id: ShardId,
-        choose: impl Fn(RecordShape) -> Option<Range<u32>>,
-        asked: &Range<u32>,
-    ) -> Result<VerifiedRecord, ShardError> {
+    async fn read(&self, id: ShardId, wanted: Wanted) -> Result<VerifiedRecord, ShardError> {
         self.disk.check_readable()?;
-        let mut live = self.find(id)?;
-        for _ in 0..ATTEMPTS_MAX {
-            let range = choose(live.shape).ok_or(ShardError::OutOfRange {
-                id,
-                start: asked.start,
-                end: asked.end,
-                size_bytes: live.shape.payload_len,
-            })?;
-            let fault = match self
-                .read_at(id, &live, ReadPlan::new(live.shape, range))
-                .await
-            {
-                Ok(record) => return Ok(record),
-                Err(fault) => fault,
-            };
-            // Moved by compaction, replaced, or deleted and punched out meanwhile? Then nothing is wrong.
-            let now = self.find(id)?;
-            if now.place == live.place {
-                return Err(self.corrupt(id, &fault));
+        match self.read_cached(id, &wanted)? {
+            FromMemory::Record(record) => Ok(record),
+            FromMemory::Unread(found) => {
+                self.wait_for(move |disk| read(disk, id, &wanted, found))
+                    .await
             }
-            live = now;
-        }
-        Err(self.disk.busy_error())
-    }
-
-    fn find(&self, id: ShardId) -> Result<LiveShard, ShardError> {
-        let found = self
-            .disk
-            .index
-            .live(id)
-            .map_err(|err| self.disk.fail_index(&err))?;
-        found.ok_or_else(|| ShardError::NotFound {
-            id,
-            disk_id: self.disk.disk_id(),
-        })
-    }
-
-    /// A block that the device cannot read is treated like one with wrong bytes: others have the shard, and a
-    /// bad sector is no reason to give up the disk.
-    fn corrupt(&self, id: ShardId, fault: &ReadFault) -> ShardError {
-        count(&self.disk.counters.corrupt_count, 1);
-        let total = self.disk.counters.corrupt_count.load(Ordering::Relaxed);
-        tracing::warn!(shard = %id, disk_id = %self.disk.disk_id(), fault = %fault, total, "corrupt shard");
-        ShardError::Corrupt {
-            id,
-            disk_id: self.disk.disk_id(),
-            detail: fault.to_string(),
         }
     }
 
-    async fn read_at(
-        &self,
-        id: ShardId,
-        live: &LiveShard,
-        plan: ReadPlan,
-    ) -> Result<VerifiedRecord, ReadFault> {
-        let segment = self.disk.segments.open(live.place.segment)?;
+    /// Goes as far as memory allows, and leaves whatever looks wrong to [`read`].
+    fn read_cached(&self, id: ShardId, wanted: &Wanted) -> Result<FromMemory, ShardError> {
+        let Ok(found) = self.disk.index.live_cached(id) else {
+            return Ok(FromMemory::Unread(None));
+        };
+        let live = found.ok_or_else(|| not_found(&self.disk, id))?;
+        let plan = ReadPlan::new(live.shape, wanted.range_in(id, live.shape)?);
         let offset = live.place.offset;
         if plan.buffer_len <= INLINE_BYTES_MAX
+            && let Some(segment) = self.disk.segments.opened(live.place.segment)
             && let Some(buffer) = plan.read_cached(&segment, offset)
+            && let Ok(record) = plan.check(id, live.lsn, buffer, &segment, offset)
         {
-            return plan.check(id, live.lsn, buffer, &segment, offset);
+            return Ok(FromMemory::Record(record));
         }
-        let lsn = live.lsn;
+        Ok(FromMemory::Unread(Some(live)))
+    }
+
+    /// Does what may wait for the disk on a thread that may. A disk that hangs keeps [`READS_AT_ONCE_MAX`] of them; who
+    /// comes later waits without one, for as long as the caller likes.
+    pub(super) async fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&DiskState) -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        let disk = Arc::clone(&self.disk);
         let permit = Arc::clone(&self.slots).acquire_owned().await;
-        let work = tokio::task::spawn_blocking(move || {
-            let record = plan
-                .read(&segment, offset)
-                .map_err(ReadFault::Io)
-                .and_then(|buffer| plan.check(id, lsn, buffer, &segment, offset));
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&disk);
             drop(permit);
-            record
+            result
         });
-        work.await
-            .unwrap_or_else(|err| Err(ReadFault::Io(std::io::Error::other(err))))
+        done.await.unwrap_or_else(|_| Err(self.disk.failed_error()))
+    }
+}
+
+/// Reads a record that is at `found`, if that is known, and looks it up again if it is there no more.
+fn read(
+    disk: &DiskState,
+    id: ShardId,
+    wanted: &Wanted,
+    found: Option<LiveShard>,
+) -> Result<VerifiedRecord, ShardError> {
+    let mut live = found.map_or_else(|| find(disk, id), Ok)?;
+    for _ in 0..ATTEMPTS_MAX {
+        let plan = ReadPlan::new(live.shape, wanted.range_in(id, live.shape)?);
+        let fault = match read_at(disk, id, &live, &plan) {
+            Ok(record) => return Ok(record),
+            Err(fault) => fault,
+        };
+        // Moved by compaction, replaced, or deleted and punched out meanwhile? Then nothing is wrong.
+        let now = find(disk, id)?;
+        if now.place == live.place {
+            return Err(corrupt(disk, id, &fault));
+        }
+        live = now;
+    }
+    Err(disk.busy_error())
+}
+
+fn find(disk: &DiskState, id: ShardId) -> Result<LiveShard, ShardError> {
+    let found = disk.index.live(id).map_err(|err| disk.fail_index(&err))?;
+    found.ok_or_else(|| not_found(disk, id))
+}
+
+fn read_at(
+    disk: &DiskState,
+    id: ShardId,
+    live: &LiveShard,
+    plan: &ReadPlan,
+) -> Result<VerifiedRecord, ReadFault> {
+    let segment = disk.segments.open(live.place.segment)?;
+    let offset = live.place.offset;
+    let buffer = plan.read(&segment, offset)?;
+    plan.check(id, live.lsn, buffer, &segment, offset)
+}
+
+fn not_found(disk: &DiskState, id: ShardId) -> ShardError {
+    ShardError::NotFound {
+        id,
+        disk_id: disk.disk_id(),
+    }
+}
+
+/// A block that the device cannot read is treated like one with wrong bytes: others have the shard, and a
+/// bad sector is no reason to give up the disk.
+fn corrupt(disk: &DiskState, id: ShardId, fault: &ReadFault) -> ShardError {
+    count(&disk.counters.corrupt_count, 1);
+    let total = disk.counters.corrupt_count.load(Ordering::Relaxed);
+    tracing::warn!(shard = %id, disk_id = %disk.disk_id(), fault = %fault, total, "corrupt shard");
+    ShardError::Corrupt {
+        id,
+        disk_id: disk.disk_id(),
+        detail: fault.to_string(),
+    }
+}
+
+impl Wanted {
+    /// What is to be read of a payload of this length.
+    fn range_in(&self, id: ShardId, shape: RecordShape) -> Result<Range<u32>, ShardError> {
+        match self {
+            Self::Range(range) if range.start <= range.end && range.end <= shape.payload_len => {
+                Ok(range.clone())
+            }
+            Self::Range(range) => Err(ShardError::OutOfRange {
+                id,
+                start: range.start,
+                end: range.end,
+                size_bytes: shape.payload_len,
+            }),
+            Self::Payload => Ok(0..shape.payload_len),
+            Self::Head => Ok(0..0),
+        }
     }
 }
 
@@ -202,10 +263,6 @@ impl VerifiedRecord {
             descriptor: Some(self.descriptor.clone()),
         }
     }
-}
-
-fn is_inside(range: &Range<u32>, shape: RecordShape) -> bool {
-    range.start <= range.end && range.end <= shape.payload_len
 }
 
 impl ReadPlan {

@@ -94,10 +94,15 @@ impl SegmentTable {
         self.directory.join(number.file_name())
     }
 
-    /// The segment, opened if it is not; `NotFound` if there is no such file.
+    /// The segment if it is open already.
+    pub(crate) fn opened(&self, number: SegmentNumber) -> Option<Arc<SegmentFile>> {
+        self.lock().files.get(&number).map(Arc::clone)
+    }
+
+    /// The segment, opened if it is not, which may wait for the disk; `NotFound` if there is no such file.
     pub(crate) fn open(&self, number: SegmentNumber) -> io::Result<Arc<SegmentFile>> {
-        if let Some(found) = self.lock().files.get(&number) {
-            return Ok(Arc::clone(found));
+        if let Some(found) = self.opened(number) {
+            return Ok(found);
         }
         let file = DataFile::open(&self.path(number), Arc::clone(&self.calls))?;
         self.insert(number, file)

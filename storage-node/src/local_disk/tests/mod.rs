@@ -8,6 +8,7 @@ mod faulty_calls;
 mod opening;
 mod operation;
 mod space;
+mod waiting;
 mod writing;
 
 use super::*;

@@ -1,0 +1,106 @@
+//! Goal: a disk that hangs holds up those who need it, and no thread of theirs.
+//!
+//! Method: all calls that may be under way hang. Who needs the disk is pending after one poll, and has an answer when the
+//! calls return; had it gone to the disk by itself, that poll would have brought the answer.
+
+use futures_util::FutureExt as _;
+
+use super::*;
+
+/// Shards whose entries fill many blocks of the index. Opening the disk reads the first one.
+const COUNT: u32 = 1000;
+const LAST: u32 = COUNT - 1;
+
+/// A disk with shards of 10 bytes, of whose index memory has next to nothing.
+async fn reopened(dir: &TestDisk) -> LocalDisk {
+    let disk = dir.open();
+    for number in 0..COUNT {
+        let shard = shard(number, 0, 10);
+        disk.put(shard, Durability::Buffered).await.unwrap();
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.open()
+}
+
+/// Answered from the index alone, wherever the bytes are.
+async fn ask_beyond_the_end(disk: &LocalDisk, number: u32) -> ShardError {
+    disk.get(id(number), 0..11).await.unwrap_err()
+}
+
+/// With one thread for blocking calls: what is handed to it is done when what is handed to it later is.
+fn with_one_blocking_thread(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(1).enable_time().build();
+    runtime.unwrap().block_on(test);
+}
+
+#[test]
+fn a_lookup_that_needs_the_disk_waits_its_turn() {
+    with_one_blocking_thread(look_up_while_all_calls_hang());
+}
+
+async fn look_up_while_all_calls_hang() {
+    let dir = TestDisk::in_memory();
+    let disk = reopened(&dir).await;
+    let hung = disk.reader.hang().await;
+    let mut lookup = Box::pin(ask_beyond_the_end(&disk, LAST));
+    let mut stat = disk.stat(id(LAST));
+    let mut page = disk.list(None, 10);
+    for _ in 0..2 {
+        assert!((&mut lookup).now_or_never().is_none());
+        assert!((&mut stat).now_or_never().is_none());
+        assert!((&mut page).now_or_never().is_none());
+        // None of them has taken a thread.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+    // Others are served.
+    put(&disk, COUNT, 10).await;
+
+    drop(hung);
+    let outside = lookup.await;
+    assert!(
+        matches!(outside, ShardError::OutOfRange { .. }),
+        "{outside}"
+    );
+    assert_eq!(stat.await.unwrap().unwrap().size_bytes, 10);
+    assert_eq!(page.await.unwrap().shards.len(), 10);
+}
+
+#[tokio::test]
+async fn a_lookup_in_memory_waits_for_nobody() {
+    let dir = TestDisk::in_memory();
+    let disk = reopened(&dir).await;
+    // Reads its block.
+    ask_beyond_the_end(&disk, LAST).await;
+    put(&disk, COUNT, 10).await;
+    let hung = disk.reader.hang().await;
+    for number in [LAST, COUNT] {
+        let outside = ask_beyond_the_end(&disk, number).now_or_never().unwrap();
+        assert!(
+            matches!(outside, ShardError::OutOfRange { .. }),
+            "{outside}"
+        );
+    }
+    let absent = disk.get(id(COUNT + 1), 0..1).now_or_never().unwrap();
+    assert!(
+        matches!(absent, Err(ShardError::NotFound { .. })),
+        "{absent:?}"
+    );
+    drop(hung);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_open_is_opened_where_one_may_wait() {
+    let dir = TestDisk::new();
+    let disk = dir.open();
+    put(&disk, 1, 10).await;
+    let place = disk.disk.index.live(id(1)).unwrap().unwrap().place;
+    disk.disk.segments.forget(place.segment);
+    let hung = disk.reader.hang().await;
+    let mut read = disk.get(id(1), 0..10);
+    assert!((&mut read).now_or_never().is_none());
+    assert!(disk.disk.segments.opened(place.segment).is_none());
+    drop(hung);
+    assert_eq!(&read.await.unwrap()[..], &payload(1, 0, 10)[..]);
+}
