@@ -53,6 +53,19 @@ pub(crate) struct LogState {
     pub(crate) next_segment: u64,
 }
 
+impl LogState {
+    /// What a save needs in which only these segments changed.
+    pub(crate) fn of_segments(&self, touched: &[SegmentNumber]) -> Self {
+        let stats = touched
+            .iter()
+            .filter_map(|number| Some((*number, *self.stats.get(number)?)));
+        Self {
+            stats: stats.collect(),
+            ..*self
+        }
+    }
+}
+
 /// The index of one disk.
 pub(crate) struct Index {
     db: DB,
@@ -336,7 +349,8 @@ impl Index {
             .len()
     }
 
-    /// Moves all pending entries to RocksDB, with the statistics that belong to them.
+    /// Moves all pending entries to RocksDB, with the statistics that belong to them: those of `touched`, which are removed
+    /// where `state` has none. May wait for the disk.
     ///
     /// Only the one who calls `set_pending` may call this, and only when all records behind the entries are
     /// synced: it relies on nothing being added meanwhile.

@@ -77,17 +77,23 @@ impl Writer {
         if !self.has_unsaved() {
             return;
         }
-        let mut bookkeeping = self.disk.bookkeeping();
-        bookkeeping.log.next_lsn = self.next_lsn;
-        let touched: Vec<SegmentNumber> = std::mem::take(&mut bookkeeping.touched)
-            .into_iter()
-            .collect();
+        let (log, touched) = {
+            let mut bookkeeping = self.disk.bookkeeping();
+            bookkeeping.log.next_lsn = self.next_lsn;
+            let touched: Vec<SegmentNumber> = std::mem::take(&mut bookkeeping.touched)
+                .into_iter()
+                .collect();
+            (bookkeeping.log.of_segments(&touched), touched)
+        };
+        // RocksDB may wait for the disk here. What compaction changes meanwhile is in the next save.
         let saved = self
             .disk
             .index
-            .save_pending(self.disk.disk_id(), &bookkeeping.log, &touched);
-        bookkeeping.dead_payloads.append(&mut self.dead_payloads);
-        drop(bookkeeping);
+            .save_pending(self.disk.disk_id(), &log, &touched);
+        self.disk
+            .bookkeeping()
+            .dead_payloads
+            .append(&mut self.dead_payloads);
         if let Err(err) = saved {
             self.disk.fail_index(&err);
         }
