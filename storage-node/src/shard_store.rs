@@ -74,10 +74,10 @@ pub trait ShardStore: Send + Sync + fmt::Debug + 'static {
     /// The disk's failure.
     async fn stat(&self, id: ShardId) -> Result<Option<ShardStat>, ShardError>;
 
-    /// Capacity, health and counters, as of now.
+    /// Capacity, health and counters, as of now; free space as of a moment ago.
     ///
     /// # Errors
-    /// [`ShardError::Unreachable`] when a remote disk's node does not answer; a local disk always answers.
+    /// [`ShardError::Unreachable`] when a remote disk's node does not answer; a local disk always answers at once.
     async fn status(&self) -> Result<DiskStatus, ShardError>;
 }
 

@@ -79,7 +79,7 @@ impl Compactor {
         while !self.disk.has_failed() {
             self.punch_dead_payloads();
             // If the space cannot be told, the disk has failed.
-            let Ok(space) = self.disk.space() else {
+            let Ok(space) = self.disk.measure_space() else {
                 return;
             };
             let step = self.next_step(space.for_compaction(self.disk.options.reserve_bytes));

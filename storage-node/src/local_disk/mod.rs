@@ -383,16 +383,16 @@ impl ShardStore for LocalDisk {
     }
 
     async fn status(&self) -> Result<DiskStatus, ShardError> {
-        // A local disk always answers; one that cannot tell its space has failed, and says so.
-        let space = self.disk.space().ok();
-        let free_bytes = space.map_or(0, |space| space.free_bytes);
+        // From memory alone: who asks wants to know of all disks, and must not wait for one that hangs. The writer
+        // measures the space once a second.
+        let space = self.disk.space();
         let bookkeeping = self.disk.bookkeeping();
         let stats = || bookkeeping.log.stats.values();
         Ok(DiskStatus {
             disk_id: self.disk_id(),
-            health: self.disk.health(free_bytes),
-            capacity_bytes: space.map_or(0, |space| space.capacity_bytes),
-            free_bytes,
+            health: self.disk.health(space.free_bytes),
+            capacity_bytes: space.capacity_bytes,
+            free_bytes: space.free_bytes,
             shard_bytes: stats().map(|stats| stats.live_payload_bytes).sum(),
             shard_count: stats().map(|stats| stats.live_count).sum(),
             garbage_bytes: stats().map(SegmentStats::garbage_bytes).sum(),

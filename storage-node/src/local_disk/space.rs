@@ -1,6 +1,7 @@
 //! How much may still be written.
 
 use std::io;
+use std::path::Path;
 
 use super::LocalDiskOptions;
 
@@ -25,18 +26,12 @@ impl Space {
         self.available_bytes.saturating_sub(reserve_bytes / 4)
     }
 
-    pub(super) fn measure(options: &LocalDiskOptions, used_bytes: u64) -> io::Result<Self> {
-        let found = rustix::fs::statvfs(&options.path)?;
-        let total = found.f_blocks.saturating_mul(found.f_frsize);
-        let available = found.f_bavail.saturating_mul(found.f_frsize);
-        Ok(Self::decide(
-            options,
-            FileSystemSpace { total, available },
-            used_bytes,
-        ))
-    }
-
-    fn decide(options: &LocalDiskOptions, found: FileSystemSpace, used_bytes: u64) -> Self {
+    /// What follows for a disk whose segments occupy `used_bytes`.
+    pub(super) fn decide(
+        options: &LocalDiskOptions,
+        found: FileSystemSpace,
+        used_bytes: u64,
+    ) -> Self {
         let limit = options.capacity_bytes_max.unwrap_or(u64::MAX);
         let available_bytes = found.available.min(limit.saturating_sub(used_bytes));
         Self {
@@ -47,11 +42,22 @@ impl Space {
     }
 }
 
-/// What `statvfs` says.
+/// What the file system said of itself at one moment, in bytes.
 #[derive(Debug, Clone, Copy)]
-struct FileSystemSpace {
+pub(super) struct FileSystemSpace {
     total: u64,
     available: u64,
+}
+
+impl FileSystemSpace {
+    /// Asks the file system that holds `path`. May wait for it.
+    pub(super) fn measure(path: &Path) -> io::Result<Self> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(Self {
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+            available: found.f_bavail.saturating_mul(found.f_frsize),
+        })
+    }
 }
 
 #[cfg(test)]

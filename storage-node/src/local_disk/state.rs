@@ -12,7 +12,8 @@ use crate::index::{Index, IndexError, LogState};
 use crate::segment::{Place, RecordShape, SegmentNumber, SegmentTable};
 use crate::{DiskHealth, DiskId, ShardError};
 
-use super::{LocalDiskOptions, space};
+use super::LocalDiskOptions;
+use super::space::{FREE_BYTES_MIN, FileSystemSpace, Space};
 
 /// One open disk. The identity's lock is held as long as anybody uses this.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct DiskState {
     /// One permit per byte that may wait for the writer.
     pub(super) queue_bytes: Arc<Semaphore>,
     pub(super) is_full: AtomicBool,
+    /// As it was measured last.
+    file_system: Mutex<FileSystemSpace>,
     bookkeeping: Mutex<Bookkeeping>,
     failure: OnceLock<Failure>,
 }
@@ -42,7 +45,8 @@ struct Failure {
     is_readable: bool,
 }
 
-/// Statistics of segments, and what is to be done about them. Locked for moments only.
+/// Statistics of segments, and what is to be done about them. Locked for moments only, and never while one waits for the
+/// disk: the status is told from it on threads that must not wait.
 #[derive(Debug, Default)]
 pub(super) struct Bookkeeping {
     /// As it is now, which the index learns at its next save.
@@ -64,6 +68,7 @@ impl DiskState {
         index: Index,
         segments: SegmentTable,
         log: LogState,
+        file_system: FileSystemSpace,
     ) -> Self {
         let queue_slots = Arc::new(Semaphore::new(options.queue_count_max));
         let queue_bytes = Arc::new(Semaphore::new(options.queue_bytes_max));
@@ -78,6 +83,7 @@ impl DiskState {
             queue_slots,
             queue_bytes,
             is_full: AtomicBool::new(false),
+            file_system: Mutex::new(file_system),
             bookkeeping: Mutex::new(Bookkeeping {
                 log,
                 ..Bookkeeping::default()
@@ -185,21 +191,35 @@ impl DiskState {
         }
     }
 
-    /// Looks at the file system: how much may be written, and how much there is.
-    pub(super) fn space(&self) -> Result<space::Space, ShardError> {
-        let used_bytes = self.bookkeeping().used_bytes();
-        space::Space::measure(&self.options, used_bytes).map_err(|err| {
+    /// Looks at the file system: how much may be written, and how much there is. May wait for the disk.
+    pub(super) fn measure_space(&self) -> Result<Space, ShardError> {
+        let path = &self.options.path;
+        let found = FileSystemSpace::measure(path).map_err(|err| {
             self.fail(format!(
                 "asking for free space in {}: {err}",
-                self.options.path.display()
+                path.display()
             ))
-        })
+        })?;
+        *self.file_system() = found;
+        Ok(self.space())
+    }
+
+    /// As the file system was when it was measured last, and the disk is now.
+    pub(super) fn space(&self) -> Space {
+        let found = *self.file_system();
+        Space::decide(&self.options, found, self.bookkeeping().used_bytes())
+    }
+
+    fn file_system(&self) -> MutexGuard<'_, FileSystemSpace> {
+        self.file_system
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn health(&self, free_bytes: u64) -> DiskHealth {
         if self.has_failed() {
             DiskHealth::Failed
-        } else if free_bytes < space::FREE_BYTES_MIN || self.is_full.load(Ordering::Relaxed) {
+        } else if free_bytes < FREE_BYTES_MIN || self.is_full.load(Ordering::Relaxed) {
             DiskHealth::Full
         } else {
             DiskHealth::Healthy

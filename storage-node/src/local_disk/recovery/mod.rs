@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use super::active_segment::ActiveSegment;
 use super::options::{LocalDiskOptions, OpenError};
+use super::space::FileSystemSpace;
 use super::state::{DiskState, count, segments_directory};
 use crate::DiskId;
 use crate::disk_identity::LockedIdentity;
@@ -61,7 +62,11 @@ pub(super) fn open(
     } = replay;
     let next_lsn = log.next_lsn;
     let active = reopen_last(&found, &segments, &tails, &options)?;
-    let disk = DiskState::new(options, identity, index, segments, log);
+    let file_system = FileSystemSpace::measure(&options.path).map_err(|source| OpenError::Io {
+        path: options.path.clone(),
+        source,
+    })?;
+    let disk = DiskState::new(options, identity, index, segments, log, file_system);
     count(&disk.counters.recovered_count, replayed_count);
     let synced_tails: BTreeMap<_, _> = active
         .values()

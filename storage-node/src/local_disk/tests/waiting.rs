@@ -104,3 +104,15 @@ async fn a_file_that_is_not_open_is_opened_where_one_may_wait() {
     drop(hung);
     assert_eq!(&read.await.unwrap()[..], &payload(1, 0, 10)[..]);
 }
+
+#[tokio::test]
+async fn the_status_is_told_without_asking_the_disk() {
+    let dir = TestDisk::new();
+    let disk = dir.open();
+    let before = disk.status().await.unwrap();
+    assert!(before.capacity_bytes > 0);
+    // Asking the file system about the directory would find it gone.
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let after = disk.status().await.unwrap();
+    assert_eq!(after.capacity_bytes, before.capacity_bytes);
+}

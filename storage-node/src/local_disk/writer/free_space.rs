@@ -34,8 +34,11 @@ impl Writer {
     }
 
     fn measure_space(&mut self) {
-        // An error has been noted by `space`, and every request is refused from now on.
-        self.free_bytes = self.disk.space().map_or(0, |space| space.free_bytes);
+        // An error has been noted by `DiskState::measure_space`, and every request is refused from now on.
+        self.free_bytes = self
+            .disk
+            .measure_space()
+            .map_or(0, |space| space.free_bytes);
     }
 
     /// Refuses a put that would take from the reserve.
