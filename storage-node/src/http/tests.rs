@@ -9,12 +9,12 @@ use cairn_rpc::{ClientOptions, ClusterSecret};
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 
-use super::wire::{self, GetRequest, ListRequest, WireError};
+use super::wire::{self, GetRequest, ListRequest, REPLY_SIZE_BYTES_MAX, WireError};
 use super::{NodeClient, NodeDescription, NodeInfo, node_service};
 use crate::fault::{Fault, FaultyShardStore};
 use crate::{
-    DataId, DiskId, Durability, MemoryShardStore, ShardError, ShardId, ShardPage, ShardPut,
-    ShardStat, ShardStore, WriteTicket, conformance,
+    DataId, DiskId, Durability, LIST_LIMIT_MAX, MemoryShardStore, ShardError, ShardId, ShardPage,
+    ShardPut, ShardStat, ShardStore, WriteTicket, conformance,
 };
 
 const DISK: DiskId = DiskId([1; 16]);
@@ -233,6 +233,28 @@ fn the_bytes_of_messages_are_those_documented() {
         wire::encode(&WireError::UnknownDisk).unwrap(),
         b"\x09".as_slice()
     );
+}
+
+/// Listings are bounded by count, and what they list has no descriptors: that bounds their bytes.
+#[test]
+fn the_largest_page_of_a_listing_fits_into_a_reply() {
+    let stat = ShardStat {
+        id: ShardId {
+            data_id: DataId([0xff; 16]),
+            chunk_index: u32::MAX,
+            shard_index: u8::MAX,
+        },
+        size_bytes: u32::MAX,
+        written_at_ms: u64::MAX,
+        descriptor: None,
+    };
+    let page = ShardPage {
+        shards: vec![stat; LIST_LIMIT_MAX],
+        is_truncated: true,
+    };
+    let len = wire::encode(&page).unwrap().len();
+    assert_eq!(len, 380_003);
+    assert!(len <= REPLY_SIZE_BYTES_MAX);
 }
 
 proptest! {
