@@ -73,8 +73,8 @@ impl BlockFile {
 
     /// Fails when the file was deleted: syncing it succeeds then, and means nothing.
     ///
-    /// Asks for nothing but the number of names. Who asks for the times as well has Linux (from 6.13 on) give the file a
-    /// new one at its next write, however soon, and that has to be written to the disk with it.
+    /// Asks for nothing but the number of names. Who asks for the times as well has Linux (from 6.13 on) give the file
+    /// a new one at its next write, however soon, and that has to be written to the disk with it.
     pub(crate) fn check_linked(&self) -> io::Result<()> {
         let names = statx(&self.file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK)?;
         if names.stx_nlink == 0 {

@@ -1,5 +1,5 @@
-//! The one home of file changes in this crate: writing, syncing, renaming and deleting. (Files that grow are appended to
-//! by [`block_file`](crate::block_file).)
+//! The one home of file changes in this crate: writing, syncing, renaming and deleting. (Journals are appended to by
+//! [`block_file`](crate::block_file).)
 //!
 //! Invariants: a name appears only when what it names is durable (write → sync → rename → sync of the
 //! directory, in one function); a removal is durable on return; nothing here retries a failed sync, because
