@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, IteratorMode, LogLevel, Options,
-    ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, IteratorMode,
+    LogLevel, LruCacheOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
 pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
@@ -85,6 +85,9 @@ struct IndexHeader {
 }
 
 const FORMAT_VERSION: u32 = 1;
+/// The block cache is divided into 2^2 parts with a lock each. RocksDB's default, parts of 512 KiB, evicts what is used
+/// while other parts have room.
+const CACHE_SHARD_BITS: i32 = 2;
 const HEADER_KEY: &[u8] = b"m";
 const SHARD_PREFIX: u8 = b's';
 const SEGMENT_PREFIX: u8 = b'g';
@@ -443,10 +446,18 @@ fn segment_key(number: SegmentNumber) -> [u8; 9] {
 /// Lean on purpose: six disks in one process share the memory of one. An entry takes about 60 bytes, so the
 /// bloom filters of a million shards take 1.2 MiB and the index 60 MiB of page cache.
 fn options(cache_bytes: usize) -> Options {
+    let mut cache = LruCacheOptions::default();
+    cache.set_capacity(cache_bytes);
+    cache.set_num_shard_bits(CACHE_SHARD_BITS);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_bloom_filter(10.0, false);
-    blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+    blocks.set_block_cache(&Cache::new_lru_cache_opts(&cache));
     blocks.set_cache_index_and_filter_blocks(true);
+    // In pieces of 4 KiB: whole, those of one file are as large as a cache this small keeps in one place, and each lookup
+    // would read them again.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     let mut options = Options::default();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rocksdb::Cache;
 
 use super::begin::{BeginFrom, Opened, begin};
-use super::database::{Database, Missing};
+use super::database::{Database, Missing, block_cache};
 use super::holder::OpenJournal;
 use super::options::{OpenError, RocksKvOptions, Start};
 use super::place::{Place, Sight, inspect};
@@ -61,7 +61,7 @@ pub(super) fn open(
         is_fresh,
         gives_up_others,
     } = choose(options, &survey)?;
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let cache = block_cache(options.block_cache_bytes);
 
     // From here on directories are changed.
     let mut notes: Vec<String> = survey
