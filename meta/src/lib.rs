@@ -53,6 +53,6 @@ pub use records::{
 };
 pub use recovery::{FoundObject, RECOVERED_GARBAGE_KEPT, Recovered};
 pub use uploads::{
-    COMPLETED_KEPT_MS, NewUpload, PartPage, StaleUpload, UploadListEntry, UploadListPage,
+    COMPLETED_KEPT_MS, NewUpload, PartPage, Purged, StaleUpload, UploadListEntry, UploadListPage,
     UploadListRequest,
 };

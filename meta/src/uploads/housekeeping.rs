@@ -6,12 +6,15 @@ use crate::ids::{BucketId, ObjectKey, UploadId};
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::Meta;
+use crate::queues::DamagedEntry;
 use crate::records::CompletedRecord;
 
 /// How long a completed upload is remembered, so that Complete can be repeated.
 pub const COMPLETED_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// Records that one step of a walk over a table reads.
 const PAGE: usize = 1000;
+/// Most damaged records that [`Meta::purge_completed`] tells of.
+const DAMAGED_TOLD_MAX: usize = 1000;
 
 /// An upload that was initiated long ago, for [`Meta::abort_upload`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,15 @@ pub struct StaleUpload {
     pub key: ObjectKey,
     /// The upload.
     pub id: UploadId,
+}
+
+/// What [`Meta::purge_completed`] did.
+#[derive(Debug, Clone, Default)]
+pub struct Purged {
+    /// How many completed uploads were forgotten.
+    pub count: usize,
+    /// Some of those that do not decode: they do not say when they may be forgotten, and stay.
+    pub damaged: Vec<DamagedEntry>,
 }
 
 impl Meta {
@@ -52,25 +64,35 @@ impl Meta {
         }
     }
 
-    /// Forgets uploads that were completed longer than [`COMPLETED_KEPT_MS`] ago. Returns how many.
+    /// Forgets uploads that were completed longer than [`COMPLETED_KEPT_MS`] ago.
     ///
     /// # Errors
-    /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn purge_completed(&self, now_ms: u64) -> Result<usize, MetaError> {
+    /// Those of the store.
+    pub async fn purge_completed(&self, now_ms: u64) -> Result<Purged, MetaError> {
         let table = keys::all_completed();
         let mut start = table.clone();
-        let mut purged = 0;
+        let mut purged = Purged::default();
         loop {
             let page = self.records(&table, start.clone(), PAGE).await?;
             let mut batch = Batch::default();
             for (key, value) in page.records {
                 start = keys::successor(&key);
-                let completed: CompletedRecord = decode(&value)?;
-                if completed.completed_at_ms.saturating_add(COMPLETED_KEPT_MS) < now_ms {
-                    batch.delete(key);
+                match decode::<CompletedRecord>(&value) {
+                    Ok(completed) => {
+                        let kept_until_ms =
+                            completed.completed_at_ms.saturating_add(COMPLETED_KEPT_MS);
+                        if kept_until_ms < now_ms {
+                            batch.delete(key);
+                        }
+                    }
+                    Err(error) if purged.damaged.len() < DAMAGED_TOLD_MAX => {
+                        let entry = format!("key {}", hex::encode(&key));
+                        purged.damaged.push(DamagedEntry { entry, error });
+                    }
+                    Err(_) => {}
                 }
             }
-            purged += batch.writes.len();
+            purged.count += batch.writes.len();
             if !batch.writes.is_empty() {
                 self.kv.commit(batch).await?;
             }

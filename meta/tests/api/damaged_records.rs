@@ -156,3 +156,31 @@ async fn a_damaged_repair_entry_still_says_what_to_repair() {
     meta.finish_repair(repair).await.unwrap();
     assert!(meta.repairs(None, 1).await.unwrap().repairs.is_empty());
 }
+
+#[tokio::test]
+async fn completed_uploads_behind_a_damaged_record_are_forgotten() {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let bucket = bucket(&meta, "bucket").await;
+    let mut uploads = Vec::new();
+    for name in ["one", "other"] {
+        uploads.push(put_in_parts(&meta, &bucket, &key(name)).await.1);
+    }
+    uploads.sort();
+    let damaged = damage(&kv, b'c', &uploads[0].0).await;
+    let purged = meta
+        .purge_completed(3 + cairn_meta::COMPLETED_KEPT_MS)
+        .await
+        .unwrap();
+    assert_eq!(purged.count, 1);
+    assert!(
+        matches!(
+            purged.damaged.as_slice(),
+            [entry] if matches!(entry.error, MetaError::Corrupt { .. })
+        ),
+        "{purged:?}"
+    );
+    let record = async |id: &UploadId| kv.get(&record_key(b'c', &id.0)).await.unwrap();
+    assert_eq!(record(&uploads[0]).await, Some(damaged));
+    assert_eq!(record(&uploads[1]).await, None);
+}

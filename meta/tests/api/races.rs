@@ -286,6 +286,6 @@ async fn racing_completes_of_one_upload_all_get_the_same_object() {
     ));
     // Kept for seven days, then forgotten.
     let kept_ms = cairn_meta::COMPLETED_KEPT_MS;
-    assert_eq!(meta.purge_completed(2 + kept_ms).await.unwrap(), 0);
-    assert_eq!(meta.purge_completed(3 + kept_ms).await.unwrap(), 1);
+    assert_eq!(meta.purge_completed(2 + kept_ms).await.unwrap().count, 0);
+    assert_eq!(meta.purge_completed(3 + kept_ms).await.unwrap().count, 1);
 }

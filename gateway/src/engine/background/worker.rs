@@ -254,7 +254,12 @@ impl Worker {
         self.pace.go_on().await;
         let core = self.engine.core();
         match core.meta.purge_completed(core.clock.now_ms()).await {
-            Ok(_) => self.options.purge_every,
+            Ok(purged) => {
+                for damaged in &purged.damaged {
+                    core.note_damage(&damaged.entry, &damaged.error);
+                }
+                self.options.purge_every
+            }
             Err(error) => log_failure("purge", &error),
         }
     }
