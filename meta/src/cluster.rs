@@ -84,6 +84,9 @@ impl Meta {
     pub async fn disks(&self) -> Result<Vec<DiskRecord>, MetaError> {
         let table = keys::all_disks();
         let page = self.records(&table, table.clone(), DISKS_MAX).await?;
+        // One record that does not decode fails the whole. To whom a disk was missing here, it would be one that was
+        // removed: a gateway would take it out of its map and make all its shards anew, and its own process would enter it
+        // again as active, though it may have been retired.
         page.records
             .iter()
             .map(|(_, value)| decode(value))
