@@ -78,17 +78,17 @@ pub(super) fn begin(
     };
     // Places that are not there are wanted all the same, or nobody would be told that copies are.
     let holder_count_wanted = (options.copy_count + 1).min(from.configured_count);
-    let live = Live {
-        database: recovered.database,
-        id: recovered.id,
-        place: Arc::clone(&primary),
-        generation: 0,
-    };
-    let shared = Arc::new(Shared::new(live, from.places, holder_count_wanted));
+    let database = (recovered.id, recovered.database);
+    let live = Live::new(database, Arc::clone(&primary), 0);
+    let shared = Arc::new(Shared::new(
+        live,
+        from.places,
+        holder_count_wanted,
+        options.copy_timeout,
+    ));
     let settings = WriterSettings {
         cluster_id: options.cluster_id,
         file_size_bytes: options.journal_file_size_bytes,
-        timeout: options.copy_timeout,
         cache: from.cache,
     };
     let (requests, inbox) = mpsc::sync_channel(queue_len);

@@ -4,19 +4,27 @@
 //! records, `!` for our own. One of those, `!applied`, holds the sequence and hash of the last journal record
 //! applied and is written in the same RocksDB batch as its writes, in the same column family: whatever RocksDB
 //! has flushed is the state after exactly that record.
+//!
+//! A call into a disk that hangs does not return. What is served in the ordinary case therefore has a form that never
+//! waits for the disk and says when it would have to: reads with [`Reach::Memory`], and [`Database::try_apply`]. All
+//! others are for threads that may be lost.
 
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBRawIterator, FlushOptions, LogLevel,
-    LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBPinnableSlice, DBRawIterator, Env,
+    ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use super::record::{MalformedPayload, WriteRef, u64_at, writes};
-use crate::kv::KvError;
-use crate::kv::scan::Cursor;
+use crate::kv::scan::{self, Cursor};
+use crate::kv::{KvError, Scan, ScanPage};
 
 const USER_PREFIX: u8 = b'k';
 /// First key behind those with [`USER_PREFIX`].
@@ -38,6 +46,9 @@ const CACHE_SHARD_BITS: i32 = 2;
 /// Up to this size there is one level below the files that were just flushed: one place less to seek in. Rewriting it
 /// costs no more than rewriting two would: the upper one would soon overlap all of the lower.
 const ONE_LEVEL_BYTES_MAX: u64 = 512 << 20;
+/// How many flushes and compactions of one database run at a time.
+const BACKGROUND_FLUSH_COUNT: c_int = 1;
+const BACKGROUND_COMPACTION_COUNT: c_int = 1;
 
 /// Why RocksDB did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +70,24 @@ pub(crate) enum DatabaseError {
         /// Its directory.
         path: PathBuf,
     },
+}
+
+/// How far a read goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To what is in memory: returns at once, and is [`ReadError::NeedsDisk`] where that does not suffice.
+    Memory,
+    /// To the disk: returns when the disk answers, if it does.
+    Disk,
+}
+
+/// Why a read gave nothing.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// What is in memory does not tell, and the disk was not asked or has not answered.
+    NeedsDisk,
+    /// RocksDB failed.
+    Failed(KvError),
 }
 
 /// The last journal record that RocksDB holds.
@@ -89,9 +118,19 @@ pub(crate) enum Missing {
 
 /// An open RocksDB.
 pub(crate) struct Database {
-    db: DB,
+    /// `None` only while it is dropped.
+    db: Option<DB>,
     path: PathBuf,
+    is_abandoned: AtomicBool,
+    has_replaced_threads: AtomicBool,
+    memory_reads: ReadOptions,
+    /// Of a write that waits where RocksDB wants it to.
     write_options: WriteOptions,
+    /// Of one that fails instead.
+    prompt_write_options: WriteOptions,
+    /// Makes it a database on a disk that hangs.
+    #[cfg(test)]
+    pub(crate) hang: super::tests::Hang,
 }
 
 impl std::fmt::Debug for Database {
@@ -116,51 +155,115 @@ impl Database {
             })?;
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
+        let mut prompt_write_options = WriteOptions::default();
+        prompt_write_options.disable_wal(true);
+        prompt_write_options.set_no_slowdown(true);
         Ok(Self {
-            db,
+            db: Some(db),
             path: path.to_owned(),
+            is_abandoned: AtomicBool::new(false),
+            has_replaced_threads: AtomicBool::new(false),
+            memory_reads: read_options(Reach::Memory),
             write_options,
+            prompt_write_options,
+            #[cfg(test)]
+            hang: super::tests::Hang::default(),
         })
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    #[expect(
+        clippy::expect_used,
+        reason = "it is taken out when the database is dropped, and nobody can call it then"
+    )]
+    fn db(&self) -> &DB {
+        self.db.as_ref().expect("an open database")
+    }
+
+    /// Called before whatever may have to wait for the disk.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "only tests have disks that hang")
+    )]
+    fn touch_disk(&self) {
+        #[cfg(test)]
+        self.hang.wait();
+    }
+
+    /// Makes up for the threads of RocksDB that it may never let go of, if its disk hangs: before another database is
+    /// opened in its stead. Once is enough.
+    pub(crate) fn replace_threads(&self) {
+        if !self.has_replaced_threads.swap(true, Ordering::SeqCst) {
+            add_background_threads();
+        }
+    }
+
+    /// Says that nobody waits for it any more: it will be closed on a thread of its own, because closing flushes, and
+    /// its disk may hang.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::SeqCst);
     }
 
     /// The value of `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DatabaseError> {
-        let value = self
-            .db
-            .get_pinned(user_key(key))
-            .map_err(|source| self.error(source))?;
+    pub(crate) fn get(&self, key: &[u8], reach: Reach) -> Result<Option<Bytes>, ReadError> {
+        let value = self.pinned(key, reach)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     /// Whether `key` has exactly `expected`, without copying the value.
-    pub(crate) fn holds(&self, key: &[u8], expected: Option<&[u8]>) -> Result<bool, DatabaseError> {
-        let value = self
-            .db
-            .get_pinned(user_key(key))
-            .map_err(|source| self.error(source))?;
-        Ok(value.as_deref() == expected)
+    pub(crate) fn holds(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        reach: Reach,
+    ) -> Result<bool, ReadError> {
+        Ok(self.pinned(key, reach)?.as_deref() == expected)
     }
 
-    /// A cursor over the store's records, as they are now.
-    pub(crate) fn cursor(&self) -> RocksCursor<'_> {
-        let mut read = ReadOptions::default();
+    fn pinned(&self, key: &[u8], reach: Reach) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
+        let found = match reach {
+            Reach::Memory => self.db().get_pinned_opt(user_key(key), &self.memory_reads),
+            Reach::Disk => {
+                self.touch_disk();
+                self.db().get_pinned(user_key(key))
+            }
+        };
+        found.map_err(|error| {
+            if error.kind() == ErrorKind::Incomplete {
+                ReadError::NeedsDisk
+            } else {
+                ReadError::Failed(read_error(&error))
+            }
+        })
+    }
+
+    /// Runs `scan` over the store's records, as they are now.
+    pub(crate) fn scan(&self, scan: &Scan, reach: Reach) -> Result<ScanPage, ReadError> {
+        if reach == Reach::Disk {
+            self.touch_disk();
+        }
+        let mut read = read_options(reach);
         read.set_iterate_lower_bound([USER_PREFIX]);
         read.set_iterate_upper_bound(USER_END);
-        RocksCursor {
-            iterator: self.db.raw_iterator_opt(read),
+        let mut cursor = RocksCursor {
+            iterator: self.db().raw_iterator_opt(read),
             scratch: Vec::new(),
-        }
+            needs_disk: false,
+        };
+        let page = scan::scan(&mut cursor, scan);
+        page.map_err(|error| {
+            if cursor.needs_disk {
+                ReadError::NeedsDisk
+            } else {
+                ReadError::Failed(error)
+            }
+        })
     }
 
     /// What the database holds.
     pub(crate) fn applied(&self) -> Result<Applied, DatabaseError> {
+        self.touch_disk();
         let Some(value) = self
-            .db
+            .db()
             .get(APPLIED_KEY)
             .map_err(|source| self.error(source))?
         else {
@@ -174,39 +277,45 @@ impl Database {
             })
     }
 
-    /// Applies the writes of a record and remembers that they were, atomically.
+    /// Applies the writes of a record and remembers that they were, atomically. Waits while RocksDB lets no write pass
+    /// because its flushes are behind, which on a disk that hangs is for ever.
     pub(crate) fn apply(&self, payload: &[u8], applied: Applied) -> Result<(), DatabaseError> {
-        let mut batch = WriteBatch::default();
-        let mut key_scratch = vec![USER_PREFIX];
-        for write in writes(payload) {
-            let (WriteRef::Put { key, .. } | WriteRef::Delete { key }) = write?;
-            key_scratch.truncate(1);
-            key_scratch.extend_from_slice(key);
-            match write? {
-                WriteRef::Put { value, .. } => batch.put(&key_scratch, value),
-                WriteRef::Delete { .. } => batch.delete(&key_scratch),
-            }
-        }
-        let mut value = applied.sequence.to_le_bytes().to_vec();
-        value.extend_from_slice(&applied.hash);
-        batch.put(APPLIED_KEY, value);
-        self.db
+        self.touch_disk();
+        let batch = write_batch(payload, applied)?;
+        self.db()
             .write_opt(batch, &self.write_options)
             .map_err(|source| self.error(source))
     }
 
+    /// As [`Database::apply`], but never waits: `false` says that it would have had to, and nothing was applied.
+    pub(crate) fn try_apply(
+        &self,
+        payload: &[u8],
+        applied: Applied,
+    ) -> Result<bool, DatabaseError> {
+        let batch = write_batch(payload, applied)?;
+        match self.db().write_opt(batch, &self.prompt_write_options) {
+            Ok(()) => Ok(true),
+            // Writes that a failed flush has stopped say the same; `apply` then says what failed.
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
+            Err(source) => Err(self.error(source)),
+        }
+    }
+
     /// Makes all that was applied durable in RocksDB's own files.
     pub(crate) fn flush(&self) -> Result<(), DatabaseError> {
+        self.touch_disk();
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.db
+        self.db()
             .flush_opt(&options)
             .map_err(|source| self.error(source))
     }
 
     /// Flushes, and links a consistent set of files into the new directory `path` on the same disk.
     pub(crate) fn checkpoint(&self, path: &Path) -> Result<(), DatabaseError> {
-        Checkpoint::new(&self.db)
+        self.touch_disk();
+        Checkpoint::new(self.db())
             .and_then(|checkpoint| checkpoint.create_checkpoint(path))
             .map_err(|source| self.error(source))
     }
@@ -214,14 +323,17 @@ impl Database {
     /// About how many bytes of its files are live; 0 where RocksDB does not say.
     pub(crate) fn live_bytes(&self) -> u64 {
         let found = self
-            .db
+            .db()
             .property_int_value("rocksdb.estimate-live-data-size");
         found.ok().flatten().unwrap_or(0)
     }
 
-    /// Fails if a flush or compaction failed in the background: nothing can be written any more.
+    /// Fails if its files are not there any more, or if a flush or compaction failed in the background: nothing can be
+    /// written then.
     pub(crate) fn check(&self) -> std::io::Result<()> {
-        match self.db.property_int_value("rocksdb.background-errors") {
+        self.touch_disk();
+        std::fs::metadata(self.path.join("CURRENT"))?;
+        match self.db().property_int_value("rocksdb.background-errors") {
             Ok(None | Some(0)) => Ok(()),
             Ok(Some(count)) => Err(std::io::Error::other(format!(
                 "RocksDB had {count} background errors"
@@ -236,6 +348,64 @@ impl Database {
             source,
         }
     }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if !*self.is_abandoned.get_mut() {
+            return;
+        }
+        let closing = std::thread::Builder::new()
+            .name("meta-close".to_owned())
+            .spawn(move || drop(db));
+        if let Err(error) = closing {
+            tracing::warn!(%error, "no thread to close a metadata database on; it was closed at once");
+        }
+    }
+}
+
+/// Lets RocksDB have one more thread for flushes, and one for compactions. All databases of a process share them, whatever
+/// disks they are on, and each counts on one of each kind: a flush that hangs on one disk stops those on all others.
+fn add_background_threads() {
+    static ADDED_COUNT: Mutex<c_int> = Mutex::new(0);
+    let mut added_count = ADDED_COUNT.lock().unwrap_or_else(PoisonError::into_inner);
+    match Env::new() {
+        Ok(mut env) => {
+            *added_count += 1;
+            env.set_background_threads(BACKGROUND_COMPACTION_COUNT + *added_count);
+            env.set_high_priority_background_threads(BACKGROUND_FLUSH_COUNT + *added_count);
+        }
+        Err(error) => tracing::error!(%error, "no more threads for RocksDB"),
+    }
+}
+
+/// The writes of a record, and that they were applied.
+fn write_batch(payload: &[u8], applied: Applied) -> Result<WriteBatch, MalformedPayload> {
+    let mut batch = WriteBatch::default();
+    let mut key_scratch = vec![USER_PREFIX];
+    for write in writes(payload) {
+        let (WriteRef::Put { key, .. } | WriteRef::Delete { key }) = write?;
+        key_scratch.truncate(1);
+        key_scratch.extend_from_slice(key);
+        match write? {
+            WriteRef::Put { value, .. } => batch.put(&key_scratch, value),
+            WriteRef::Delete { .. } => batch.delete(&key_scratch),
+        }
+    }
+    let mut value = applied.sequence.to_le_bytes().to_vec();
+    value.extend_from_slice(&applied.hash);
+    batch.put(APPLIED_KEY, value);
+    Ok(batch)
+}
+
+fn read_options(reach: Reach) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_read_tier(match reach {
+        Reach::Memory => ReadTier::BlockCache,
+        Reach::Disk => ReadTier::All,
+    });
+    options
 }
 
 fn user_key(key: &[u8]) -> Vec<u8> {
@@ -279,20 +449,25 @@ fn options(missing: Missing, cache: &Cache) -> Options {
     options.set_max_bytes_for_level_base(ONE_LEVEL_BYTES_MAX);
     options.set_max_open_files(OPEN_FILE_COUNT_MAX);
     options.set_skip_stats_update_on_db_open(true);
-    options.set_max_background_jobs(2);
+    options.set_max_background_jobs(BACKGROUND_FLUSH_COUNT + BACKGROUND_COMPACTION_COUNT);
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
-    options.set_log_level(LogLevel::Warn);
+    // RocksDB warns of write stalls, and looks for files to delete every six hours, while it holds the lock that reads
+    // and writes need. On a disk that hangs neither would return.
+    options.set_log_level(LogLevel::Error);
+    options.set_delete_obsolete_files_period_micros(u64::MAX / 2);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
 }
 
 /// [`Cursor`] over a RocksDB iterator, which is a snapshot.
-pub(crate) struct RocksCursor<'db> {
+struct RocksCursor<'db> {
     iterator: DBRawIterator<'db>,
     scratch: Vec<u8>,
+    /// The last move stopped where memory did not suffice.
+    needs_disk: bool,
 }
 
 impl RocksCursor<'_> {
@@ -303,8 +478,11 @@ impl RocksCursor<'_> {
         &self.scratch
     }
 
-    fn status(&self) -> Result<(), KvError> {
-        self.iterator.status().map_err(|error| read_error(&error))
+    fn status(&mut self) -> Result<(), KvError> {
+        self.iterator.status().map_err(|error| {
+            self.needs_disk = error.kind() == ErrorKind::Incomplete;
+            read_error(&error)
+        })
     }
 }
 
@@ -350,9 +528,9 @@ impl Cursor for RocksCursor<'_> {
 }
 
 /// What a reader is told.
-pub(crate) fn read_error(error: &rocksdb::Error) -> KvError {
+fn read_error(error: &rocksdb::Error) -> KvError {
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => KvError::Corrupt {
+        ErrorKind::Corruption => KvError::Corrupt {
             detail: error.to_string(),
         },
         _ => KvError::Unavailable {
@@ -361,13 +539,13 @@ pub(crate) fn read_error(error: &rocksdb::Error) -> KvError {
     }
 }
 
-impl From<DatabaseError> for KvError {
-    fn from(error: DatabaseError) -> Self {
-        match &error {
-            DatabaseError::Rocks { source, .. } => read_error(source),
-            DatabaseError::Payload(_) | DatabaseError::Applied { .. } => Self::Corrupt {
-                detail: error.to_string(),
+impl From<ReadError> for KvError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NeedsDisk => Self::Unavailable {
+                detail: "the disk did not answer in time".to_owned(),
             },
+            ReadError::Failed(error) => error,
         }
     }
 }

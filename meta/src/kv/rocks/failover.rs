@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use super::deputy::Deputy;
 use super::holder::{Command, Failure};
 use super::journal_copy;
 use super::journal_file::file_name;
@@ -15,7 +16,7 @@ use super::place::Place;
 use super::recover::is_restorable;
 use super::restore::{Restored, restore};
 use super::roster::{DatabaseId, PlaceId, Primary};
-use super::shared::{Live, PlaceFailure};
+use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
 use super::writer::Writer;
 use crate::durable_file;
@@ -54,21 +55,21 @@ impl Writer {
 
     /// A read or check of the live RocksDB failed. With another copy at hand it is given up; without one it is kept,
     /// because most of it may still be readable.
-    pub(crate) fn suspect(&mut self, generation: u64, detail: &str) {
+    pub(crate) fn suspect(&mut self, generation: u64, suspicion: &Suspicion) {
         let is_current = self.shared.live().generation == generation;
         if is_current
             && self.holders.len() > 1
-            && let Err(reason) = self.fail_over(detail)
+            && let Err(reason) = self.fail_over(suspicion)
         {
             tracing::error!(reason, "metadata cannot be committed");
         }
     }
 
     /// Gives the primary up and moves RocksDB to another holder.
-    pub(crate) fn fail_over(&mut self, detail: &str) -> Result<(), String> {
+    pub(crate) fn fail_over(&mut self, suspicion: &Suspicion) -> Result<(), String> {
         let live = self.shared.live();
         self.holders.remove(live.place.id);
-        self.note_failure(&live.place, detail, false);
+        self.note_failure(&live.place, &suspicion.detail, suspicion.is_hung);
         drop(live);
         self.reorganize()
     }
@@ -114,6 +115,8 @@ impl Writer {
             }
             let primary = self.roster.primary.map(|primary| primary.place);
             if primary.is_none_or(|place| !holders.contains(&place)) {
+                // A restore flushes.
+                self.shared.live().database.replace_threads();
                 let (place, restored) = self.restore_on_a_holder()?;
                 self.roster.primary = Some(Primary {
                     place: place.id,
@@ -124,6 +127,12 @@ impl Writer {
             let lost = self.publish_roster();
             if lost.is_empty() {
                 break;
+            }
+            if let Some((place, restored)) = &moved
+                && lost.contains(&place.id)
+            {
+                restored.database.abandon();
+                restored.database.replace_threads();
             }
             for id in lost {
                 self.holders.remove(id);
@@ -139,12 +148,11 @@ impl Writer {
             );
             self.shared.view().sequence = self.sequence;
             add(&self.shared.counters.failovers, 1);
-            self.shared.replace_live(Live {
-                database: restored.database,
-                id: restored.id,
-                place,
-                generation,
-            });
+            let database = (restored.id, restored.database);
+            self.shared
+                .replace_live(Live::new(database, place, generation));
+            // The one so far may be lost with the disk that it asked.
+            self.deputy = Deputy::default();
         }
         Ok(())
     }
@@ -211,16 +219,18 @@ impl Writer {
             let spawned = std::thread::Builder::new()
                 .name("meta-roster".to_owned())
                 .spawn(move || {
+                    let (id, result) = (place.id, place.write_roster(&roster));
+                    // Whoever has all answers may close the store and open it again.
+                    drop(place);
                     // Nobody listens any more after the deadline.
-                    done.send((place.id, place.write_roster(&roster)))
-                        .unwrap_or_default();
+                    done.send((id, result)).unwrap_or_default();
                 });
             if let Err(error) = spawned {
                 tracing::error!(%error, "no thread to write the metadata roster on");
             }
         }
         drop(done);
-        let deadline = Instant::now() + self.settings.timeout;
+        let deadline = Instant::now() + self.shared.copy_timeout;
         let mut failed = Vec::new();
         while !waiting.is_empty() {
             let Ok((id, result)) =

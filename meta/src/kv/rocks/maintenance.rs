@@ -11,7 +11,7 @@ use super::failover::copy_closed_files;
 use super::journal_copy::{has_no_room, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
-use super::shared::{Live, Shared};
+use super::shared::{Live, Shared, Suspicion};
 use super::status::add;
 use super::writer::{Control, Request, Rotated};
 use crate::durable_file;
@@ -102,7 +102,7 @@ impl Maintenance {
             tracing::warn!(detail, "no metadata checkpoint could be made");
             self.send(Control::Suspect {
                 generation: live.generation,
-                detail,
+                suspicion: Suspicion::failed(detail),
             });
             return;
         }

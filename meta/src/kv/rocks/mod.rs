@@ -3,7 +3,7 @@
 //! ```text
 //! commit ──► bounded queue ──► writer thread ──► one record, written and synced on all holders at once
 //!                                           └──► RocksDB (no log of its own) ──► acknowledged
-//! get, scan ──► RocksDB, inline; they never wait for the writer
+//! get, scan ──► RocksDB, from memory inline, else on the blocking pool; they never wait for the writer
 //! maintenance thread: checkpoints to the copies, then shorter journals; new copies for lost ones
 //! ```
 //! Words: a *place* is a directory on one disk; *holders* are the places with a complete journal copy; the *primary* is
@@ -16,6 +16,7 @@
 mod begin;
 mod checkpoint;
 mod database;
+mod deputy;
 mod failover;
 mod holder;
 mod journal_copy;
@@ -25,6 +26,7 @@ mod maintenance;
 mod open;
 mod options;
 mod place;
+mod reads;
 mod record;
 mod recover;
 mod restore;
@@ -40,17 +42,16 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::scan;
 use super::{Batch, KvError, KvStore, Scan, ScanPage, Write, check_batch_limits};
+use database::Reach;
 use holder::{OpenJournal, directory_journal};
 use maintenance::Maintenance;
-use shared::{Live, Shared};
+use shared::Shared;
 use status::add;
 use writer::{Control, Pending, Request};
 
@@ -61,10 +62,9 @@ pub use status::{PlaceStatus, RocksKvCounters, RocksKvStatus};
 const QUEUE_LEN: usize = 1024;
 /// Most bytes of commits that wait, beside the first.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-/// Scans up to this limit run on the caller's thread (tens of microseconds); larger ones on the blocking pool.
+/// Scans up to this limit run on the caller's thread (tens of microseconds) if memory suffices; larger ones on the blocking
+/// pool.
 const INLINE_SCAN_LIMIT: usize = 64;
-/// How long a read that failed waits for RocksDB to move to another disk.
-const FAILOVER_WAIT: Duration = Duration::from_secs(20);
 
 /// The RocksDB backend. Closing it waits for its threads.
 #[derive(Debug)]
@@ -167,51 +167,6 @@ impl RocksKv {
             counters: self.shared.counters.read(),
         }
     }
-
-    /// The RocksDB to read again from after a read failed: waits for the failover, if there is another copy.
-    async fn after_failover(&self, generation: u64, error: KvError) -> Result<Arc<Live>, KvError> {
-        tracing::warn!(%error, "a metadata read failed");
-        if self.shared.view().holders.len() < 2 && self.shared.live().generation == generation {
-            return Err(error);
-        }
-        let suspect = Control::Suspect {
-            generation,
-            detail: error.to_string(),
-        };
-        // A full queue is no matter: the writer looks every second by itself.
-        self.requests
-            .try_send(Request::Control(suspect))
-            .unwrap_or_default();
-        let mut generations = self.shared.generations();
-        let moved = async {
-            generations
-                .wait_for(|&current| current > generation)
-                .await
-                .is_ok()
-        };
-        if tokio::time::timeout(FAILOVER_WAIT, moved)
-            .await
-            .unwrap_or(false)
-        {
-            Ok(self.shared.live())
-        } else {
-            Err(error)
-        }
-    }
-}
-
-/// Runs a scan where its length belongs.
-async fn run_scan(live: Arc<Live>, scan: Scan) -> Result<ScanPage, KvError> {
-    if scan.limit <= INLINE_SCAN_LIMIT {
-        return scan::scan(&mut live.database.cursor(), &scan);
-    }
-    tokio::task::spawn_blocking(move || scan::scan(&mut live.database.cursor(), &scan))
-        .await
-        .unwrap_or_else(|error| {
-            Err(KvError::Unavailable {
-                detail: error.to_string(),
-            })
-        })
 }
 
 impl Drop for RocksKv {
@@ -224,24 +179,23 @@ impl Drop for RocksKv {
 impl KvStore for RocksKv {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
         let live = self.shared.live();
-        match live.database.get(key) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                let live = self.after_failover(live.generation, error.into()).await?;
-                Ok(live.database.get(key)?)
-            }
+        if let Ok(value) = live.database.get(key, Reach::Memory) {
+            return Ok(value);
         }
+        let key = Bytes::copy_from_slice(key);
+        self.read_from_disk(live, move |database| database.get(&key, Reach::Disk))
+            .await
     }
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
         let live = self.shared.live();
-        match run_scan(Arc::clone(&live), scan.clone()).await {
-            Ok(page) => Ok(page),
-            Err(error) => {
-                let live = self.after_failover(live.generation, error).await?;
-                run_scan(live, scan).await
-            }
+        if scan.limit <= INLINE_SCAN_LIMIT
+            && let Ok(page) = live.database.scan(&scan, Reach::Memory)
+        {
+            return Ok(page);
         }
+        self.read_from_disk(live, move |database| database.scan(&scan, Reach::Disk))
+            .await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), KvError> {

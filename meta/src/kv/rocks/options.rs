@@ -35,7 +35,7 @@ pub struct RocksKvOptions {
     pub checkpoint_bytes_per_second_max: u64,
     /// RocksDB's block cache, which also holds index and filter blocks.
     pub block_cache_bytes: usize,
-    /// A journal copy that has not answered for so long is given up.
+    /// A disk that has not answered for so long is given up, whether it has a journal copy or RocksDB.
     pub copy_timeout: Duration,
 }
 

@@ -33,6 +33,12 @@ pub(crate) struct RecordBuilder {
     frame: Vec<u8>,
 }
 
+impl Default for RecordBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RecordBuilder {
     /// No writes yet.
     pub(crate) fn new() -> Self {

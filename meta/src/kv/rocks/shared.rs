@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use super::database::Database;
+use super::database::{Database, ReadError};
 use super::place::Place;
+use super::reads::DISK_READS_MAX;
 use super::roster::{DatabaseId, PlaceId};
 use super::status::Counters;
 
@@ -20,6 +21,60 @@ pub(crate) struct Live {
     pub(crate) place: Arc<Place>,
     /// Rises with every failover.
     pub(crate) generation: u64,
+    /// Room for reads that may wait for its disk; closed when another RocksDB serves.
+    pub(crate) disk_reads: Arc<Semaphore>,
+}
+
+impl Live {
+    /// A RocksDB that is to serve.
+    pub(crate) fn new(
+        (id, database): (DatabaseId, Database),
+        place: Arc<Place>,
+        generation: u64,
+    ) -> Self {
+        Self {
+            database,
+            id,
+            place,
+            generation,
+            disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
+        }
+    }
+}
+
+/// What speaks against the RocksDB that serves.
+#[derive(Debug, Clone)]
+pub(crate) struct Suspicion {
+    pub(crate) detail: String,
+    /// A call into it did not return in time.
+    pub(crate) is_hung: bool,
+}
+
+impl Suspicion {
+    /// A call failed.
+    pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
+        Self {
+            detail: error.to_string(),
+            is_hung: false,
+        }
+    }
+
+    /// A call did not return in time.
+    pub(crate) fn hung() -> Self {
+        Self {
+            detail: "it did not answer in time".to_owned(),
+            is_hung: true,
+        }
+    }
+}
+
+impl From<&ReadError> for Suspicion {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::NeedsDisk => Self::hung(),
+            ReadError::Failed(error) => Self::failed(error),
+        }
+    }
 }
 
 /// Shared state.
@@ -33,6 +88,8 @@ pub(crate) struct Shared {
     /// All places seen at start.
     pub(crate) places: Vec<Arc<Place>>,
     pub(crate) holder_count_wanted: usize,
+    /// How long a disk may take to answer.
+    pub(crate) copy_timeout: Duration,
     pub(crate) counters: Counters,
     pub(crate) queue_depth: AtomicUsize,
     pub(crate) queued_bytes: AtomicUsize,
@@ -60,7 +117,12 @@ pub(crate) struct PlaceFailure {
 }
 
 impl Shared {
-    pub(crate) fn new(live: Live, places: Vec<Arc<Place>>, holder_count_wanted: usize) -> Self {
+    pub(crate) fn new(
+        live: Live,
+        places: Vec<Arc<Place>>,
+        holder_count_wanted: usize,
+        copy_timeout: Duration,
+    ) -> Self {
         Self {
             live: RwLock::new(Arc::new(live)),
             generation: watch::Sender::new(0),
@@ -69,6 +131,7 @@ impl Shared {
             stop: Condvar::new(),
             places,
             holder_count_wanted,
+            copy_timeout,
             counters: Counters::default(),
             queue_depth: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
@@ -80,20 +143,17 @@ impl Shared {
         Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Readers from now on use `live`. The old one is closed on a thread of its own: its disk may hang.
+    /// Readers from now on use `live`. The old one is closed by whoever lets go of it last, without waiting for it.
     pub(crate) fn replace_live(&self, live: Live) {
         let generation = live.generation;
         let old = {
             let mut current = self.live.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::new(live))
         };
-        let closing = std::thread::Builder::new()
-            .name("meta-close".to_owned())
-            .spawn(move || drop(old));
-        if let Err(error) = closing {
-            tracing::warn!(%error, "no thread to close the old metadata database on; it was closed at once");
-        }
+        old.database.abandon();
         self.generation.send_replace(generation);
+        // Whoever waits to read from it goes to the new one, which he finds by now.
+        old.disk_reads.close();
     }
 
     /// Tells when [`Live::generation`] changes.

@@ -5,7 +5,9 @@
 //!   commits are in one order, which is the journal's;
 //! - a commit is acknowledged only when its record is durable on every place that the newest roster lists, and
 //!   applied, so that a read that starts afterwards sees it;
-//! - one record is in flight at a time: a valid record behind an invalid one is damage and not a torn tail.
+//! - one record is in flight at a time: a valid record behind an invalid one is damage and not a torn tail;
+//! - no call of this thread waits for one disk for longer than the time-out while another disk could serve: journals are
+//!   written by threads of their own, and of RocksDB only what answers from memory is called here, the rest by a deputy.
 //!
 //! Journalling the next group while this one is applied was left out: applying 64 batches costs about as much as one
 //! sync, both together allow far more commits per second than one machine serves requests.
@@ -18,13 +20,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::database::{Applied, DatabaseError};
+use super::database::{Applied, Reach, ReadError};
+use super::deputy::Deputy;
 use super::holder::{Command, Holders};
 use super::journal_file::{FILE_HEAD_BYTES, FileHead};
 use super::place::Place;
-use super::record::RecordBuilder;
+use super::record::{Frame, RecordBuilder};
 use super::roster::{PlaceId, Roster};
-use super::shared::{Live, QueueSlot, Shared};
+use super::shared::{Live, QueueSlot, Shared, Suspicion};
 use super::status::add;
 use crate::kv::{Batch, Check, KvError, Write};
 
@@ -73,7 +76,10 @@ pub(crate) enum Control {
     /// A place cannot take a checkpoint any more.
     GiveUp { place: PlaceId, error: String },
     /// A read of this generation's RocksDB failed.
-    Suspect { generation: u64, detail: String },
+    Suspect {
+        generation: u64,
+        suspicion: Suspicion,
+    },
     /// Finish.
     Stop,
 }
@@ -106,6 +112,8 @@ pub(crate) struct Writer {
     pub(crate) applied: u64,
     /// Why nothing can be committed.
     pub(crate) broken: Option<String>,
+    /// Asks RocksDB what may need its disk.
+    pub(crate) deputy: Deputy,
 }
 
 /// What does not change.
@@ -113,7 +121,6 @@ pub(crate) struct Writer {
 pub(crate) struct WriterSettings {
     pub(crate) cluster_id: [u8; 16],
     pub(crate) file_size_bytes: u64,
-    pub(crate) timeout: Duration,
     pub(crate) cache: rocksdb::Cache,
 }
 
@@ -153,6 +160,7 @@ impl Writer {
             sequence,
             applied: sequence,
             broken: None,
+            deputy: Deputy::default(),
         }
     }
 
@@ -176,8 +184,15 @@ impl Writer {
             }
         }
         // RocksDB then holds everything, and the next start has nothing to replay.
-        if let Err(error) = self.shared.live().database.flush() {
-            tracing::warn!(%error, "the metadata database was not flushed; the journal holds the rest");
+        if let Err(Suspicion { detail, is_hung }) = self.ask_database(|live| live.database.flush())
+        {
+            tracing::warn!(
+                detail,
+                "the metadata database was not flushed; the journal holds the rest"
+            );
+            if is_hung {
+                self.shared.live().database.abandon();
+            }
         }
         self.holders.close();
     }
@@ -206,7 +221,10 @@ impl Writer {
                 answer.try_send(result).unwrap_or_default();
             }
             Control::GiveUp { place, error } => self.give_up(place, &error),
-            Control::Suspect { generation, detail } => self.suspect(generation, &detail),
+            Control::Suspect {
+                generation,
+                suspicion,
+            } => self.suspect(generation, &suspicion),
             Control::Stop => {}
         }
     }
@@ -217,7 +235,7 @@ impl Writer {
         let mut control = None;
         let mut next = Some(first);
         while let Some(pending) = next.take() {
-            group.add(pending, &self.shared);
+            group.add(pending, self);
             if group.verdicts.len() >= GROUP_COUNT_MAX || group.record.len() >= GROUP_BYTES_MAX {
                 break;
             }
@@ -227,11 +245,16 @@ impl Writer {
                 Err(_) => {}
             }
         }
+        while let Some((generation, suspicion)) = group.suspicion.take() {
+            self.suspect(generation, &suspicion);
+            if self.shared.live().generation == generation {
+                break;
+            }
+            // Nothing of the group is in the journal yet: what one RocksDB did not tell, the next one may.
+            group = group.again(self);
+        }
         let Group {
-            record,
-            verdicts,
-            read_failure,
-            ..
+            record, verdicts, ..
         } = group;
         let outcome = match &self.broken {
             Some(reason) => Err(KvError::Unavailable {
@@ -241,9 +264,6 @@ impl Writer {
             None => self.persist(record),
         };
         self.answer(verdicts, &outcome);
-        if let Some(detail) = read_failure {
-            self.suspect(self.shared.live().generation, &detail);
-        }
         control
     }
 
@@ -285,9 +305,9 @@ impl Writer {
                 sequence: frame.sequence,
                 hash: frame.hash,
             };
-            match self.shared.live().database.apply(frame.payload(), applied) {
+            match self.apply(&frame, applied) {
                 Ok(()) => self.applied = frame.sequence,
-                Err(error) => self.fail_over(&error.to_string()).map_err(unknown)?,
+                Err(suspicion) => self.fail_over(&suspicion).map_err(unknown)?,
             }
         }
         let counters = &self.shared.counters;
@@ -300,6 +320,58 @@ impl Writer {
         view.sequence = self.sequence;
         view.journal_bytes += len;
         Ok(())
+    }
+
+    /// Whether a check holds in RocksDB; [`ReadError::NeedsDisk`] says that its disk did not answer in time.
+    fn holds(&mut self, Check { key, expected }: &Check) -> Result<bool, ReadError> {
+        let live = self.shared.live();
+        if let Ok(holds) = live.database.holds(key, expected.as_deref(), Reach::Memory) {
+            return Ok(holds);
+        }
+        let (key, expected) = (key.clone(), expected.clone());
+        self.deputy
+            .make(self.shared.copy_timeout, move || {
+                live.database.holds(&key, expected.as_deref(), Reach::Disk)
+            })
+            .unwrap_or(Err(ReadError::NeedsDisk))
+    }
+
+    /// Applies a record that is durable.
+    fn apply(&mut self, frame: &Arc<Frame>, applied: Applied) -> Result<(), Suspicion> {
+        let live = self.shared.live();
+        if live
+            .database
+            .try_apply(frame.payload(), applied)
+            .map_err(Suspicion::failed)?
+        {
+            return Ok(());
+        }
+        if self.holders.len() < 2 {
+            // There is no other disk to go to, and this one may only be slow.
+            return live
+                .database
+                .apply(frame.payload(), applied)
+                .map_err(Suspicion::failed);
+        }
+        // Given up, it may still be applied later, to a RocksDB that nobody reads: the roster names another by then.
+        let frame = Arc::clone(frame);
+        self.ask_database(move |live| live.database.apply(frame.payload(), applied))
+    }
+
+    /// Calls the RocksDB that serves, where that may have to wait for its disk.
+    fn ask_database<T, E>(
+        &mut self,
+        call: impl FnOnce(&Live) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Suspicion>
+    where
+        T: Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        let live = self.shared.live();
+        self.deputy
+            .make(self.shared.copy_timeout, move || call(&live))
+            .ok_or_else(Suspicion::hung)?
+            .map_err(Suspicion::failed)
     }
 
     /// Begins new files on all holders. When this fails although the store is not broken, all goes on in the old ones.
@@ -339,15 +411,12 @@ impl Writer {
         self.settle_or_log(failures);
         if self.broken.is_some() {
             self.revive();
-        } else if let Err(error) = self.check_database() {
-            self.suspect(self.shared.live().generation, &error.to_string());
+        } else {
+            let generation = self.shared.live().generation;
+            if let Err(suspicion) = self.ask_database(|live| live.database.check()) {
+                self.suspect(generation, &suspicion);
+            }
         }
-    }
-
-    fn check_database(&self) -> std::io::Result<()> {
-        let live = self.shared.live();
-        std::fs::metadata(live.database.path().join("CURRENT"))?;
-        live.database.check()
     }
 
     /// Tells the maintenance thread to look; it looks once, however often it is told.
@@ -357,28 +426,29 @@ impl Writer {
 }
 
 /// The commits of one group while it is put together.
+#[derive(Default)]
 struct Group {
     record: RecordBuilder,
     /// Writes of this group, which RocksDB does not have yet.
     overlay: HashMap<Bytes, Option<Bytes>>,
     verdicts: Vec<(Pending, Result<(), KvError>)>,
-    read_failure: Option<String>,
-}
-
-impl Default for Group {
-    fn default() -> Self {
-        Self {
-            record: RecordBuilder::new(),
-            overlay: HashMap::new(),
-            verdicts: Vec::new(),
-            read_failure: None,
-        }
-    }
+    /// Of which generation RocksDB could not be asked, and why.
+    suspicion: Option<(u64, Suspicion)>,
 }
 
 impl Group {
-    fn add(&mut self, pending: Pending, shared: &Shared) {
-        let verdict = match self.all_hold(&pending.batch.checks, shared) {
+    /// The same commits, validated anew.
+    fn again(self, writer: &mut Writer) -> Self {
+        let mut group = Self::default();
+        for (pending, _) in self.verdicts {
+            group.add(pending, writer);
+        }
+        group
+    }
+
+    fn add(&mut self, pending: Pending, writer: &mut Writer) {
+        let generation = writer.shared.live().generation;
+        let verdict = match self.all_hold(&pending.batch.checks, writer) {
             Ok(true) => {
                 for write in &pending.batch.writes {
                     self.record.push(write);
@@ -392,22 +462,18 @@ impl Group {
             }
             Ok(false) => Err(KvError::Conflict),
             Err(error) => {
-                self.read_failure = Some(error.to_string());
+                self.suspicion = Some((generation, Suspicion::from(&error)));
                 Err(error.into())
             }
         };
         self.verdicts.push((pending, verdict));
     }
 
-    fn all_hold(&self, checks: &[Check], shared: &Shared) -> Result<bool, DatabaseError> {
-        if checks.is_empty() {
-            return Ok(true);
-        }
-        let live = shared.live();
-        for Check { key, expected } in checks {
-            let holds = match self.overlay.get(key) {
-                Some(value) => value == expected,
-                None => live.database.holds(key, expected.as_deref())?,
+    fn all_hold(&self, checks: &[Check], writer: &mut Writer) -> Result<bool, ReadError> {
+        for check in checks {
+            let holds = match self.overlay.get(&check.key) {
+                Some(value) => *value == check.expected,
+                None => writer.holds(check)?,
             };
             if !holds {
                 return Ok(false);

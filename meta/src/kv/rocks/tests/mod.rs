@@ -1,6 +1,7 @@
 //! Tests of the whole backend on temporary directories, one per disk.
 
 mod crash;
+mod hangs;
 mod harness;
 mod losses;
 mod refusals;
@@ -8,6 +9,8 @@ mod returns;
 mod space;
 
 use std::sync::Arc;
+
+pub(super) use hangs::Hang;
 
 use super::Start;
 use crate::kv::{KvStore, conformance};

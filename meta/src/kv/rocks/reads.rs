@@ -1,0 +1,141 @@
+//! Reads that need the disk.
+//!
+//! What memory answers is answered on the caller's thread, which is nearly always. A read that needs the disk may never
+//! return, if the disk hangs:
+//! - it takes a thread of the blocking pool and none of those that all requests share;
+//! - at most [`DISK_READS_MAX`] are under way, since a thread in such a read is lost until the disk comes back, and others
+//!   need the pool too. The RocksDB that serves after a failover has as many of its own;
+//! - who asked waits for the time-out; then RocksDB is moved to another disk, and asked there once more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::RocksKv;
+use super::database::{Database, ReadError};
+use super::shared::{Live, Suspicion};
+use super::writer::{Control, Request};
+use crate::kv::KvError;
+
+/// Most reads of one RocksDB that wait for its disk: more than a disk works on at a time, and few of the 512 threads that
+/// the blocking pool may have.
+pub(crate) const DISK_READS_MAX: usize = 64;
+/// How long a read that failed waits for RocksDB to move to another disk.
+const FAILOVER_WAIT: Duration = Duration::from_secs(20);
+
+/// Why a read gave nothing.
+#[derive(Debug)]
+enum Unread {
+    /// It did not begin: too many others were under way, or RocksDB has moved meanwhile. That says nothing of the disk.
+    NotBegun,
+    /// It failed, or did not return in time.
+    Failed(ReadError),
+}
+
+impl From<Unread> for KvError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NotBegun => Self::Unavailable {
+                detail: "too many reads wait for the disk".to_owned(),
+            },
+            Unread::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl RocksKv {
+    /// Does `read` where it may wait for the disk: on the RocksDB of `live`, or if that fails and there is another copy,
+    /// on the one that serves next.
+    ///
+    /// # Errors
+    /// [`KvError::Unavailable`] and [`KvError::Corrupt`].
+    pub(super) async fn read_from_disk<T, R>(&self, live: Arc<Live>, read: R) -> Result<T, KvError>
+    where
+        T: Send + 'static,
+        R: Fn(&Database) -> Result<T, ReadError> + Clone + Send + 'static,
+    {
+        match self.try_disk(&live, read.clone()).await {
+            Ok(found) => Ok(found),
+            Err(unread) => {
+                let live = self.after_failover(live.generation, unread).await?;
+                Ok(self.try_disk(&live, read).await?)
+            }
+        }
+    }
+
+    /// Both waits are bounded. The first is until those that hang were given up and RocksDB has moved. The second is counted
+    /// from when the read begins: a disk is not suspected for what it was not asked yet.
+    async fn try_disk<T, R>(&self, live: &Arc<Live>, read: R) -> Result<T, Unread>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Database) -> Result<T, ReadError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let start = async {
+            let permit = Arc::clone(&live.disk_reads).acquire_owned().await;
+            let permit = permit.map_err(|_| Unread::NotBegun)?;
+            let (begins, begun) = oneshot::channel();
+            let live = Arc::clone(live);
+            tokio::task::spawn_blocking(move || {
+                // An error means that nobody waits any more.
+                if begins.send(()).is_err() {
+                    return;
+                }
+                let result = read(&live.database);
+                // Whoever has the answer may close the store and open it again.
+                drop(live);
+                drop(permit);
+                answer.send(result).unwrap_or_default();
+            });
+            begun.await.map_err(|_| Unread::NotBegun)
+        };
+        let limit = self.shared.copy_timeout;
+        timeout(limit + FAILOVER_WAIT, start)
+            .await
+            .unwrap_or(Err(Unread::NotBegun))?;
+        match timeout(limit, answered).await {
+            Ok(Ok(result)) => result.map_err(Unread::Failed),
+            Ok(Err(_)) => Err(Unread::Failed(ReadError::Failed(KvError::Unavailable {
+                detail: "a read panicked".to_owned(),
+            }))),
+            Err(_) => Err(Unread::Failed(ReadError::NeedsDisk)),
+        }
+    }
+
+    /// The RocksDB to read again from after a read failed: waits for the failover, if there is another copy.
+    async fn after_failover(&self, generation: u64, unread: Unread) -> Result<Arc<Live>, KvError> {
+        let suspicion = match &unread {
+            Unread::NotBegun => None,
+            Unread::Failed(error) => Some(Suspicion::from(error)),
+        };
+        let error = KvError::from(unread);
+        tracing::warn!(%error, "a metadata read failed");
+        if self.shared.live().generation == generation {
+            let Some(suspicion) = suspicion.filter(|_| self.shared.view().holders.len() > 1) else {
+                return Err(error);
+            };
+            let suspect = Control::Suspect {
+                generation,
+                suspicion,
+            };
+            // A full queue is no matter: the writer looks every second by itself.
+            self.requests
+                .try_send(Request::Control(suspect))
+                .unwrap_or_default();
+        }
+        let mut generations = self.shared.generations();
+        let moved = async {
+            generations
+                .wait_for(|&current| current > generation)
+                .await
+                .is_ok()
+        };
+        if timeout(FAILOVER_WAIT, moved).await.unwrap_or(false) {
+            Ok(self.shared.live())
+        } else {
+            Err(error)
+        }
+    }
+}

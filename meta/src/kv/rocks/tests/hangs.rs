@@ -1,0 +1,222 @@
+//! Disks whose calls do not return.
+//!
+//! [`Hang`] holds up the calls into RocksDB that may need the disk.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::super::{RocksKv, RocksKvOptions, Start};
+use super::harness::{Disks, put, until, value};
+use crate::kv::{Batch, Direction, KvError, KvStore, Scan};
+
+/// Makes calls wait until they are released.
+#[derive(Debug, Clone, Default)]
+pub(in super::super) struct Hang(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    hangs: Mutex<bool>,
+    released: Condvar,
+    waiting_count: AtomicUsize,
+}
+
+impl Hang {
+    /// Returns at once, or when the disk answers again.
+    pub(in super::super) fn wait(&self) {
+        self.0.waiting_count.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.0.hangs.lock().unwrap();
+        drop(self.0.released.wait_while(hangs, |hangs| *hangs).unwrap());
+        self.0.waiting_count.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn waiting_count(&self) -> usize {
+        self.0.waiting_count.load(Ordering::SeqCst)
+    }
+
+    fn begin(&self) -> Hanging {
+        *self.0.hangs.lock().unwrap() = true;
+        Hanging(self.clone())
+    }
+}
+
+/// A disk hangs until this is dropped.
+struct Hanging(Hang);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        *self.0.0.hangs.lock().unwrap() = false;
+        self.0.0.released.notify_all();
+    }
+}
+
+/// Some disks, given up quickly.
+fn impatient(disk_count: usize, copy_count: usize) -> Disks {
+    let mut disks = Disks::new(disk_count, copy_count);
+    disks.options.copy_timeout = Duration::from_secs(2);
+    disks
+}
+
+/// A store that has nothing in memory of what was put: key `before` and value `1`.
+async fn cold(disks: &Disks) -> RocksKv {
+    let patient = RocksKvOptions {
+        copy_timeout: Duration::from_mins(1),
+        ..disks.options.clone()
+    };
+    let (store, _) = RocksKv::open(&patient).unwrap();
+    put(&store, "before", "1").await;
+    drop(store);
+    let uncached = RocksKvOptions {
+        block_cache_bytes: 0,
+        ..disks.options.clone()
+    };
+    let (store, report) = RocksKv::open(&uncached).unwrap();
+    assert_eq!(report.start, Start::Clean);
+    store
+}
+
+fn hang(store: &RocksKv) -> (Hang, Hanging) {
+    let hang = store.shared.live().database.hang.clone();
+    let hanging = hang.begin();
+    (hang, hanging)
+}
+
+async fn assert_moved(store: &RocksKv, disks: &Disks) {
+    let status = store.status();
+    assert_eq!(
+        (status.primary, status.counters.failovers),
+        (disks.place(1), 1)
+    );
+    // Readers are served before the rest of the state tells.
+    until(|| !store.status().places[0].is_holder).await;
+    let failure = store.status().places[0].failure.clone();
+    assert!(failure.is_some_and(|failure| failure.contains("in time")));
+}
+
+/// The test runs on one thread: if the read held it, nothing would go on.
+#[tokio::test]
+async fn a_read_from_a_disk_that_hangs_is_repeated_on_another() {
+    let disks = impatient(2, 1);
+    let store = Arc::new(cold(&disks).await);
+    put(&store, "recent", "2").await;
+    let (hang, _hanging) = hang(&store);
+    let read = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { value(&store, "before").await })
+    };
+    until(|| hang.waiting_count() == 1).await;
+    // What is in memory is served meanwhile.
+    assert_eq!(value(&store, "recent").await.as_deref(), Some("2"));
+    assert_eq!(store.status().counters.failovers, 0);
+    assert_eq!(read.await.unwrap().as_deref(), Some("1"));
+    assert_moved(&store, &disks).await;
+    assert_eq!(value(&store, "recent").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_scan_of_a_disk_that_hangs_is_repeated_on_another() {
+    for limit in [1, 1000] {
+        let disks = impatient(2, 1);
+        let store = cold(&disks).await;
+        let (_, _hanging) = hang(&store);
+        let scan = Scan {
+            start: "a".into(),
+            end: None,
+            direction: Direction::Ascending,
+            limit,
+            group: None,
+        };
+        assert_eq!(store.scan(scan).await.unwrap().entries.len(), 1);
+        assert_moved(&store, &disks).await;
+    }
+}
+
+#[tokio::test]
+async fn reads_that_hang_hold_a_bounded_number_of_threads() {
+    let disks = impatient(2, 1);
+    let store = Arc::new(cold(&disks).await);
+    let (hang, _hanging) = hang(&store);
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..super::super::reads::DISK_READS_MAX * 2 {
+        let store = Arc::clone(&store);
+        reads.spawn(async move { value(&store, "before").await });
+    }
+    for found in reads.join_all().await {
+        assert_eq!(found.as_deref(), Some("1"));
+    }
+    assert_moved(&store, &disks).await;
+    // And the writer's, which may look at the same time.
+    let lost_count = hang.waiting_count();
+    assert!(
+        lost_count <= super::super::reads::DISK_READS_MAX + 1,
+        "{lost_count}"
+    );
+}
+
+#[tokio::test]
+async fn a_commit_whose_check_hangs_is_validated_on_another_disk() {
+    let disks = impatient(2, 1);
+    let store = cold(&disks).await;
+    let (_, _hanging) = hang(&store);
+    let mut batch = Batch::default();
+    batch
+        .check("before", Some("1".into()))
+        .put("during", "2")
+        .put("before", "3");
+    store.commit(batch.clone()).await.unwrap();
+    assert_moved(&store, &disks).await;
+    assert!(matches!(store.commit(batch).await, Err(KvError::Conflict)));
+    assert_eq!(value(&store, "before").await.as_deref(), Some("3"));
+    drop(store);
+    // What hangs still has the directory.
+    let image = disks.image();
+    let (store, _) = image.open();
+    assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_noticed_without_a_request() {
+    let disks = impatient(2, 1);
+    let store = cold(&disks).await;
+    let (_, _hanging) = hang(&store);
+    until(|| store.status().counters.failovers == 1).await;
+    assert_moved(&store, &disks).await;
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_without_a_copy_is_served_from_again_when_it_answers() {
+    let disks = impatient(1, 0);
+    let store = cold(&disks).await;
+    let (hang, hanging) = hang(&store);
+    assert!(matches!(
+        store.get(b"before").await,
+        Err(KvError::Unavailable { .. })
+    ));
+    let mut batch = Batch::default();
+    batch.check("before", Some("1".into())).put("before", "2");
+    assert!(matches!(
+        store.commit(batch.clone()).await,
+        Err(KvError::Unavailable { .. })
+    ));
+    // Commits that ask nothing go on.
+    put(&store, "during", "1").await;
+    assert_eq!(store.status().broken, None);
+    drop(hanging);
+    until(|| hang.waiting_count() == 0).await;
+    store.commit(batch).await.unwrap();
+    assert_eq!(value(&store, "before").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_disk_that_hangs() {
+    let disks = impatient(1, 0);
+    let store = cold(&disks).await;
+    put(&store, "during", "2").await;
+    let (_, hanging) = hang(&store);
+    drop(store);
+    let crashed = disks.image();
+    let (store, _) = crashed.open();
+    assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
+    drop(hanging);
+}

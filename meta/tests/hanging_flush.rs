@@ -1,0 +1,76 @@
+//! RocksDB cannot write out its memory, because its disk hangs: the database moves to another disk, and writes there.
+//!
+//! Whoever opens a FIFO that nobody has at the other end waits in the kernel, as on a disk that hangs. FIFOs stand where
+//! RocksDB will make its files. A process of its own, since all databases of a process share the thread that is lost.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions};
+use cairn_meta::kv::{Batch, KvStore};
+use rustix::fs::{CWD, Mode, mkfifoat};
+
+/// More than RocksDB keeps in memory, and so many commits of a MiB.
+const COMMIT_COUNT_MAX: usize = 100;
+
+#[cfg(test)]
+async fn put(store: &RocksKv, key: &str, value: &str) {
+    let mut batch = Batch::default();
+    batch.put(key.to_owned(), value.to_owned());
+    store.commit(batch).await.unwrap();
+}
+
+#[cfg(test)]
+fn database_in(place: &Path) -> PathBuf {
+    let mut entries = std::fs::read_dir(place)
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    let database = entries.find(|entry| entry.file_name().to_str().unwrap().starts_with("db-"));
+    database.unwrap().path()
+}
+
+#[tokio::test]
+async fn commits_that_wait_for_a_flush_that_hangs_are_applied_on_another_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let places = ["0", "1"].map(|disk| {
+        std::fs::create_dir(root.path().join(disk)).unwrap();
+        root.path().join(disk).join("meta")
+    });
+    let [home, copy] = &places;
+    let options = RocksKvOptions {
+        copies: vec![copy.clone()],
+        copy_count: 1,
+        copy_timeout: Duration::from_secs(2),
+        // A checkpoint would wait for the flush, and find out first.
+        checkpoint_after_bytes: u64::MAX,
+        ..RocksKvOptions::new(home.clone(), [7; 16])
+    };
+    let (store, _) = RocksKv::open(&options).unwrap();
+    put(&store, "before", "1").await;
+    let database = database_in(home);
+    for number in 1..100 {
+        let file = database.join(format!("{number:06}.sst"));
+        mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
+    }
+
+    let large = "x".repeat(1 << 20);
+    let mut count = 0;
+    while store.status().counters.failovers == 0 {
+        assert!(count < COMMIT_COUNT_MAX, "nothing was held up");
+        put(&store, &format!("large {count}"), &large).await;
+        count += 1;
+    }
+    assert_eq!(store.status().primary, *copy);
+    for index in 0..count {
+        let key = format!("large {index}");
+        assert!(store.get(key.as_bytes()).await.unwrap().is_some());
+    }
+    // More than fits into memory without a flush.
+    for index in 0..COMMIT_COUNT_MAX {
+        put(&store, &format!("more {index}"), &large).await;
+    }
+    assert_eq!(store.status().counters.failovers, 1);
+    let last = format!("more {}", COMMIT_COUNT_MAX - 1);
+    assert!(store.get(last.as_bytes()).await.unwrap().is_some());
+    store.close();
+}
