@@ -367,7 +367,7 @@ impl Drop for Database {
 
 /// Lets RocksDB have one more thread for flushes, and one for compactions. All databases of a process share them, whatever
 /// disks they are on, and each counts on one of each kind: a flush that hangs on one disk stops those on all others.
-fn add_background_threads() {
+pub(crate) fn add_background_threads() {
     static ADDED_COUNT: Mutex<c_int> = Mutex::new(0);
     let mut added_count = ADDED_COUNT.lock().unwrap_or_else(PoisonError::into_inner);
     match Env::new() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use super::database::add_background_threads;
 use super::deputy::Deputy;
 use super::holder::{Command, Failure};
 use super::journal_copy;
@@ -14,10 +15,11 @@ use super::journal_file::file_name;
 use super::journal_log::JournalLog;
 use super::place::Place;
 use super::recover::is_restorable;
-use super::restore::{Restored, restore};
+use super::restore::{RestoreError, Restored, restore};
 use super::roster::{DatabaseId, PlaceId, Primary};
 use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
+use super::watched::{Unfinished, watched};
 use super::writer::Writer;
 use crate::durable_file;
 
@@ -44,9 +46,9 @@ impl Writer {
     }
 
     /// Gives one holder up.
-    pub(crate) fn give_up(&mut self, id: PlaceId, error: &str) {
+    pub(crate) fn give_up(&mut self, id: PlaceId, suspicion: &Suspicion) {
         if let Some(place) = self.holders.remove(id) {
-            self.note_failure(&place, error, false);
+            self.note_failure(&place, &suspicion.detail, suspicion.is_hung);
             if let Err(reason) = self.reorganize() {
                 tracing::error!(reason, "metadata cannot be committed");
             }
@@ -157,36 +159,54 @@ impl Writer {
         Ok(())
     }
 
-    /// All holders have the same journal; the first that yields a database is taken.
-    fn restore_on_a_holder(&self) -> Result<(Arc<Place>, Restored), String> {
+    /// All holders have the same journal; the first that yields a database is taken. Those whose disk hangs are given up.
+    fn restore_on_a_holder(&mut self) -> Result<(Arc<Place>, Restored), String> {
         let mut reasons = Vec::new();
         let holders = self.holders.ids();
+        let mut places = self.shared.places.clone();
         // In the configured order.
-        for place in self
-            .shared
-            .places
-            .iter()
-            .filter(|place| holders.contains(&place.id))
-        {
+        places.retain(|place| holders.contains(&place.id));
+        for place in places {
             for attempt in 1..=RESTORE_ATTEMPTS_MAX {
-                match restore(place, place, self.settings.cluster_id, &self.settings.cache) {
-                    Ok(restored) if restored.applied.sequence >= self.sequence => {
-                        return Ok((Arc::clone(place), restored));
+                match self.restore_on(&place) {
+                    Ok(Ok(restored)) if restored.applied.sequence >= self.sequence => {
+                        return Ok((place, restored));
                     }
-                    Ok(restored) => reasons.push(format!(
+                    Ok(Ok(restored)) => reasons.push(format!(
                         "{} ends with record {} of {}",
                         place.path.display(),
                         restored.applied.sequence,
                         self.sequence
                     )),
-                    Err(error) if attempt == RESTORE_ATTEMPTS_MAX => {
+                    Ok(Err(error)) if attempt == RESTORE_ATTEMPTS_MAX => {
                         reasons.push(format!("{}: {error}", place.path.display()));
                     }
-                    Err(_) => {}
+                    Ok(Err(_)) => {}
+                    Err(Unfinished::Failed(error)) => reasons.push(error.to_string()),
+                    Err(Unfinished::Silent(_)) => {
+                        let Suspicion { detail, is_hung } = Suspicion::hung();
+                        // The database that was being restored may have them.
+                        add_background_threads();
+                        self.holders.remove(place.id);
+                        self.note_failure(&place, &detail, is_hung);
+                        reasons.push(format!("{}: {detail}", place.path.display()));
+                        break;
+                    }
                 }
             }
         }
         Err(format!("no copy could be restored: {}", reasons.join("; ")))
+    }
+
+    /// The last holder is waited for: there is nowhere else to go.
+    fn restore_on(&self, place: &Arc<Place>) -> Result<Result<Restored, RestoreError>, Unfinished> {
+        let (cluster_id, cache) = (self.settings.cluster_id, self.settings.cache.clone());
+        let copy = Arc::clone(place);
+        let mut places = vec![Arc::clone(place)];
+        places.retain(|_| self.holders.len() > 1);
+        watched(&places, self.shared.copy_timeout, move |_| {
+            restore(&copy, &copy, cluster_id, &cache)
+        })
     }
 
     /// Writes the roster of the next epoch to all places at the same time; returns the holders that did not take it.
@@ -275,7 +295,11 @@ impl Writer {
         if live.generation != generation {
             return Err("the metadata database moved meanwhile".to_owned());
         }
-        copy_closed_files(&live.place, place, copied_through, self.sequence)?;
+        let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
+        let through = self.sequence;
+        self.work_on(&[&live.place, place], move || {
+            copy_closed_files(&source, &target, copied_through, through)
+        })?;
         self.holders
             .add(Arc::clone(place))
             .map_err(|error| error.to_string())?;
@@ -285,7 +309,11 @@ impl Writer {
         if let Some(failure) = failures.pop() {
             return Err(failure.error.to_string());
         }
-        if let Err(reason) = check_complete(place, self.settings.cluster_id, self.sequence) {
+        let (cluster_id, sequence) = (self.settings.cluster_id, self.sequence);
+        let copy = Arc::clone(place);
+        if let Err(reason) = self.work_on(&[place], move || {
+            check_complete(&copy, cluster_id, sequence)
+        }) {
             self.holders.remove(place.id);
             return Err(reason);
         }
@@ -295,6 +323,22 @@ impl Writer {
         is_holder
             .then_some(())
             .ok_or_else(|| "it did not take the roster".to_owned())
+    }
+
+    /// Does what takes long with places while commits wait, unless one of them hangs.
+    fn work_on(
+        &self,
+        places: &[&Arc<Place>],
+        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
+        let places: Vec<_> = places.iter().map(|place| Arc::clone(place)).collect();
+        match watched(&places, self.shared.copy_timeout, |_| work()) {
+            Ok(result) => result,
+            Err(Unfinished::Failed(error)) => Err(error.to_string()),
+            Err(Unfinished::Silent(place)) => {
+                Err(format!("{} did not answer in time", place.path.display()))
+            }
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! The background thread: spare journal files, checkpoints, and new copies in place of lost ones.
+//!
+//! All of it touches disks that may hang: what is done with places is done on threads that may be lost ([`watched`]), or
+//! the thread would do none of it any more for the other disks.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -11,8 +15,9 @@ use super::failover::copy_closed_files;
 use super::journal_copy::{has_no_room, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
-use super::shared::{Live, Shared, Suspicion};
+use super::shared::{Live, PlaceFailure, Shared, Suspicion};
 use super::status::add;
+use super::watched::{Unfinished, watched};
 use super::writer::{Control, Request, Rotated};
 use crate::durable_file;
 
@@ -20,6 +25,15 @@ use crate::durable_file;
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How often the thread looks when nobody wakes it.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why work on places came to nothing.
+#[derive(Debug)]
+enum Setback {
+    /// It failed.
+    Failed(io::Error),
+    /// A disk hangs, and is given up by now. Nothing is said of other disks that the work was about.
+    Hung,
+}
 
 /// The maintenance thread's state.
 #[derive(Debug)]
@@ -60,11 +74,14 @@ impl Maintenance {
         }
         let holders = self.shared.view().holders.clone();
         for place in holders {
-            match prepare_spare(&place.journal_dir(), self.file_size_bytes) {
-                Ok(()) => {}
+            let (dir, size_bytes) = (place.journal_dir(), self.file_size_bytes);
+            match self.work_on(&[&place], move |_| prepare_spare(&dir, size_bytes)) {
                 // Nothing that it has is the worse for it, and what it is written to has its space already.
-                Err(error) if has_no_room(&error) => self.tell_no_room(&place, &error),
-                Err(error) => self.give_up(&place, &error),
+                Err(Setback::Failed(error)) if has_no_room(&error) => {
+                    self.tell_no_room(&place, &error);
+                }
+                Err(Setback::Failed(error)) => self.give_up(&place, Suspicion::failed(error)),
+                Ok(()) | Err(Setback::Hung) => {}
             }
         }
     }
@@ -98,12 +115,14 @@ impl Maintenance {
                 return;
             }
         };
-        if let Err(detail) = build(&live.database, &live.place) {
-            tracing::warn!(detail, "no metadata checkpoint could be made");
-            self.send(Control::Suspect {
-                generation: live.generation,
-                suspicion: Suspicion::failed(detail),
-            });
+        if let Err(setback) = self.build(&live) {
+            if let Setback::Failed(error) = setback {
+                tracing::warn!(%error, "no metadata checkpoint could be made");
+                self.send(Control::Suspect {
+                    generation: live.generation,
+                    suspicion: Suspicion::failed(error),
+                });
+            }
             return;
         }
         let holders = self.shared.view().holders.clone();
@@ -113,12 +132,18 @@ impl Maintenance {
                 Ok(()) => cut.push(place.id),
                 Err(_) if self.shared.pause(Duration::ZERO) => return,
                 // Its older checkpoint and its journal, which is not cut, are as good a copy.
-                Err(error) if has_no_room(&error) => self.tell_no_room(place, &error),
-                Err(error) => self.give_up(place, &error),
+                Err(Setback::Failed(error)) if has_no_room(&error) => {
+                    self.tell_no_room(place, &error);
+                }
+                Err(Setback::Failed(error)) => self.give_up(place, Suspicion::failed(error)),
+                Err(Setback::Hung) => {}
             }
         }
         // The primary's own files are its checkpoint; an older one is from the time when it was a copy.
-        if let Err(error) = remove_checkpoints(&live.place) {
+        let primary = Arc::clone(&live.place);
+        if let Err(Setback::Failed(error)) =
+            self.work_on(&[&live.place], move |_| remove_checkpoints(&primary))
+        {
             tracing::warn!(%error, "old metadata checkpoints were not removed");
         }
         self.send(Control::Cut {
@@ -152,12 +177,7 @@ impl Maintenance {
             Err(_) if self.shared.pause(Duration::ZERO) => {}
             Err(detail) => {
                 tracing::warn!(path = %candidate.path.display(), detail, "no metadata copy could be made here");
-                let failure = super::shared::PlaceFailure {
-                    error: detail,
-                    is_hung: false,
-                    at: Instant::now(),
-                };
-                self.shared.view().failures.insert(candidate.id, failure);
+                self.note_failure(&candidate, Suspicion::failed(detail));
             }
         }
     }
@@ -178,16 +198,27 @@ impl Maintenance {
     }
 
     fn establish(&self, place: &Arc<Place>) -> Result<(), String> {
-        let failed = |error: io::Error| format!("{}: {error}", place.path.display());
-        place.check_identity().map_err(failed)?;
-        place.wipe_copy().map_err(failed)?;
+        let failed = |setback: Setback| match setback {
+            Setback::Failed(error) => format!("{}: {error}", place.path.display()),
+            Setback::Hung => "a disk did not answer in time".to_owned(),
+        };
+        let candidate = Arc::clone(place);
+        self.work_on(&[place], move |_| {
+            candidate.check_identity()?;
+            candidate.wipe_copy()
+        })
+        .map_err(failed)?;
         let Rotated { sequence, live } = self.rotate()?;
-        build(&live.database, &live.place)?;
+        self.build(&live).map_err(failed)?;
         self.publish(&live, place, sequence).map_err(failed)?;
         // What was committed during the copying, so that little is left for when commits wait. (If RocksDB moved
         // meanwhile the writer says so: the generation is that of the checkpoint.)
         let through = self.rotate()?.sequence;
-        copy_closed_files(&live.place, place, sequence, through)?;
+        let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
+        self.work_on(&[&live.place, place], move |_| {
+            copy_closed_files(&source, &target, sequence, through).map_err(io::Error::other)
+        })
+        .map_err(failed)?;
         let (answer, result) = mpsc::sync_channel(1);
         self.send(Control::AddCopy {
             place: Arc::clone(place),
@@ -198,6 +229,51 @@ impl Maintenance {
         result.recv().map_err(|_| "the store stops".to_owned())?
     }
 
+    /// Does `work`, unless one of `places`, which it is about, hangs: that one is given up then. The only holder is not,
+    /// since there is nowhere to go.
+    fn work_on<T: Send + 'static>(
+        &self,
+        places: &[&Arc<Place>],
+        work: impl FnOnce(&AtomicBool) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Setback> {
+        let holders = self.shared.view().holders.clone();
+        let is_only_holder = |place: &Place| {
+            holders.len() == 1 && holders.iter().any(|holder| holder.id == place.id)
+        };
+        let mut places: Vec<_> = places.iter().map(|place| Arc::clone(place)).collect();
+        places.retain(|place| !is_only_holder(place));
+        match watched(&places, self.shared.copy_timeout, work) {
+            Ok(result) => result.map_err(Setback::Failed),
+            Err(Unfinished::Failed(error)) => Err(Setback::Failed(error)),
+            Err(Unfinished::Silent(place)) => {
+                if holders.iter().any(|holder| holder.id == place.id) {
+                    self.give_up(&place, Suspicion::hung());
+                } else {
+                    self.note_failure(&place, Suspicion::hung());
+                }
+                Err(Setback::Hung)
+            }
+        }
+    }
+
+    /// Notes why a place that is no holder cannot be one. That it hangs is never forgotten: no call into it is repeated.
+    fn note_failure(&self, place: &Place, suspicion: Suspicion) {
+        let mut view = self.shared.view();
+        if view
+            .failures
+            .get(&place.id)
+            .is_some_and(|known| known.is_hung)
+        {
+            return;
+        }
+        let failure = PlaceFailure {
+            error: suspicion.detail,
+            is_hung: suspicion.is_hung,
+            at: Instant::now(),
+        };
+        view.failures.insert(place.id, failure);
+    }
+
     /// Begins new journal files.
     fn rotate(&self) -> Result<Rotated, String> {
         let (answer, result) = mpsc::sync_channel(1);
@@ -205,19 +281,68 @@ impl Maintenance {
         result.recv().map_err(|_| "the store stops".to_owned())?
     }
 
-    fn publish(&self, live: &Live, place: &Place, sequence: u64) -> io::Result<()> {
+    fn build(&self, live: &Arc<Live>) -> Result<(), Setback> {
+        let database = Arc::clone(live);
+        self.work_on(&[&live.place], move |_| {
+            build(&database.database, &database.place).map_err(io::Error::other)
+        })
+    }
+
+    fn publish(&self, live: &Arc<Live>, place: &Arc<Place>, sequence: u64) -> Result<(), Setback> {
+        let publication = Publication {
+            shared: Arc::clone(&self.shared),
+            live: Arc::clone(live),
+            target: Arc::clone(place),
+            cluster_id: self.cluster_id,
+            sequence,
+            bytes_per_second_max: self.bytes_per_second_max,
+        };
+        self.work_on(&[&live.place, place], move |is_given_up| {
+            publication.run(is_given_up)
+        })
+    }
+
+    fn give_up(&self, place: &Place, suspicion: Suspicion) {
+        self.send(Control::GiveUp {
+            place: place.id,
+            suspicion,
+        });
+    }
+
+    fn send(&self, control: Control) {
+        // The writer thread ends first only when the store stops; whoever waits for an answer notices then.
+        self.writer
+            .send(Request::Control(control))
+            .unwrap_or_default();
+    }
+}
+
+/// A checkpoint on its way to another disk.
+struct Publication {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    target: Arc<Place>,
+    cluster_id: [u8; 16],
+    sequence: u64,
+    bytes_per_second_max: u64,
+}
+
+impl Publication {
+    fn run(&self, is_given_up: &AtomicBool) -> io::Result<()> {
         let mut copied_bytes = 0;
         let begun = Instant::now();
         let published = checkpoint::publish(
-            &live.place.checkpoint_build_dir(),
-            place,
-            (self.cluster_id, live.id, sequence),
+            &self.live.place.checkpoint_build_dir(),
+            &self.target,
+            (self.cluster_id, self.live.id, self.sequence),
             &mut |size_bytes| {
                 copied_bytes += size_bytes as u64;
                 let due = Duration::from_millis(
                     copied_bytes.saturating_mul(1000) / self.bytes_per_second_max.max(1),
                 );
-                if self.shared.pause(due.saturating_sub(begun.elapsed())) {
+                let stops = self.shared.pause(due.saturating_sub(begun.elapsed()));
+                // Where the source hung and answers again, the target may be taking another checkpoint.
+                if stops || is_given_up.load(Ordering::SeqCst) {
                     return Err(io::Error::new(
                         io::ErrorKind::Interrupted,
                         "the store stops",
@@ -231,24 +356,10 @@ impl Maintenance {
             published.copied_bytes,
         );
         tracing::debug!(
-            path = %place.path.display(), copied_bytes = published.copied_bytes,
+            path = %self.target.path.display(), copied_bytes = published.copied_bytes,
             reused_bytes = published.reused_bytes, "copied a metadata checkpoint"
         );
         Ok(())
-    }
-
-    fn give_up(&self, place: &Place, error: &io::Error) {
-        self.send(Control::GiveUp {
-            place: place.id,
-            error: error.to_string(),
-        });
-    }
-
-    fn send(&self, control: Control) {
-        // The writer thread ends first only when the store stops; whoever waits for an answer notices then.
-        self.writer
-            .send(Request::Control(control))
-            .unwrap_or_default();
     }
 }
 

@@ -33,6 +33,7 @@ mod restore;
 mod roster;
 mod shared;
 mod status;
+mod watched;
 mod writer;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! checkpoint-<sequence>/      see `checkpoint`
 //! db-<id>/                    the live RocksDB, in the primary only
 //! superseded-<epoch>/         all of these as they were, of a history that is not continued
+//! probe                       empty; written to see whether a disk answers
 //! ```
 //! Invariant: nothing is created in a directory that holds files but no `cairn-meta.json`.
 
@@ -23,6 +24,8 @@ const DATABASE_PREFIX: &str = "db-";
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
 const JOURNAL_NAME: &str = "journal";
 const SUPERSEDED_PREFIX: &str = "superseded-";
+/// An empty file, written to see whether the disk answers.
+const PROBE_NAME: &str = "probe";
 
 /// A directory that is ours, locked.
 #[derive(Debug)]
@@ -168,6 +171,11 @@ impl Place {
             )));
         }
         Ok(())
+    }
+
+    /// Returns when the disk has written something: whether that succeeded says no more than that it answers.
+    pub(crate) fn probe(&self) -> io::Result<()> {
+        durable_file::replace_file(&self.path.join(PROBE_NAME), &[])
     }
 
     fn check_identity_or_new(&self) -> io::Result<()> {

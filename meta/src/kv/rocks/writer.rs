@@ -73,8 +73,11 @@ pub(crate) enum Control {
         generation: u64,
         answer: SyncSender<Result<(), String>>,
     },
-    /// A place cannot take a checkpoint any more.
-    GiveUp { place: PlaceId, error: String },
+    /// A place cannot be worked on any more.
+    GiveUp {
+        place: PlaceId,
+        suspicion: Suspicion,
+    },
     /// A read of this generation's RocksDB failed.
     Suspect {
         generation: u64,
@@ -220,7 +223,7 @@ impl Writer {
                 let result = self.add_copy(&place, copied_through, generation);
                 answer.try_send(result).unwrap_or_default();
             }
-            Control::GiveUp { place, error } => self.give_up(place, &error),
+            Control::GiveUp { place, suspicion } => self.give_up(place, &suspicion),
             Control::Suspect {
                 generation,
                 suspicion,

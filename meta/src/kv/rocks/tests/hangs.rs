@@ -1,10 +1,14 @@
 //! Disks whose calls do not return.
 //!
-//! [`Hang`] holds up the calls into RocksDB that may need the disk.
+//! Two ways to make one. [`Hang`] holds up the calls into RocksDB that may need the disk. And whoever opens a FIFO that
+//! nobody has at the other end waits in the kernel, as on a disk that hangs.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::super::{RocksKv, RocksKvOptions, Start};
 use super::harness::{Disks, put, until, value};
@@ -219,4 +223,50 @@ async fn closing_does_not_wait_for_a_disk_that_hangs() {
     let (store, _) = crashed.open();
     assert_eq!(value(&store, "during").await.as_deref(), Some("2"));
     drop(hanging);
+}
+
+/// Reading the journal hangs, and so does writing the file that asks the disk whether it does.
+#[tokio::test]
+async fn a_failover_does_not_wait_for_a_second_disk_that_hangs() {
+    let disks = impatient(3, 2);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    let fifos = [
+        disks.place(1).join("journal/00000000000000000000.journal"),
+        disks.place(1).join("probe.tmp"),
+    ];
+    for fifo in &fifos {
+        mkfifo(fifo);
+    }
+    disks.lose(0);
+    put(&store, "after", "2").await;
+    let status = store.status();
+    assert_eq!(status.primary, disks.place(2));
+    assert!(status.places[1].failure.is_some());
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+    assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
+}
+
+/// A disk on which no spare journal file can be made ends no work on others.
+#[tokio::test]
+async fn copies_are_made_although_another_disk_hangs() {
+    let disks = impatient(4, 1);
+    let (store, _) = disks.open();
+    let journal = disks.place(1).join("journal");
+    until(|| journal.join("spare-prepared").exists()).await;
+    mkfifo(&journal.join("spare-prepared.tmp"));
+    mkfifo(&disks.place(1).join("probe.tmp"));
+    // When the spare file there is in use, another is wanted.
+    while journal.join("spare-prepared").exists() {
+        put(&store, "key", &"x".repeat(3000)).await;
+    }
+    until(|| store.status().counters.copies_established == 1).await;
+    let holders = store.status().places;
+    let holders: Vec<_> = holders.iter().map(|place| place.is_holder).collect();
+    assert_eq!(holders, [true, false, true, false]);
+    drop(store);
+}
+
+fn mkfifo(path: &Path) {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
 }
