@@ -342,6 +342,20 @@ impl Database {
         }
     }
 
+    /// Whether no flush and no compaction is changing its files.
+    #[cfg(test)]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let running = [
+            "rocksdb.num-running-flushes",
+            "rocksdb.num-running-compactions",
+            "rocksdb.compaction-pending",
+        ];
+        let mut counts = running
+            .iter()
+            .map(|name| self.db().property_int_value(*name));
+        counts.all(|count| count == Ok(Some(0)))
+    }
+
     fn error(&self, source: rocksdb::Error) -> DatabaseError {
         DatabaseError::Rocks {
             path: self.path.clone(),
