@@ -4,11 +4,11 @@
 //! RocksDB will make its files. A process of its own, since all databases of a process share the thread that is lost.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions};
 use cairn_meta::kv::{Batch, KvStore};
-use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 
 /// More than RocksDB keeps in memory, and so many commits of a MiB.
 const COMMIT_COUNT_MAX: usize = 100;
@@ -48,9 +48,11 @@ async fn commits_that_wait_for_a_flush_that_hangs_are_applied_on_another_disk() 
     let (store, _) = RocksKv::open(&options).unwrap();
     put(&store, "before", "1").await;
     let database = database_in(home);
-    for number in 1..100 {
-        let file = database.join(format!("{number:06}.sst"));
-        mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
+    let fifos: Vec<PathBuf> = (1..100)
+        .map(|number| database.join(format!("{number:06}.sst")))
+        .collect();
+    for fifo in &fifos {
+        mkfifoat(CWD, fifo, Mode::RUSR | Mode::WUSR).unwrap();
     }
 
     let large = "x".repeat(1 << 20);
@@ -73,4 +75,31 @@ async fn commits_that_wait_for_a_flush_that_hangs_are_applied_on_another_disk() 
     let last = format!("more {}", COMMIT_COUNT_MAX - 1);
     assert!(store.get(last.as_bytes()).await.unwrap().is_some());
     store.close();
+    for fifo in &fifos {
+        answer(fifo);
+    }
+    // The process may not end while RocksDB is being closed.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while has_threads_of_the_store() {
+        assert!(Instant::now() < deadline, "the old database is not closed");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[cfg(test)]
+fn has_threads_of_the_store() -> bool {
+    let mut threads = std::fs::read_dir("/proc/self/task").unwrap();
+    threads.any(|thread| {
+        // One that has ended meanwhile has no name.
+        std::fs::read_to_string(thread.unwrap().path().join("comm"))
+            .is_ok_and(|name| name.starts_with("meta-"))
+    })
+}
+
+/// Ends the wait of whoever opens this FIFO: RocksDB waits for its threads when the process ends.
+#[cfg(test)]
+fn answer(fifo: &Path) {
+    let reader = open(fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    std::fs::remove_file(fifo).unwrap();
+    drop(reader);
 }
