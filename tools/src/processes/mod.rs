@@ -8,6 +8,7 @@ mod operator_service;
 mod storage_node;
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,9 @@ pub fn run(process: Process, sources: &Sources) -> Result<(), CommandError> {
     }
 }
 
+/// How long the end of a process waits for calls that nobody waits for any more.
+const STUCK_CALLS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Starts the log of a process whose configuration is right.
 fn start<T>(
     parsed: Result<(T, Vec<Effective>), Problems>,
@@ -63,10 +67,13 @@ fn block_on<F: Future<Output = Result<(), CommandError>>>(
         .build();
     let runtime =
         runtime.map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = shutdown::on_signal()?;
         work(stop).await
-    })
+    });
+    // All that must end in order has ended: what is still in a call is in one that its disk does not answer.
+    runtime.shutdown_timeout(STUCK_CALLS_TIMEOUT);
+    result
 }
 
 async fn serve_until(config: ServeConfig, stop: CancellationToken) -> Result<(), CommandError> {
