@@ -15,6 +15,7 @@
 //! It must not know: how requests are answered, shards coded, or records stored.
 
 pub mod admin;
+mod allocator;
 pub mod bench;
 pub mod cli;
 mod clock;

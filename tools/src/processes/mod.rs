@@ -17,13 +17,14 @@ use crate::config::{
     Effective, GatewayConfig, LogConfig, MetaConfig, Problems, Process, ServeConfig, Sources,
     StorageNodeConfig,
 };
-use crate::{logging, serve, shutdown};
+use crate::{allocator, logging, serve, shutdown};
 
 /// Runs a process until it is told to stop.
 ///
 /// # Errors
 /// Wrong configuration, what kept the process from starting, or what ended it.
 pub fn run(process: Process, sources: &Sources) -> Result<(), CommandError> {
+    allocator::bound_arenas();
     match process {
         Process::Serve => {
             let config = start(ServeConfig::parse(sources), |config| &config.log)?;
