@@ -40,7 +40,7 @@ async fn commits_that_wait_for_a_flush_that_hangs_are_applied_on_another_disk() 
     let options = RocksKvOptions {
         copies: vec![copy.clone()],
         copy_count: 1,
-        copy_timeout: Duration::from_secs(2),
+        copy_timeout: Duration::from_secs(5),
         // A checkpoint would wait for the flush, and find out first.
         checkpoint_after_bytes: u64::MAX,
         ..RocksKvOptions::new(home.clone(), [7; 16])

@@ -57,7 +57,7 @@ impl Drop for Hanging {
 /// Some disks, given up quickly.
 fn impatient(disk_count: usize, copy_count: usize) -> Disks {
     let mut disks = Disks::new(disk_count, copy_count);
-    disks.options.copy_timeout = Duration::from_secs(2);
+    disks.options.copy_timeout = Duration::from_secs(5);
     disks
 }
 
