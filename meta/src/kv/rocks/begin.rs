@@ -14,7 +14,7 @@ use super::options::{OpenError, OpenReport, RocksKvOptions, Start};
 use super::place::Place;
 use super::recover::Recovered;
 use super::roster::{Primary, Roster};
-use super::shared::{Live, Shared};
+use super::shared::{Live, Shared, Suspicion};
 use super::writer::{Request, Writer, WriterSettings};
 use crate::durable_file;
 
@@ -131,10 +131,12 @@ fn holders(
         options.journal_file_size_bytes,
         options.copy_timeout,
     );
-    holders.add(Arc::clone(&recovered.primary))?;
+    holders
+        .add(Arc::clone(&recovered.primary))
+        .map_err(|Suspicion { detail, .. }| io::Error::other(detail))?;
     for copy in &recovered.copies {
-        if let Err(error) = holders.add(Arc::clone(copy)) {
-            notes.push(format!("{}: {error}", copy.path.display()));
+        if let Err(Suspicion { detail, .. }) = holders.add(Arc::clone(copy)) {
+            notes.push(format!("{}: {detail}", copy.path.display()));
         }
     }
     Ok(holders)

@@ -22,6 +22,7 @@ use rocksdb::{
     WriteOptions,
 };
 
+use super::quiet::Layers;
 use super::record::{MalformedPayload, WriteRef, u64_at, writes};
 use crate::kv::scan::{self, Cursor};
 use crate::kv::{KvError, Scan, ScanPage};
@@ -46,6 +47,8 @@ const CACHE_SHARD_BITS: i32 = 2;
 /// Up to this size there is one level below the files that were just flushed: one place less to seek in. Rewriting it
 /// costs no more than rewriting two would: the upper one would soon overlap all of the lower.
 const ONE_LEVEL_BYTES_MAX: u64 = 512 << 20;
+/// So many flushed files are merged with those below.
+const MERGED_COUNT_MIN: c_int = 4;
 /// How many flushes and compactions of one database run at a time.
 const BACKGROUND_FLUSH_COUNT: c_int = 1;
 const BACKGROUND_COMPACTION_COUNT: c_int = 1;
@@ -123,6 +126,8 @@ pub(crate) struct Database {
     path: PathBuf,
     is_abandoned: AtomicBool,
     has_replaced_threads: AtomicBool,
+    /// Whether RocksDB merges from the first flushed file on, see `quiet`.
+    pub(crate) merges_at_once: AtomicBool,
     memory_reads: ReadOptions,
     /// Of a write that waits where RocksDB wants it to.
     write_options: WriteOptions,
@@ -163,6 +168,7 @@ impl Database {
             path: path.to_owned(),
             is_abandoned: AtomicBool::new(false),
             has_replaced_threads: AtomicBool::new(false),
+            merges_at_once: AtomicBool::new(false),
             memory_reads: read_options(Reach::Memory),
             write_options,
             prompt_write_options,
@@ -328,6 +334,39 @@ impl Database {
         found.ok().flatten().unwrap_or(0)
     }
 
+    /// Where its bytes are.
+    pub(crate) fn layers(&self) -> Result<Layers, DatabaseError> {
+        let files = self
+            .db()
+            .live_files()
+            .map_err(|source| self.error(source))?;
+        let memory_bytes = self
+            .db()
+            .property_int_value("rocksdb.cur-size-active-mem-table");
+        let mut layers = Layers {
+            memory_bytes: memory_bytes.ok().flatten().unwrap_or(0),
+            ..Layers::default()
+        };
+        for file in files {
+            if file.level == 0 {
+                layers.flushed_count += 1;
+                layers.flushed_bytes += file.size as u64;
+            } else {
+                layers.merged_bytes += file.size as u64;
+            }
+        }
+        Ok(layers)
+    }
+
+    /// Has RocksDB merge flushed files from the first one on, or only [`MERGED_COUNT_MIN`] at a time.
+    pub(crate) fn set_merges_at_once(&self, at_once: bool) -> Result<(), DatabaseError> {
+        self.touch_disk();
+        let count = if at_once { 1 } else { MERGED_COUNT_MIN };
+        self.db()
+            .set_options(&[("level0_file_num_compaction_trigger", &count.to_string())])
+            .map_err(|source| self.error(source))
+    }
+
     /// Fails if its files are not there any more, or if a flush or compaction failed in the background: nothing can be
     /// written then.
     pub(crate) fn check(&self) -> std::io::Result<()> {
@@ -354,6 +393,14 @@ impl Database {
             .iter()
             .map(|name| self.db().property_int_value(*name));
         counts.all(|count| count == Ok(Some(0)))
+    }
+
+    /// Waits until nothing is left to merge.
+    #[cfg(test)]
+    pub(crate) fn wait_for_compactions(&self) {
+        self.db()
+            .wait_for_compact(&rocksdb::WaitForCompactOptions::default())
+            .unwrap();
     }
 
     fn error(&self, source: rocksdb::Error) -> DatabaseError {
@@ -461,6 +508,7 @@ fn options(missing: Missing, cache: &Cache) -> Options {
     options.set_max_write_buffer_number(3);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_max_bytes_for_level_base(ONE_LEVEL_BYTES_MAX);
+    options.set_level_zero_file_num_compaction_trigger(MERGED_COUNT_MIN);
     options.set_max_open_files(OPEN_FILE_COUNT_MAX);
     options.set_skip_stats_update_on_db_open(true);
     options.set_max_background_jobs(BACKGROUND_FLUSH_COUNT + BACKGROUND_COMPACTION_COUNT);

@@ -287,57 +287,62 @@ impl Writer {
         place: &Arc<Place>,
         copied_through: u64,
         generation: u64,
-    ) -> Result<(), String> {
-        self.rotate()?;
+    ) -> Result<(), Suspicion> {
+        self.rotate().map_err(Suspicion::failed)?;
         // Looked at behind the rotation, which may have moved RocksDB: the place that it left need not have all
         // closed files.
         let live = self.shared.live();
         if live.generation != generation {
-            return Err("the metadata database moved meanwhile".to_owned());
+            return Err(Suspicion::failed("the metadata database moved meanwhile"));
         }
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
         let through = self.sequence;
-        self.work_on(&[&live.place, place], move || {
+        self.work_on(place, &[&live.place], move || {
             copy_closed_files(&source, &target, copied_through, through)
         })?;
-        self.holders
-            .add(Arc::clone(place))
-            .map_err(|error| error.to_string())?;
+        self.holders.add(Arc::clone(place))?;
         let mut failures = self
             .holders
             .round_of(&[place.id], &Command::Rotate(Arc::clone(&self.head)));
         if let Some(failure) = failures.pop() {
-            return Err(failure.error.to_string());
+            return Err(Suspicion {
+                detail: failure.error.to_string(),
+                is_hung: failure.is_hung,
+            });
         }
         let (cluster_id, sequence) = (self.settings.cluster_id, self.sequence);
         let copy = Arc::clone(place);
-        if let Err(reason) = self.work_on(&[place], move || {
+        if let Err(suspicion) = self.work_on(place, &[], move || {
             check_complete(&copy, cluster_id, sequence)
         }) {
             self.holders.remove(place.id);
-            return Err(reason);
+            return Err(suspicion);
         }
         self.shared.view().failures.remove(&place.id);
-        self.reorganize()?;
+        self.reorganize().map_err(Suspicion::failed)?;
         let is_holder = self.holders.ids().contains(&place.id);
         is_holder
             .then_some(())
-            .ok_or_else(|| "it did not take the roster".to_owned())
+            .ok_or_else(|| Suspicion::failed("it did not take the roster"))
     }
 
-    /// Does what takes long with places while commits wait, unless one of them hangs.
+    /// Does what takes long with a new copy's place, and `others`, while commits wait, unless one of them hangs. What is
+    /// said is said of the new copy.
     fn work_on(
         &self,
-        places: &[&Arc<Place>],
+        copy: &Arc<Place>,
+        others: &[&Arc<Place>],
         work: impl FnOnce() -> Result<(), String> + Send + 'static,
-    ) -> Result<(), String> {
-        let places: Vec<_> = places.iter().map(|place| Arc::clone(place)).collect();
+    ) -> Result<(), Suspicion> {
+        let mut places = vec![Arc::clone(copy)];
+        places.extend(others.iter().map(|place| Arc::clone(place)));
         match watched(&places, self.shared.copy_timeout, |_| work()) {
-            Ok(result) => result,
-            Err(Unfinished::Failed(error)) => Err(error.to_string()),
-            Err(Unfinished::Silent(place)) => {
-                Err(format!("{} did not answer in time", place.path.display()))
-            }
+            Ok(result) => result.map_err(Suspicion::failed),
+            Err(Unfinished::Failed(error)) => Err(Suspicion::failed(error)),
+            Err(Unfinished::Silent(place)) => Err(Suspicion {
+                detail: format!("{} did not answer in time", place.path.display()),
+                is_hung: place.id == copy.id,
+            }),
         }
     }
 }

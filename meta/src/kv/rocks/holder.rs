@@ -19,6 +19,7 @@ use super::journal_file::FileHead;
 use super::place::Place;
 use super::record::Frame;
 use super::roster::PlaceId;
+use super::shared::Suspicion;
 
 /// Makes the journal of a place; tests wrap the real one to inject faults.
 pub(crate) type OpenJournal =
@@ -159,13 +160,23 @@ impl Holders {
     }
 
     /// Adds a place whose journal directory is complete; the next command to it must be a rotation.
-    pub(crate) fn add(&mut self, place: Arc<Place>) -> io::Result<()> {
-        let mut journal = (self.open_journal.0)(&place.journal_dir(), self.file_size_bytes)?;
+    pub(crate) fn add(&mut self, place: Arc<Place>) -> Result<(), Suspicion> {
+        let open_journal = Arc::clone(&self.open_journal.0);
+        let (dir, file_size_bytes) = (place.journal_dir(), self.file_size_bytes);
         let (commands, inbox) = mpsc::sync_channel::<(Arc<Round>, Command)>(1);
+        let (opened, is_open) = mpsc::sync_channel(1);
         let id = place.id;
         let thread = std::thread::Builder::new()
             .name("meta-journal".to_owned())
             .spawn(move || {
+                // Nobody listens any more after the deadline.
+                let mut journal = match open_journal(&dir, file_size_bytes) {
+                    Ok(journal) => {
+                        opened.send(Ok(())).unwrap_or_default();
+                        journal
+                    }
+                    Err(error) => return opened.send(Err(error)).unwrap_or_default(),
+                };
                 while let Ok((round, command)) = inbox.recv() {
                     let result = command.run(journal.as_mut());
                     let is_over = result
@@ -176,7 +187,12 @@ impl Holders {
                         return;
                     }
                 }
-            })?;
+            })
+            .map_err(Suspicion::failed)?;
+        is_open
+            .recv_timeout(self.timeout)
+            .map_err(|_| Suspicion::hung())?
+            .map_err(Suspicion::failed)?;
         self.by_place.insert(
             id,
             Holder {

@@ -1,4 +1,4 @@
-//! The background thread: spare journal files, checkpoints, and new copies in place of lost ones.
+//! The background thread: spare journal files, checkpoints, new copies in place of lost ones, merging when it is quiet.
 //!
 //! All of it touches disks that may hang: what is done with places is done on threads that may be lost ([`watched`]), or
 //! the thread would do none of it any more for the other disks.
@@ -15,6 +15,7 @@ use super::failover::copy_closed_files;
 use super::journal_copy::{has_no_room, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
+use super::quiet::Quiet;
 use super::shared::{Live, PlaceFailure, Shared, Suspicion};
 use super::status::add;
 use super::watched::{Unfinished, watched};
@@ -47,6 +48,7 @@ pub(crate) struct Maintenance {
     pub(crate) bytes_per_second_max: u64,
     /// When a disk was full last: whatever needs room waits a while then.
     pub(crate) had_no_room_at: Option<Instant>,
+    pub(crate) quiet: Quiet,
 }
 
 impl Maintenance {
@@ -65,6 +67,25 @@ impl Maintenance {
             if self.is_checkpoint_due() {
                 self.checkpoint();
             }
+            self.merge_if_quiet();
+        }
+    }
+
+    fn merge_if_quiet(&mut self) {
+        let journal_bytes = self.shared.counters.journal_bytes.load(Ordering::Relaxed);
+        let Some(is_quiet) = self.quiet.look(journal_bytes, Instant::now()) else {
+            return;
+        };
+        let live = self.shared.live();
+        let database = Arc::clone(&live);
+        let merged = self.work_on(&[&live.place], move |_| {
+            database
+                .database
+                .merge_if_quiet(is_quiet)
+                .map_err(io::Error::other)
+        });
+        if let Err(Setback::Failed(error)) = merged {
+            tracing::warn!(%error, "the metadata database was not merged");
         }
     }
 
@@ -175,9 +196,9 @@ impl Maintenance {
                 tracing::info!(path = %candidate.path.display(), "a new metadata copy is complete");
             }
             Err(_) if self.shared.pause(Duration::ZERO) => {}
-            Err(detail) => {
-                tracing::warn!(path = %candidate.path.display(), detail, "no metadata copy could be made here");
-                self.note_failure(&candidate, Suspicion::failed(detail));
+            Err(suspicion) => {
+                tracing::warn!(path = %candidate.path.display(), detail = suspicion.detail, "no metadata copy could be made here");
+                self.note_failure(&candidate, suspicion);
             }
         }
     }
@@ -197,10 +218,13 @@ impl Maintenance {
         self.shared.places.iter().find(may_serve).map(Arc::clone)
     }
 
-    fn establish(&self, place: &Arc<Place>) -> Result<(), String> {
+    fn establish(&self, place: &Arc<Place>) -> Result<(), Suspicion> {
         let failed = |setback: Setback| match setback {
-            Setback::Failed(error) => format!("{}: {error}", place.path.display()),
-            Setback::Hung => "a disk did not answer in time".to_owned(),
+            Setback::Failed(error) => {
+                Suspicion::failed(format!("{}: {error}", place.path.display()))
+            }
+            // Which one is noted already.
+            Setback::Hung => Suspicion::failed("a disk did not answer in time"),
         };
         let candidate = Arc::clone(place);
         self.work_on(&[place], move |_| {
@@ -208,12 +232,12 @@ impl Maintenance {
             candidate.wipe_copy()
         })
         .map_err(failed)?;
-        let Rotated { sequence, live } = self.rotate()?;
+        let Rotated { sequence, live } = self.rotate().map_err(Suspicion::failed)?;
         self.build(&live).map_err(failed)?;
         self.publish(&live, place, sequence).map_err(failed)?;
         // What was committed during the copying, so that little is left for when commits wait. (If RocksDB moved
         // meanwhile the writer says so: the generation is that of the checkpoint.)
-        let through = self.rotate()?.sequence;
+        let through = self.rotate().map_err(Suspicion::failed)?.sequence;
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
         self.work_on(&[&live.place, place], move |_| {
             copy_closed_files(&source, &target, sequence, through).map_err(io::Error::other)
@@ -226,7 +250,9 @@ impl Maintenance {
             generation: live.generation,
             answer,
         });
-        result.recv().map_err(|_| "the store stops".to_owned())?
+        result
+            .recv()
+            .map_err(|_| Suspicion::failed("the store stops"))?
     }
 
     /// Does `work`, unless one of `places`, which it is about, hangs: that one is given up then. The only holder is not,

@@ -26,6 +26,7 @@ mod maintenance;
 mod open;
 mod options;
 mod place;
+mod quiet;
 mod reads;
 mod record;
 mod recover;
@@ -43,6 +44,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -52,6 +54,7 @@ use super::{Batch, KvError, KvStore, Scan, ScanPage, Write, check_batch_limits};
 use database::Reach;
 use holder::{OpenJournal, directory_journal};
 use maintenance::Maintenance;
+use quiet::Quiet;
 use shared::Shared;
 use status::add;
 use writer::{Control, Pending, Request};
@@ -99,6 +102,7 @@ impl RocksKv {
             checkpoint_after_bytes: options.checkpoint_after_bytes,
             bytes_per_second_max: options.checkpoint_bytes_per_second_max,
             had_no_room_at: None,
+            quiet: Quiet::new(options.quiet_after, Instant::now()),
         };
         let writer = opened.writer;
         let failed = |source| OpenError::Io {

@@ -35,6 +35,8 @@ pub struct RocksKvOptions {
     pub checkpoint_bytes_per_second_max: u64,
     /// RocksDB's block cache, which also holds index and filter blocks.
     pub block_cache_bytes: usize,
+    /// A store to which hardly anything was written for so long is quiet: RocksDB then merges what it has left for later.
+    pub quiet_after: Duration,
     /// A disk that has not answered for so long is given up, whether it has a journal copy or RocksDB.
     pub copy_timeout: Duration,
 }
@@ -56,6 +58,7 @@ impl RocksKvOptions {
             checkpoint_after_bytes: 16 << 20,
             checkpoint_bytes_per_second_max: 64 << 20,
             block_cache_bytes: 32 << 20,
+            quiet_after: Duration::from_secs(5),
             copy_timeout: Duration::from_secs(10),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) enum Control {
         place: Arc<Place>,
         copied_through: u64,
         generation: u64,
-        answer: SyncSender<Result<(), String>>,
+        answer: SyncSender<Result<(), Suspicion>>,
     },
     /// A place cannot be worked on any more.
     GiveUp {

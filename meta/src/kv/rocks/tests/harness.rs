@@ -31,6 +31,8 @@ impl Disks {
         options.journal_file_size_bytes = 32 << 10;
         options.block_cache_bytes = 1 << 20;
         options.copy_timeout = Duration::from_secs(30);
+        // Whose files are looked at while it runs shall not change them by itself.
+        options.quiet_after = Duration::MAX;
         // With so few disks, losing as many as may be lost leaves no majority, and somebody has to say that it is right.
         options.accept_missing_copies = disk_count <= 2 * copy_count;
         Self { root, options }
