@@ -1,7 +1,5 @@
 //! How a command ends: what it says on standard error, and its exit code.
 
-use std::process::ExitCode;
-
 use crate::config::Problems;
 use crate::s3_client::ClientError;
 
@@ -28,10 +26,10 @@ impl CommandError {
     }
 
     /// What the shell sees.
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => ExitCode::from(1),
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
         }
     }
 }

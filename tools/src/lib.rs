@@ -25,6 +25,7 @@ mod durable_file;
 mod host_name;
 mod local_disks;
 mod logging;
+mod process_end;
 pub mod processes;
 mod rebuild;
 mod s3_client;
@@ -33,3 +34,4 @@ mod shutdown;
 
 pub use command::CommandError;
 pub use local_disks::DisksError;
+pub use process_end::end;

@@ -1,10 +1,8 @@
 //! The `cairn` binary: everything it does is in the library.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    match cairn_tools::cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() -> ! {
+    let exit_code = match cairn_tools::cli::run() {
+        Ok(()) => 0,
         Err(error) => {
             #[expect(
                 clippy::print_stderr,
@@ -15,5 +13,6 @@ fn main() -> ExitCode {
             }
             error.exit_code()
         }
-    }
+    };
+    cairn_tools::end(exit_code)
 }
