@@ -23,6 +23,7 @@ use crate::ops;
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
+use crate::request_size;
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, ErrorContext, S3Error};
 use crate::server::{Entrance, Surface};
@@ -111,7 +112,7 @@ async fn answer(
         return Err(S3Error::of(ErrorCode::SlowDown));
     };
     log.hold(place);
-    check_header_section(&parts, gateway.config().limits.header_section_bytes_max)?;
+    request_size::check(&parts, gateway.config().limits.header_section_bytes_max)?;
     let request = S3Request::admit(gateway, entrance, id, parts, body, log).await?;
     handlers::handle(request).await
 }
@@ -125,19 +126,6 @@ fn is_for_operators(gateway: &Gateway, entrance: Entrance, parts: &Parts) -> boo
     };
     parts.uri.path().starts_with(ops::PATH_PREFIX)
         && (entrance.surface == Surface::Admin || !is_of_bucket())
-}
-
-fn check_header_section(parts: &Parts, limit: usize) -> Result<(), S3Error> {
-    let size: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if size <= limit {
-        return Ok(());
-    }
-    Err(S3Error::of(ErrorCode::RequestHeaderSectionTooLarge)
-        .with("MaxSizeAllowed", limit.to_string()))
 }
 
 fn error_response(gateway: &Gateway, id: RequestId, head: &Head, error: &S3Error) -> Response {

@@ -1,10 +1,11 @@
 //! The gateway as a value: its settings and the components it works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_meta::Meta;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::addressing::Domains;
 use crate::admin::MetadataState;
@@ -17,6 +18,12 @@ use crate::md5_lanes::Md5Pool;
 use crate::metrics::Metrics;
 use crate::readiness::LastReadiness;
 use crate::request_id::HostId;
+use crate::s3_error::{ErrorCode, S3Error};
+
+/// For all request documents that are being read; each is of at most 4 MiB.
+const DOCUMENT_MEMORY_BYTES: u32 = 32 << 20;
+/// How long a request waits for its share of it.
+const DOCUMENT_ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a gateway is made of, besides its settings.
 #[derive(Debug)]
@@ -39,6 +46,7 @@ pub struct Gateway {
     metrics: Metrics,
     host_id: HostId,
     request_places: Arc<Semaphore>,
+    document_memory: Semaphore,
     domains: Domains,
     verifier: Verifier,
     keyring: Keyring,
@@ -64,6 +72,7 @@ impl Gateway {
             metrics: Metrics::new()?,
             host_id: HostId::random(),
             request_places: Arc::new(Semaphore::new(config.limits.requests_max)),
+            document_memory: Semaphore::new(DOCUMENT_MEMORY_BYTES as usize),
             domains,
             verifier,
             keyring: Keyring::new(&config.root, components.meta.clone()),
@@ -129,5 +138,24 @@ impl Gateway {
 
     pub(crate) fn request_places(&self) -> &Arc<Semaphore> {
         &self.request_places
+    }
+
+    /// Room for reading a request document of this size, which its handler has bounded.
+    ///
+    /// # Errors
+    /// 503 `SlowDown` when there is none for a while.
+    pub(crate) async fn document_room(
+        &self,
+        size_bytes: u64,
+    ) -> Result<SemaphorePermit<'_>, S3Error> {
+        let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
+        let room = self
+            .document_memory
+            .acquire_many(size_bytes.min(DOCUMENT_MEMORY_BYTES));
+        let room = tokio::time::timeout(DOCUMENT_ROOM_TIMEOUT, room).await;
+        room.ok().and_then(Result::ok).ok_or_else(|| {
+            self.metrics.refused_busy();
+            S3Error::of(ErrorCode::SlowDown)
+        })
     }
 }

@@ -39,6 +39,7 @@ pub mod recovery;
 mod request_body;
 pub mod request_id;
 mod request_log;
+mod request_size;
 pub mod response;
 pub mod s3_error;
 pub mod server;

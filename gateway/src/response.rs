@@ -175,9 +175,17 @@ pub(crate) fn xml(status: StatusCode, document: String) -> Response {
 }
 
 /// Takes the body off a response to HEAD, keeping what its headers say of it.
+///
+/// One that has no body to GET either has no length: caches would take that of a 304 for the object's (RFC 9110, 8.6).
 pub(crate) fn without_body(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    if let (Some(len), false) = (body.len_bytes(), parts.headers.contains_key(CONTENT_LENGTH)) {
+    let may_have_body = !matches!(
+        parts.status,
+        StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT
+    );
+    if let (Some(len), false) = (body.len_bytes(), parts.headers.contains_key(CONTENT_LENGTH))
+        && may_have_body
+    {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
     http::Response::from_parts(parts, ResponseBody::empty())

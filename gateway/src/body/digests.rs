@@ -6,12 +6,15 @@
 //! gathering, never more: [`Digests::poll_ready`] is what makes the stream wait. No thread is kept while a slow
 //! client sends nothing, which a worker per upload would do. Small bodies are hashed where they are: the switch
 //! would cost more than the hashing.
+//!
+//! A piece of content keeps the whole buffer it was read into, which is of 8 KiB or more however few bytes arrived. So
+//! that a client that sends byte by byte cannot have a batch keep gigabytes, small pieces are copied together.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
@@ -24,6 +27,9 @@ const INLINE_SIZE_BYTES_MAX: u64 = 128 << 10;
 
 /// A batch is worth the 10 µs of handing it to another thread: it takes 0.8 ms to hash.
 const BATCH_SIZE_BYTES: usize = 512 << 10;
+
+/// Pieces below this size are copied: the buffers of larger ones are at most a few times as large as they are.
+const SHARED_SIZE_BYTES_MIN: usize = 32 << 10;
 
 /// All digests of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +120,8 @@ pub(super) struct Digests {
     sums_place: Place,
     pool: Md5Pool,
     batch: Vec<Bytes>,
+    /// Small pieces, to be put into the batch as one.
+    gathered: BytesMut,
     batch_size: usize,
 }
 
@@ -146,6 +154,7 @@ impl Digests {
             sums_place: place(is_small || (algorithm.is_crc() && !needs_own_sha256)),
             pool,
             batch: Vec::new(),
+            gathered: BytesMut::new(),
             batch_size: 0,
         }
     }
@@ -159,7 +168,7 @@ impl Digests {
         Poll::Ready(Ok(()))
     }
 
-    /// Adds content. The bytes are shared, not copied.
+    /// Adds content. Large pieces are shared, not copied.
     pub(super) fn push(&mut self, content: &Bytes) {
         self.size_bytes += content.len() as u64;
         if let (Place::Inline, Running::Here(md5)) = (self.md5_place, &mut self.md5) {
@@ -172,7 +181,12 @@ impl Digests {
             return;
         }
         self.batch_size += content.len();
-        self.batch.push(content.clone());
+        if content.len() < SHARED_SIZE_BYTES_MIN {
+            self.gathered.extend_from_slice(content);
+        } else {
+            self.end_gathering();
+            self.batch.push(content.clone());
+        }
         let is_idle = matches!(self.md5, Running::Here(_)) && matches!(self.sums, Running::Here(_));
         if self.batch_size >= BATCH_SIZE_BYTES && is_idle {
             self.start_batch();
@@ -212,8 +226,15 @@ impl Digests {
         Poll::Ready(Ok(()))
     }
 
+    fn end_gathering(&mut self) {
+        if !self.gathered.is_empty() {
+            self.batch.push(std::mem::take(&mut self.gathered).freeze());
+        }
+    }
+
     /// Both must be here.
     fn start_batch(&mut self) {
+        self.end_gathering();
         let batch = std::mem::take(&mut self.batch);
         self.batch_size = 0;
         if self.sums_place == Place::Aside {
@@ -242,5 +263,59 @@ impl std::fmt::Debug for Digests {
         f.debug_struct("Digests")
             .field("batch_size", &self.batch_size)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// One byte at a time, each in a buffer of its own: what is kept grows with the content only.
+    #[tokio::test]
+    async fn small_pieces_do_not_keep_their_buffers() {
+        let content = vec![7; 3 * BATCH_SIZE_BYTES / 2];
+        let length = content.len() as u64;
+        let algorithm = ChecksumAlgorithm::Crc32;
+        let mut digests = Digests::new(algorithm, true, length, Md5Pool::new());
+        for byte in &content {
+            poll_fn(|cx| digests.poll_ready(cx)).await.unwrap();
+            digests.push(&Bytes::copy_from_slice(&[*byte]));
+            assert!(digests.batch.is_empty() && digests.gathered.len() <= BATCH_SIZE_BYTES);
+        }
+        poll_fn(|cx| digests.poll_finish(cx)).await.unwrap();
+        let found = digests.take().unwrap();
+        assert_eq!(found.md5, <[u8; 16]>::from(md5::Md5::digest(&content)));
+        assert_eq!(found.sha256, Some(Sha256::digest(&content).into()));
+        assert_eq!(found.checksum, ChecksumHasher::of(algorithm, &content));
+    }
+
+    /// Large and small ones, in their order.
+    #[tokio::test]
+    async fn pieces_are_hashed_in_order() {
+        let lens = [
+            1,
+            SHARED_SIZE_BYTES_MIN,
+            5,
+            7,
+            2 * SHARED_SIZE_BYTES_MIN,
+            300_000,
+            3,
+            400_000,
+        ];
+        let mut content = Vec::new();
+        let mut digests = Digests::new(ChecksumAlgorithm::Sha256, true, 1 << 20, Md5Pool::new());
+        for (number, len) in (1_u8..).zip(lens) {
+            let piece = Bytes::from(vec![number; len]);
+            poll_fn(|cx| digests.poll_ready(cx)).await.unwrap();
+            digests.push(&piece);
+            content.extend_from_slice(&piece);
+        }
+        poll_fn(|cx| digests.poll_finish(cx)).await.unwrap();
+        let found = digests.take().unwrap();
+        assert_eq!(found.size_bytes, content.len() as u64);
+        assert_eq!(found.md5, <[u8; 16]>::from(md5::Md5::digest(&content)));
+        assert_eq!(found.sha256, Some(Sha256::digest(&content).into()));
     }
 }

@@ -11,8 +11,8 @@ mod request;
 pub use algorithm::{Checksum, ChecksumAlgorithm, ChecksumKind};
 pub use combine::{PartChecksum, composite, full_object};
 pub use hasher::ChecksumHasher;
-pub(crate) use request::invalid_value;
 pub use request::{
     ChecksumRequest, DeclaredChecksum, checksum_headers, parse_checksum_algorithm,
     parse_checksum_kind,
 };
+pub(crate) use request::{invalid_value, several_checksums};

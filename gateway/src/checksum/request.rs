@@ -110,7 +110,8 @@ pub fn parse_checksum_kind(headers: &HeaderMap) -> Result<Option<ChecksumKind>, 
     kind.map(Some).ok_or_else(|| invalid_value(NAME, "header"))
 }
 
-fn several_checksums() -> S3Error {
+/// 400 for more than one checksum of the same content.
+pub(crate) fn several_checksums() -> S3Error {
     S3Error::new(
         ErrorCode::InvalidRequest,
         "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",

@@ -26,7 +26,9 @@ use super::upload_id;
 use super::upload_part::{algorithm_mismatch, part_checksum, stored_algorithm};
 use super::write_condition::WriteCondition;
 use super::xml_body;
-use crate::checksum::{self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum};
+use crate::checksum::{
+    self, Checksum, ChecksumAlgorithm, ChecksumKind, PartChecksum, invalid_value, several_checksums,
+};
 use crate::engine::StoredData;
 use crate::gateway::Gateway;
 use crate::keepsake::{Completion as KeptCompletion, Content, Keepsake, Origin};
@@ -319,7 +321,7 @@ impl Completion {
             value: whole.as_bytes().to_vec(),
             part_count,
         };
-        check_claimed(&self.headers, algorithm, &checksum)?;
+        check_claimed(&self.headers, upload.checksum.is_some(), &checksum)?;
         Ok(checksum)
     }
 
@@ -427,25 +429,39 @@ fn check_composite(listed: &[CompletedPart], algorithm: ChecksumAlgorithm) -> Re
 }
 
 /// Compares the object's checksum with the one in the request's headers, which may carry the `-N` of a composite.
+///
+/// Of an upload that was created without an algorithm another one than its own says nothing, as at S3.
 fn check_claimed(
     headers: &HeaderMap,
-    algorithm: ChecksumAlgorithm,
+    is_declared: bool,
     own: &ObjectChecksum,
 ) -> Result<(), S3Error> {
-    let Some(claimed) = header_text(headers, algorithm.header())? else {
+    let mut claimed = None;
+    for algorithm in ChecksumAlgorithm::ALL {
+        for value in headers.get_all(algorithm.header()) {
+            if claimed.replace((algorithm, value)).is_some() {
+                return Err(several_checksums());
+            }
+        }
+    }
+    let Some((algorithm, value)) = claimed else {
         return Ok(());
     };
-    let value = match (own.kind, claimed.split_once('-')) {
-        (StoredKind::Composite, Some((value, _))) => value,
-        _ => claimed,
-    };
-    let parsed = Checksum::from_base64(algorithm, value).ok_or_else(|| {
-        S3Error::new(
-            ErrorCode::InvalidRequest,
-            format!("Value for {} header is invalid.", algorithm.header()),
-        )
-    })?;
-    if parsed.as_bytes() == own.value.as_slice() {
+    let value = value
+        .to_str()
+        .ok()
+        .and_then(|value| without_part_count(value, own.part_count))
+        .and_then(|value| Checksum::from_base64(algorithm, value))
+        .ok_or_else(|| invalid_value(algorithm.header(), "header"))?;
+    let expected = object_headers::algorithm(own.algorithm);
+    if algorithm != expected {
+        return if is_declared {
+            Err(algorithm_mismatch(expected, algorithm))
+        } else {
+            Ok(())
+        };
+    }
+    if value.as_bytes() == own.value.as_slice() {
         return Ok(());
     }
     Err(S3Error::new(
@@ -455,6 +471,14 @@ fn check_claimed(
             algorithm.name()
         ),
     ))
+}
+
+/// The value of a checksum that may say of how many parts it is, if that is right.
+fn without_part_count(value: &str, part_count: Option<u16>) -> Option<&str> {
+    match value.split_once('-') {
+        None => Some(value),
+        Some((value, count)) => (count.parse() == Ok(part_count?)).then_some(value),
+    }
 }
 
 fn manifest_part(part: PartRecord) -> ManifestPart {

@@ -74,8 +74,10 @@ struct SourceName {
 }
 
 impl SourceName {
-    /// `[/]bucket/key[?versionId=id]`, percent-encoded as a whole or in parts.
+    /// `[/]bucket/key[?versionId=id]`, percent-encoded as a whole or in parts. `+` is a space, as at S3: clients that
+    /// encode it as in forms rely on that, and all others send `%2B`.
     fn parse(header: &str) -> Result<Self, S3Error> {
+        let encoded = header.replace('+', " ");
         let malformed = || {
             S3Error::invalid_argument(
                 "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
@@ -84,13 +86,14 @@ impl SourceName {
             )
         };
         // Some clients encode the question mark too; a key may contain what looks like a version all the same.
-        let (path, version) = if let Some((path, version)) = header.rsplit_once(VERSION_PARAMETER) {
+        let (path, version) = if let Some((path, version)) = encoded.rsplit_once(VERSION_PARAMETER)
+        {
             (
                 addressing::percent_decode(path),
                 Some(version_id::parse(version)?),
             )
         } else {
-            let decoded = addressing::percent_decode(header).ok_or_else(malformed)?;
+            let decoded = addressing::percent_decode(&encoded).ok_or_else(malformed)?;
             let split = decoded.rsplit_once(VERSION_PARAMETER);
             match split.and_then(|(path, version)| Some((path.to_owned(), version.parse().ok()?))) {
                 Some((path, version)) => (Some(path), Some(version)),
@@ -139,7 +142,7 @@ mod tests {
     fn the_forms_that_clients_send() {
         let id = "0".repeat(32);
         assert_eq!(parsed("b/k"), name("b", "k", None));
-        assert_eq!(parsed("/b/a/b c%20d+e"), name("b", "a/b c d+e", None));
+        assert_eq!(parsed("/b/a/b c%20d+e%2Bf"), name("b", "a/b c d e+f", None));
         assert_eq!(parsed("%2Fb%2Fk%2Fx"), name("b", "k/x", None));
         assert_eq!(parsed("b//k"), name("b", "/k", None));
         assert_eq!(

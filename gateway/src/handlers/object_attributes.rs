@@ -18,6 +18,7 @@ const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 const STANDARD: &str = "STANDARD";
 const REDIRECT: &str = "x-amz-website-redirect-location";
+const REDIRECT_BYTES_MAX: usize = 2 << 10;
 
 /// What is stored with an object besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -165,11 +166,18 @@ fn user_metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, S3Error> 
     Ok(metadata)
 }
 
-/// S3 redirects within a bucket, or to a web address; nothing else makes sense.
+/// S3 redirects within a bucket, or to a web address, of at most 2 KB; nothing else makes sense.
 fn redirect_location(headers: &HeaderMap) -> Result<Option<String>, S3Error> {
     let Some(location) = joined(headers, REDIRECT) else {
         return Ok(None);
     };
+    if location.len() > REDIRECT_BYTES_MAX {
+        return Err(S3Error::invalid_argument(
+            "The length of website redirect location cannot exceed 2,048 characters.",
+            REDIRECT,
+            location,
+        ));
+    }
     if ["/", "http://", "https://"]
         .iter()
         .any(|start| location.starts_with(start))

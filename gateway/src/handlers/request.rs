@@ -14,6 +14,7 @@ use crate::operation::{self, Operation, Query};
 use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
+use crate::request_size;
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::server::{Entrance, Scheme};
 
@@ -64,6 +65,9 @@ impl S3Request {
         let query = Query::parse(parts.uri.query())?;
         // All but the signature is about these: what a URL carries must be honoured or refused like a header.
         let hoisted = auth::with_hoisted_headers(&query, &parts.headers)?;
+        if let Some(all) = &hoisted {
+            request_size::check_headers(all, gateway.config().limits.header_section_bytes_max)?;
+        }
         let headers = hoisted.as_ref().unwrap_or(&parts.headers);
         let operation = operation::route(&parts.method, target.addressing(), &query, headers)?;
         log.operation(operation.name(), target.bucket());

@@ -1,7 +1,8 @@
 //! Request documents: read whole, bounded, and verified like any body.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 
 use super::request::S3Request;
@@ -21,7 +22,8 @@ pub(super) enum Digest {
 /// The document in the body of a request, of at most `size_bytes_max`; empty where there is no body.
 ///
 /// # Errors
-/// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read.
+/// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read; 503 `SlowDown`
+/// while the documents of other requests take all memory there is for them.
 pub(super) async fn read(
     request: S3Request,
     digest: Digest,
@@ -53,12 +55,14 @@ async fn read_as(
     digest: Digest,
     size_bytes_max: usize,
 ) -> Result<(S3Request, Bytes), S3Error> {
-    if request.body.is_end_stream() && !headers.contains_key(http::header::CONTENT_LENGTH) {
-        return Ok((request, Bytes::new()));
+    let mut headers = headers.clone();
+    if request.body.is_end_stream() && !headers.contains_key(CONTENT_LENGTH) {
+        // No document is an empty one: whatever was signed or declared of another one does not hold.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let limit = size_bytes_max as u64;
     let plan =
-        BodyPlan::of_request(headers, request.payload.clone(), limit).map_err(
+        BodyPlan::of_request(&headers, request.payload.clone(), limit).map_err(
             |error| match error.code() {
                 ErrorCode::EntityTooLarge => S3Error::of(ErrorCode::MaxMessageLengthExceeded),
                 _ => error,
@@ -75,6 +79,8 @@ async fn read_as(
         rate_window: RATE_WINDOW,
         md5_pool: request.gateway.md5_pool().clone(),
     };
+    let room = request.gateway.document_room(plan.length()).await?;
     let (document, _) = plan.open(&mut request.body, options).collect().await?;
+    drop(room);
     Ok((request, document))
 }

@@ -324,6 +324,7 @@ async fn conditions_have_the_precedence_of_s3() {
                 assert_eq!(got.header("etag"), etag);
                 assert_eq!(got.header("last-modified"), modified);
                 assert!(got.body.is_empty());
+                assert_eq!(got.header("content-length"), "", "head={head}");
             }
         }
     }

@@ -59,6 +59,26 @@ async fn composite_checksums() {
         "{}-2",
         composite(ChecksumAlgorithm::Sha256, &sums).to_base64()
     );
+    let claim = |headers: &[(&str, &str)]| {
+        let mut request = client.post(&path, document.clone());
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send()
+    };
+    let value = expected.trim_end_matches("-2");
+    let name = "x-amz-checksum-sha256";
+    for suffix in ["-3", "-x", "--2", "-"] {
+        let claimed = claim(&[(name, &format!("{value}{suffix}"))]).await;
+        assert_eq!(claimed.outcome(), "400 InvalidRequest", "{suffix}");
+    }
+    let crc = crc32(b"x");
+    for headers in [
+        [("x-amz-checksum-crc32", crc.as_str())].as_slice(),
+        &[("x-amz-checksum-crc32", crc.as_str()), (name, &expected)],
+    ] {
+        assert_eq!(claim(headers).await.outcome(), "400 InvalidRequest");
+    }
     let claimed = client
         .post(&path, document)
         .header("x-amz-checksum-sha256", &expected)

@@ -233,6 +233,24 @@ async fn limits_are_kept_before_the_body_is_read() {
         .send()
         .await;
     assert_eq!(headers.outcome(), "400 RequestHeaderSectionTooLarge");
+    // What a URL carries counts too.
+    let hoisted = format!(
+        "/b-1/k?x-amz-website-redirect-location=/{}",
+        "v".repeat(9000)
+    );
+    let hoisted = client
+        .put(&hoisted, "")
+        .send_presigned(Duration::from_mins(1));
+    assert_eq!(hoisted.await.outcome(), "400 RequestHeaderSectionTooLarge");
+    let redirect = client
+        .put("/b-1/k", "")
+        .header(
+            "x-amz-website-redirect-location",
+            format!("/{}", "v".repeat(2048)),
+        )
+        .send()
+        .await;
+    assert_eq!(redirect.outcome(), "400 InvalidArgument");
     let storage_class = client
         .put("/b-1/k", "")
         .header("x-amz-storage-class", "GLACIER")
