@@ -1,9 +1,9 @@
-//! When hardly anything is written, what was flushed is merged.
+//! When hardly anything is written, all that was written is merged.
 //!
 //! Each flush leaves a file on top of those that are merged. RocksDB merges four of them at a time, because that rewrites
-//! what is below, and while much is written less often is better. Then the last few stay, and every seek has to look
-//! into each: a listing with a delimiter is one seek for each common prefix. So once the store is quiet RocksDB is told
-//! to merge from the first file on, until there is none.
+//! what is below, and while much is written less often is better. Then the last few stay, and what is in memory, and
+//! every seek has to look into each: a listing with a delimiter is one seek for each common prefix. So once the store is
+//! quiet memory is flushed, and RocksDB told to merge from the first file on, until there is none.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use super::database::{Database, DatabaseError};
 /// So much is written in a few seconds to a store that nobody uses: leases, what is cleaned up.
 const QUIET_BYTES_MAX: u64 = 256 << 10;
 /// Merging rewrites at most so many times as much as was written anew.
-const REWRITE_RATIO_MAX: u64 = 16;
+const REWRITE_RATIO_MAX: u64 = 32;
+/// What is in memory is flushed if it is more than this.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
 
 /// Judges whether a store is quiet.
 #[derive(Debug)]
@@ -64,7 +66,8 @@ pub(crate) struct Layers {
 impl Layers {
     fn are_worth_merging(self) -> bool {
         let new_bytes = self.memory_bytes.saturating_add(self.flushed_bytes);
-        self.flushed_count > 0 && new_bytes.saturating_mul(REWRITE_RATIO_MAX) >= self.merged_bytes
+        let is_scattered = self.flushed_count > 0 || self.memory_bytes >= MEMORY_BYTES_MIN;
+        is_scattered && new_bytes.saturating_mul(REWRITE_RATIO_MAX) >= self.merged_bytes
     }
 }
 
@@ -129,39 +132,17 @@ mod tests {
 
     #[test]
     fn little_is_not_merged_into_much() {
-        let layers = Layers {
-            flushed_count: 1,
-            flushed_bytes: 10,
-            merged_bytes: 160,
-            memory_bytes: 0,
+        let layers = |memory_bytes, flushed_count, flushed_bytes, merged_bytes| Layers {
+            memory_bytes,
+            flushed_count,
+            flushed_bytes,
+            merged_bytes,
         };
-        assert!(layers.are_worth_merging());
-        assert!(
-            !Layers {
-                merged_bytes: 161,
-                ..layers
-            }
-            .are_worth_merging()
-        );
-        assert!(
-            Layers {
-                merged_bytes: 161,
-                memory_bytes: 1,
-                ..layers
-            }
-            .are_worth_merging()
-        );
-        let merged = Layers {
-            merged_bytes: 1,
-            ..Layers::default()
-        };
-        assert!(
-            !Layers {
-                memory_bytes: 10,
-                ..merged
-            }
-            .are_worth_merging()
-        );
+        assert!(layers(0, 1, 10, 320).are_worth_merging());
+        assert!(!layers(0, 1, 10, 321).are_worth_merging());
+        assert!(layers(1, 1, 10, 321).are_worth_merging());
+        assert!(!layers(MEMORY_BYTES_MIN - 1, 0, 0, 1).are_worth_merging());
+        assert!(layers(MEMORY_BYTES_MIN, 0, 0, 1).are_worth_merging());
     }
 
     #[test]
