@@ -32,6 +32,8 @@ pub enum Fault {
     Full,
     /// Everything fails as [`ShardError::DiskFailed`].
     Failed,
+    /// The status says [`DiskHealth::Hung`]; calls are done.
+    SaysHung,
     /// Everything fails as [`ShardError::Busy`].
     Busy,
     /// Reads and verifications of existing shards fail as [`ShardError::Corrupt`].
@@ -217,9 +219,14 @@ impl FaultyShardStore {
                 None => Err(ShardError::NotFound { id, disk_id }),
             },
             (Fault::Restarted, ShardCall::Sync, _) => Err(ShardError::Restarted { disk_id }),
-            (Fault::Full | Fault::CorruptReads | Fault::CorruptHeaders | Fault::Restarted, ..) => {
-                Ok(Verdict::Answered)
-            }
+            (
+                Fault::Full
+                | Fault::SaysHung
+                | Fault::CorruptReads
+                | Fault::CorruptHeaders
+                | Fault::Restarted,
+                ..,
+            ) => Ok(Verdict::Answered),
         }
     }
 
@@ -291,9 +298,13 @@ impl ShardStore for FaultyShardStore {
     async fn status(&self) -> Result<DiskStatus, ShardError> {
         let verdict = self.suffer(ShardCall::Status, None).await?;
         let mut status = self.answer(&verdict, self.inner.status().await)?;
-        if self.switch.plan.borrow().lasting == Some(Fault::Full) {
-            status.health = DiskHealth::Full;
-            status.free_bytes = 0;
+        match self.switch.plan.borrow().lasting {
+            Some(Fault::Full) => {
+                status.health = DiskHealth::Full;
+                status.free_bytes = 0;
+            }
+            Some(Fault::SaysHung) => status.health = DiskHealth::Hung,
+            _ => {}
         }
         Ok(status)
     }

@@ -165,6 +165,9 @@ pub enum DiskHealth {
     /// An I/O error, a failed sync or a vanished directory: takes no writes until it is reopened, and may not answer
     /// reads either.
     Failed,
+    /// A call into the disk has not returned for long: neither reads nor writes can be counted on. The disk is as it was
+    /// before once the call returns; until then, closing it would wait as well.
+    Hung,
 }
 
 /// Capacity, health and counters of one disk.

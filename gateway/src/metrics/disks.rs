@@ -108,6 +108,7 @@ fn disk_of_node(status: &DiskStatus) -> Disk {
         DiskHealth::Healthy => "healthy",
         DiskHealth::Full => "full",
         DiskHealth::Failed => "failed",
+        DiskHealth::Hung => "hung",
     };
     // One that has failed knows no figures.
     let known = |value: u64| (status.health != DiskHealth::Failed).then_some(value);
@@ -179,12 +180,14 @@ mod tests {
         let text = export_disks(&[
             status(1, DiskHealth::Healthy),
             status(2, DiskHealth::Failed),
+            status(3, DiskHealth::Hung),
         ])
         .unwrap();
-        let (first, second) = ("01".repeat(16), "02".repeat(16));
+        let [first, second, third] = ["01", "02", "03"].map(|byte| byte.repeat(16));
         for line in [
             format!(r#"cairn_disk_health{{disk="{first}",health="healthy"}} 1"#),
             format!(r#"cairn_disk_health{{disk="{second}",health="failed"}} 1"#),
+            format!(r#"cairn_disk_health{{disk="{third}",health="hung"}} 1"#),
             format!(r#"cairn_disk_free_bytes{{disk="{first}"}} 5"#),
             format!(r#"cairn_disk_puts_total{{disk="{first}"}} 7"#),
         ] {

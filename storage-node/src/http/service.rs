@@ -15,7 +15,7 @@ use super::wire::{
     self, DELETE_COUNT_MAX, GetRequest, ListRequest, NodeDescription, NodeDisk, NodeInfo,
     REQUEST_SIZE_BYTES_MAX, WireError,
 };
-use crate::{DiskId, ShardId, ShardStore, WriteTicket};
+use crate::{DiskHealth, DiskId, DiskStatus, ShardId, ShardStore, WriteTicket};
 
 struct Node {
     info: NodeInfo,
@@ -69,15 +69,25 @@ impl Node {
 async fn describe(State(node): NodeState) -> Reply {
     let mut disks = Vec::with_capacity(node.disks.len());
     for (disk_id, disk) in &node.disks {
+        let status = disk.status().await.ok();
         disks.push(NodeDisk {
             disk_id: *disk_id,
-            status: disk.status().await.ok(),
+            status: status.map(as_described),
         });
     }
     message(Ok(NodeDescription {
         info: node.info.clone(),
         disks,
     }))
+}
+
+/// A gateway older than [`DiskHealth::Hung`] could not read a description that has it, and would miss all disks of the
+/// node. Of one disk's status it loses no more than that, and takes it for unreachable, as it should.
+fn as_described(mut status: DiskStatus) -> DiskStatus {
+    if status.health == DiskHealth::Hung {
+        status.health = DiskHealth::Failed;
+    }
+    status
 }
 
 async fn put(State(node): NodeState, Path(disk_id): Path<String>, body: Bytes) -> Reply {

@@ -13,8 +13,8 @@ use super::wire::{self, GetRequest, ListRequest, REPLY_SIZE_BYTES_MAX, WireError
 use super::{NodeClient, NodeDescription, NodeInfo, node_service};
 use crate::fault::{Fault, FaultyShardStore};
 use crate::{
-    DataId, DiskId, Durability, LIST_LIMIT_MAX, MemoryShardStore, ShardError, ShardId, ShardPage,
-    ShardPut, ShardStat, ShardStore, WriteTicket, conformance,
+    DataId, DiskHealth, DiskId, Durability, LIST_LIMIT_MAX, MemoryShardStore, ShardError, ShardId,
+    ShardPage, ShardPut, ShardStat, ShardStore, WriteTicket, conformance,
 };
 
 const DISK: DiskId = DiskId([1; 16]);
@@ -96,6 +96,22 @@ async fn a_node_describes_itself_and_its_disks() {
         .map(|disk| (disk.disk_id, disk.status.is_some()))
         .collect();
     assert_eq!(known, [(DISK, true), (DiskId([9; 16]), false)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_says_so_and_its_node_can_be_described_to_all() {
+    let disk = FaultyShardStore::new(Arc::new(MemoryShardStore::new(DISK)));
+    disk.switch().set(Fault::SaysHung);
+    let server = Server::of(vec![Arc::new(disk)]).await;
+    let status = server.client().disk(DISK).status().await.unwrap();
+    assert_eq!(status.health, DiskHealth::Hung);
+    let described = server.client().describe().await.unwrap().disks.remove(0);
+    assert_eq!(described.status.unwrap().health, DiskHealth::Failed);
+    // What gateways know that are older than it.
+    let known = [DiskHealth::Healthy, DiskHealth::Full, DiskHealth::Failed];
+    for (place, health) in (0_u8..).zip(known.into_iter().chain([DiskHealth::Hung])) {
+        assert_eq!(wire::encode(&health).unwrap(), [place].as_slice());
+    }
 }
 
 #[tokio::test]

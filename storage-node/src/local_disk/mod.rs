@@ -14,12 +14,14 @@
 //!
 //! Failures: a full disk refuses puts and goes on with the rest. After any other failed write or sync the disk takes
 //! no writes until it is opened again, and nothing is retried on it; what it has is still read. When the directory
-//! vanishes, or the index fails, it does nothing at all until then. Segments are written through
+//! vanishes, or the index fails, it does nothing at all until then. A device that blocks without an error fails nothing:
+//! [`open_calls`] notices, and the disk says that it hangs for as long as it does. Segments are written through
 //! [`FileCalls`] alone, which is where tests make a disk fail.
 
 mod active_segment;
 mod compaction;
 mod compactor;
+mod open_calls;
 mod options;
 mod reader;
 mod recovery;

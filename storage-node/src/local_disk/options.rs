@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::disk_identity::IdentityError;
 use crate::{ClusterId, DiskId};
@@ -31,6 +31,8 @@ pub struct LocalDiskOptions {
     pub queue_bytes_max: usize,
     /// What compaction may read per second.
     pub compaction_bytes_per_second_max: u64,
+    /// A disk passes for [hung](crate::DiskHealth::Hung) while a call into it has been under way for longer than this.
+    pub hung_after: Duration,
     /// Gives the time that is written into records.
     pub clock: Clock,
 }
@@ -50,6 +52,8 @@ impl LocalDiskOptions {
             queue_count_max: 1024,
             queue_bytes_max: 64 << 20,
             compaction_bytes_per_second_max: 64 << 20,
+            // The longest that one step of the writer takes is syncing 64 MiB: even at 10 MiB/s this is less.
+            hung_after: Duration::from_secs(10),
             clock: Clock::system(),
         }
     }

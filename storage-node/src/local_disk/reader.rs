@@ -166,8 +166,9 @@ impl Reader {
         let disk = Arc::clone(&self.disk);
         let permit = Arc::clone(&self.slots).acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
+            let call = disk.open_calls.begin();
             let result = work(&disk);
-            drop(permit);
+            drop((call, permit));
             result
         });
         done.await.unwrap_or_else(|_| Err(self.disk.failed_error()))

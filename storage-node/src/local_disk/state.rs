@@ -13,6 +13,7 @@ use crate::segment::{Place, RecordShape, SegmentNumber, SegmentTable};
 use crate::{DiskHealth, DiskId, ShardError};
 
 use super::LocalDiskOptions;
+use super::open_calls::OpenCalls;
 use super::space::{FREE_BYTES_MIN, FileSystemSpace, Space};
 
 /// One open disk. The identity's lock is held as long as anybody uses this.
@@ -32,6 +33,8 @@ pub(super) struct DiskState {
     /// One permit per byte that may wait for the writer.
     pub(super) queue_bytes: Arc<Semaphore>,
     pub(super) is_full: AtomicBool,
+    /// Of the writer, and of reads that wait for the disk.
+    pub(super) open_calls: Arc<OpenCalls>,
     /// As it was measured last.
     file_system: Mutex<FileSystemSpace>,
     bookkeeping: Mutex<Bookkeeping>,
@@ -83,6 +86,7 @@ impl DiskState {
             queue_slots,
             queue_bytes,
             is_full: AtomicBool::new(false),
+            open_calls: Arc::default(),
             file_system: Mutex::new(file_system),
             bookkeeping: Mutex::new(Bookkeeping {
                 log,
@@ -217,13 +221,21 @@ impl DiskState {
     }
 
     pub(super) fn health(&self, free_bytes: u64) -> DiskHealth {
-        if self.has_failed() {
+        if self.is_hung() {
+            // Before all else: also a disk that failed must not be closed now.
+            DiskHealth::Hung
+        } else if self.has_failed() {
             DiskHealth::Failed
         } else if free_bytes < FREE_BYTES_MIN || self.is_full.load(Ordering::Relaxed) {
             DiskHealth::Full
         } else {
             DiskHealth::Healthy
         }
+    }
+
+    fn is_hung(&self) -> bool {
+        let longest = self.open_calls.longest();
+        longest.is_some_and(|longest| longest >= self.options.hung_after)
     }
 }
 

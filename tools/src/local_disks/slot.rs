@@ -108,13 +108,13 @@ impl Slot {
 
     /// Whether a disk is open and works.
     pub(crate) async fn is_working(&self) -> bool {
-        match self.disk.load_full() {
-            Some(disk) => disk
-                .status()
-                .await
-                .is_ok_and(|status| status.health != DiskHealth::Failed),
-            None => false,
-        }
+        matches!(self.health().await, DiskHealth::Healthy | DiskHealth::Full)
+    }
+
+    /// How the disk is; one that is not open has failed.
+    pub(crate) async fn health(&self) -> DiskHealth {
+        let status = self.status().await;
+        status.map_or(DiskHealth::Failed, |status| status.health)
     }
 
     /// Whether a disk is open and serves reads, if it works or not.

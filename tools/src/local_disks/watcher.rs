@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_storage_node::{DiskIdentity, LocalDisk, ShardStore as _};
+use cairn_storage_node::{DiskHealth, DiskIdentity, LocalDisk, ShardStore as _};
 use tokio_util::sync::CancellationToken;
 
 use super::slot::Slot;
@@ -29,13 +29,15 @@ pub(crate) async fn watch(slot: Arc<Slot>, stop: CancellationToken) {
 struct Watcher {
     slot: Arc<Slot>,
     is_failed: bool,
+    is_hung: bool,
     patience: Patience,
 }
 
 impl Watcher {
     async fn new(slot: Arc<Slot>) -> Self {
         Self {
-            is_failed: !slot.is_working().await,
+            is_failed: slot.health().await == DiskHealth::Failed,
+            is_hung: false,
             slot,
             patience: Patience::default(),
         }
@@ -48,9 +50,20 @@ impl Watcher {
     /// would only take away what is there. If it fails again at once, waiting doubles each time: a disk with an I/O
     /// error must not be opened every second for ever.
     async fn look(&mut self) {
-        if self.slot.is_working().await {
-            self.patience.works();
-            return;
+        let health = self.slot.health().await;
+        self.see(health).await;
+    }
+
+    /// Does what there is to do about a disk that is like this.
+    async fn see(&mut self, health: DiskHealth) {
+        match health {
+            DiskHealth::Hung => return self.wait_for_answer(),
+            DiskHealth::Healthy | DiskHealth::Full => {
+                self.answers();
+                self.patience.works();
+                return;
+            }
+            DiskHealth::Failed => self.answers(),
         }
         if !self.is_failed {
             tracing::warn!(disk_id = %self.slot.disk_id(), path = %self.slot.path().display(), "a disk failed; it is not used until it is back");
@@ -64,6 +77,22 @@ impl Watcher {
         if is_due && is_back {
             self.patience.tried();
             self.reopen().await;
+        }
+    }
+
+    /// A disk that hangs is left alone: looking at it, closing it and opening it would all wait for it as well. When the
+    /// call that hangs returns, the disk is used again, or has failed.
+    fn wait_for_answer(&mut self) {
+        if !self.is_hung {
+            tracing::warn!(disk_id = %self.slot.disk_id(), path = %self.slot.path().display(), "a disk does not answer; it is not used until it does");
+            self.is_hung = true;
+        }
+    }
+
+    fn answers(&mut self) {
+        if self.is_hung {
+            tracing::info!(disk_id = %self.slot.disk_id(), path = %self.slot.path().display(), "a disk answers again");
+            self.is_hung = false;
         }
     }
 
@@ -143,9 +172,7 @@ mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
-    use cairn_storage_node::{
-        ClusterId, DataId, DiskHealth, Durability, ShardError, ShardId, ShardPut,
-    };
+    use cairn_storage_node::{ClusterId, DataId, Durability, ShardError, ShardId, ShardPut};
 
     use crate::local_disks::{Adopted, AdoptedDisk, SpaceLimits, open_all};
 
@@ -212,6 +239,21 @@ mod tests {
         slot.put(shard(1, 100_000), Durability::Synced)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let slot = open(dir.path()).await;
+        let mut watcher = Watcher::new(Arc::clone(&slot)).await;
+        // It would be closed for this if it were looked at.
+        std::fs::remove_file(dir.path().join("cairn-disk.json")).unwrap();
+        for _ in 0..5 {
+            watcher.see(DiskHealth::Hung).await;
+            assert!(watcher.is_hung && slot.is_readable());
+        }
+        watcher.see(DiskHealth::Failed).await;
+        assert!(!watcher.is_hung && !slot.is_readable());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Condition {
             Some(DiskHealth::Healthy) => Availability::Healthy,
             Some(DiskHealth::Full) => Availability::Full,
             Some(DiskHealth::Failed) => Availability::Failed,
-            None => Availability::Unreachable,
+            Some(DiskHealth::Hung) | None => Availability::Unreachable,
         };
         self.set(availability, now);
         if status.is_some() {
@@ -138,10 +138,20 @@ mod tests {
             garbage_bytes: 0,
             counters: std::collections::BTreeMap::new(),
         };
+        let hung = DiskStatus {
+            health: DiskHealth::Hung,
+            ..status.clone()
+        };
         condition.learn_status(Some(status), start + Duration::from_secs(10));
         assert_eq!(
             (condition.away_since, condition.availability),
             (None, Availability::Healthy)
+        );
+        let hung_at = start + Duration::from_secs(11);
+        condition.learn_status(Some(hung), hung_at);
+        assert_eq!(
+            (condition.away_since, condition.availability),
+            (Some(hung_at), Availability::Unreachable)
         );
     }
 

@@ -3,9 +3,15 @@
 //! Method: all calls that may be under way hang. Who needs the disk is pending after one poll, and has an answer when the
 //! calls return; had it gone to the disk by itself, that poll would have brought the answer.
 
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::{Condvar, mpsc};
+
 use futures_util::FutureExt as _;
+use rustix::fs::FallocateFlags;
 
 use super::*;
+use crate::DiskHealth;
 
 /// Shards whose entries fill many blocks of the index. Opening the disk reads the first one.
 const COUNT: u32 = 1000;
@@ -115,4 +121,93 @@ async fn the_status_is_told_without_asking_the_disk() {
     std::fs::remove_dir_all(dir.path()).unwrap();
     let after = disk.status().await.unwrap();
     assert_eq!(after.capacity_bytes, before.capacity_bytes);
+}
+
+/// The real calls; syncs do not return while the device hangs.
+#[derive(Debug, Default)]
+struct HangingCalls {
+    hangs: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl HangingCalls {
+    fn set(&self, hangs: bool) {
+        *self.hangs.lock().unwrap() = hangs;
+        self.changed.notify_all();
+    }
+}
+
+impl FileCalls for HangingCalls {
+    fn write(&self, file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        SystemCalls.write(file, parts, offset)
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        let hangs = self.hangs.lock().unwrap();
+        drop(self.changed.wait_while(hangs, |hangs| *hangs).unwrap());
+        SystemCalls.sync_data(file)
+    }
+
+    fn truncate(&self, file: &File, len: u64) -> io::Result<()> {
+        SystemCalls.truncate(file, len)
+    }
+
+    fn allocate(&self, file: &File, flags: FallocateFlags, range: Range<u64>) -> io::Result<()> {
+        SystemCalls.allocate(file, flags, range)
+    }
+}
+
+fn impatient(dir: &TestDisk) -> LocalDiskOptions {
+    LocalDiskOptions {
+        hung_after: Duration::from_millis(200),
+        ..dir.options()
+    }
+}
+
+/// Whether the disk says sooner or later that it is so.
+async fn becomes(disk: &LocalDisk, health: DiskHealth) -> bool {
+    let said = async {
+        while disk.status().await.unwrap().health != health {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), said)
+        .await
+        .is_ok()
+}
+
+#[tokio::test]
+async fn a_disk_whose_writes_do_not_return_is_hung_until_they_do() {
+    let dir = TestDisk::in_memory();
+    let calls = Arc::new(HangingCalls::default());
+    let opened = LocalDisk::open_with(impatient(&dir), Arc::clone(&calls) as _);
+    let disk = Arc::new(opened.unwrap());
+    put(&disk, 0, 10).await;
+    assert!(becomes(&disk, DiskHealth::Healthy).await);
+    calls.set(true);
+    let waiting = Arc::clone(&disk);
+    let waiting = tokio::spawn(async move { put(&waiting, 1, 10).await });
+    let is_hung = becomes(&disk, DiskHealth::Hung).await;
+    // What needs no more than memory is answered.
+    let read = read_whole(&disk, 0).await;
+    let is_waiting = !waiting.is_finished();
+    // Before anything is asserted: a disk that hangs cannot be dropped.
+    calls.set(false);
+    assert!(is_hung && is_waiting);
+    assert_eq!(read.unwrap(), payload(0, 0, 10));
+    waiting.await.unwrap();
+    assert!(becomes(&disk, DiskHealth::Healthy).await);
+    put(&disk, 2, 10).await;
+}
+
+#[tokio::test]
+async fn a_disk_whose_reads_do_not_return_is_hung_until_they_do() {
+    let dir = TestDisk::in_memory();
+    let disk = LocalDisk::open(impatient(&dir)).unwrap();
+    let (answer, device) = mpsc::channel();
+    let read = disk.reader.wait_for(move |_| Ok(device.recv().unwrap()));
+    let hung = becomes(&disk, DiskHealth::Hung).map(|is_hung| (is_hung, answer.send(7)));
+    let (read, hung) = tokio::join!(read, hung);
+    assert_eq!((read.unwrap(), hung), (7, (true, Ok(()))));
+    assert!(becomes(&disk, DiskHealth::Healthy).await);
 }

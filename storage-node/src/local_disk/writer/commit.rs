@@ -54,6 +54,7 @@ impl Writer {
     /// files before a write failed is cut off again. A refused record that stayed in the log would be there after the
     /// index was rebuilt.
     fn write_staged(&mut self) -> Result<(), ShardError> {
+        self.begin_call();
         let written = self.disk.check_alive().and_then(|()| {
             self.active
                 .values_mut()

@@ -29,6 +29,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::active_segment::ActiveSegment;
+use super::open_calls::OpenCall;
 use super::request::{Request, Task};
 use super::state::{DiskState, PanicGuard};
 use crate::segment::{Place, RecordShape, RecordStamp, SegmentClass};
@@ -55,6 +56,8 @@ pub(super) struct Writer {
     dead_payloads: Vec<(Place, RecordShape)>,
     free_bytes: u64,
     checked_at: Option<Instant>,
+    /// While the thread does anything that may wait for the disk.
+    call: Option<OpenCall>,
 }
 
 /// What the writer does after a group.
@@ -79,6 +82,7 @@ impl Writer {
             dead_payloads: Vec::new(),
             free_bytes: 0,
             checked_at: None,
+            call: None,
         }
     }
 
@@ -86,13 +90,17 @@ impl Writer {
     pub(super) fn run(mut self, requests: &Receiver<Request>) -> Result<(), ShardError> {
         let _guard = PanicGuard::new(&self.disk, "writer");
         loop {
+            self.begin_call();
             self.check_disk();
             let idle_after = if self.has_unsaved() {
                 IDLE_SYNC_AFTER
             } else {
                 CHECK_INTERVAL
             };
-            match requests.recv_timeout(idle_after) {
+            self.call = None;
+            let received = requests.recv_timeout(idle_after);
+            self.begin_call();
+            match received {
                 Ok(first) => {
                     let group = collect_group(first, requests);
                     if self.serve(group) == Next::Close {
@@ -121,6 +129,7 @@ impl Writer {
             match std::mem::replace(&mut request.task, Task::Sync) {
                 task @ (Task::Seal(_) | Task::Retire(_) | Task::Forget(_)) => {
                     drop(self.commit(std::mem::take(&mut group)));
+                    self.begin_call();
                     let result = self.maintain(task);
                     answer(request.reply, result.map(|()| self.ticket()));
                 }
@@ -168,6 +177,12 @@ impl Writer {
             .index
             .flush()
             .map_err(|err| self.disk.fail_index(&err))
+    }
+
+    /// Says that the disk has answered so far, and is asked something now. Each step of a round does: a round may be long,
+    /// as one of thousands of deletes is, on a disk that is merely slow.
+    fn begin_call(&mut self) {
+        self.call = Some(self.disk.open_calls.begin());
     }
 
     fn next_stamp(&mut self) -> RecordStamp {

@@ -34,6 +34,7 @@ impl Writer {
             }
             Task::Delete(ids) => {
                 for id in ids {
+                    self.begin_call();
                     if self
                         .current(group, id)?
                         .and_then(IndexEntry::live)
@@ -57,6 +58,7 @@ impl Writer {
             }
             Task::Relocate(relocations) => {
                 for relocation in relocations {
+                    self.begin_call();
                     self.stage_relocation(group, relocation)?;
                 }
                 Ok(When::Written)

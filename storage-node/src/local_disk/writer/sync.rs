@@ -53,6 +53,7 @@ impl Writer {
             return Ok(());
         };
         let name = active.segment.number.file_name();
+        self.call = Some(self.disk.open_calls.begin());
         active.sync().map_err(|err| {
             self.disk
                 .fail_writes(format!("syncing segment {name}: {err}"))
@@ -85,6 +86,7 @@ impl Writer {
                 .collect();
             (bookkeeping.log.of_segments(&touched), touched)
         };
+        self.begin_call();
         // RocksDB may wait for the disk here. What compaction changes meanwhile is in the next save.
         let saved = self
             .disk
