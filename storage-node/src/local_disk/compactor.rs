@@ -15,7 +15,7 @@ use super::compaction::{Candidates, CompactionStep, choose};
 use super::request::{Relocation, Request, Task};
 use super::state::{DiskState, PanicGuard, count};
 use crate::durable_file::is_unreadable;
-use crate::index::IndexEntry;
+use crate::index::{Index, IndexEntry};
 use crate::segment::{
     PayloadCheck, Place, PreparedRecord, RecordKind, RecordShape, ScanError, ScannedRecord,
     SegmentClass, SegmentFile, SegmentNumber, SegmentScan,
@@ -44,7 +44,7 @@ pub(super) struct Compactor {
     /// Who waits for the work to be done; a dropped sender ends the thread.
     control: Receiver<oneshot::Sender<()>>,
     waiters: Vec<oneshot::Sender<()>>,
-    /// A segment that could not be emptied: not tried again before the disk is reopened.
+    /// Segments that could not be emptied, or that the index does not know all of: left alone until the disk is reopened.
     stuck: BTreeSet<SegmentNumber>,
 }
 
@@ -64,13 +64,14 @@ impl Compactor {
         disk: Arc<DiskState>,
         requests: SyncSender<Request>,
         control: Receiver<oneshot::Sender<()>>,
+        stuck: BTreeSet<SegmentNumber>,
     ) -> Self {
         Self {
             disk,
             requests,
             control,
             waiters: Vec::new(),
-            stuck: BTreeSet::new(),
+            stuck,
         }
     }
 
@@ -140,6 +141,10 @@ impl Compactor {
                     deleted.push(record.header.id);
                 }
                 Verdict::Unreadable => has_unreadable = true,
+                Verdict::Unknown => {
+                    self.doubt_index(&segment, record.header.id);
+                    return Ok(());
+                }
             }
             if batch.is_full() {
                 self.copy(&mut batch)?;
@@ -156,6 +161,14 @@ impl Compactor {
             return Ok(());
         }
         self.retire(number, &deleted)
+    }
+
+    /// The index lacks a shard that is here, so what it says of the others is worth nothing either: the segment stays, and
+    /// the next open makes a new index, which knows it.
+    fn doubt_index(&mut self, segment: &SegmentFile, id: ShardId) {
+        let marked = Index::request_rebuild(&self.disk.options.path);
+        tracing::error!(shard = %id, segment = %segment.path.display(), marked = marked.is_ok(), "the index does not know a shard; its segment is not compacted, and the index is rebuilt when the disk is opened again");
+        self.stuck.insert(segment.number);
     }
 
     /// Has a segment removed, and then the memory of those that were deleted in it.
@@ -257,6 +270,10 @@ impl Compactor {
                 } else {
                     Verdict::Garbage
                 })
+            }
+            // A shard is forgotten only when no segment has a record of it any more, see `Writer::forget`.
+            None if record.header.kind == RecordKind::Put && record.is_intact => {
+                Ok(Verdict::Unknown)
             }
             _ => Ok(Verdict::Garbage),
         }
@@ -362,6 +379,8 @@ enum Verdict {
     Rotten,
     /// The disk does not give them.
     Unreadable,
+    /// The index has never heard of it.
+    Unknown,
 }
 
 /// Records to be copied together.

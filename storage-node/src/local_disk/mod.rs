@@ -117,11 +117,12 @@ impl LocalDisk {
             disk,
             active,
             next_lsn,
+            unread,
         } = recovery::open(options, calls)?;
         let (requests, queue) = sync_channel(queue_len);
         let (compactor_control, control) = sync_channel(COMPACTION_WAITERS_MAX);
         let writer = Writer::new(Arc::clone(&disk), active, next_lsn);
-        let compactor = Compactor::new(Arc::clone(&disk), requests.clone(), control);
+        let compactor = Compactor::new(Arc::clone(&disk), requests.clone(), control, unread);
         let io = |source| OpenError::Io {
             path: path.clone(),
             source,

@@ -55,6 +55,23 @@ pub(super) fn last_of_each_class(found: &[Found]) -> BTreeMap<Option<SegmentClas
     found.iter().map(|one| (one.class, one.number)).collect()
 }
 
+/// Whether a segment may be the last of its class: only such a one can be torn.
+///
+/// One with a damaged header may be of either class, but numbers rise: below the last segments of both it is neither's.
+pub(super) fn may_be_last(
+    one: Found,
+    last: &BTreeMap<Option<SegmentClass>, SegmentNumber>,
+) -> bool {
+    let is_last_of = |class| {
+        last.get(&Some(class))
+            .is_none_or(|last| *last <= one.number)
+    };
+    match one.class {
+        Some(class) => is_last_of(class),
+        None => SegmentClass::ALL.into_iter().any(is_last_of),
+    }
+}
+
 fn read_class(
     segment: &SegmentFile,
     identity: &LockedIdentity,

@@ -2,20 +2,23 @@
 //!
 //! What can be relied on, because the writer keeps to it:
 //! - a segment is synced before the next one of its class is created. So only the *last* of each class can be
-//!   torn, and only behind the tail that the index knows;
+//!   torn, and only behind the tail that the index knows. A segment whose header is damaged counts as the last of its
+//!   class unless both classes have higher ones;
 //! - the index knows nothing that is not synced. So what it knows is whole unless it rotted.
 //!
 //! Recovery keeps to both: it syncs a segment before it replays it.
 //!
 //! Everything behind the indexed tails is replayed. In the last segments payloads are verified too, and what
-//! follows the last whole record is cut off: it was never acknowledged.
+//! follows the last whole record is cut off: it was never acknowledged. What the disk cannot read of a closed segment is
+//! stepped over; the tail stays before it, so that each start looks there again, and compaction leaves the segment alone:
+//! the index does not know what is there.
 //!
 //! Here is the order of things. Which segments there are is in [`found`], what becomes of their records in [`replay`].
 
 mod found;
 mod replay;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::active_segment::ActiveSegment;
@@ -26,8 +29,8 @@ use crate::DiskId;
 use crate::disk_identity::LockedIdentity;
 use crate::durable_file::{self, FileCalls};
 use crate::index::{Index, LogState};
-use crate::segment::{SegmentClass, SegmentTable};
-use found::{Found, find_segments, last_of_each_class};
+use crate::segment::{SegmentClass, SegmentNumber, SegmentTable};
+use found::{Found, find_segments, last_of_each_class, may_be_last};
 use replay::{Replay, Tails};
 
 /// A disk ready for its threads.
@@ -36,6 +39,8 @@ pub(super) struct Recovered {
     pub(super) disk: Arc<DiskState>,
     pub(super) active: BTreeMap<SegmentClass, ActiveSegment>,
     pub(super) next_lsn: u64,
+    /// Segments of which the disk could not read everything: the index may lack records of theirs, so they must stay.
+    pub(super) unread: BTreeSet<SegmentNumber>,
 }
 
 /// Locks the disk, and recovers what the last run left.
@@ -57,6 +62,7 @@ pub(super) fn open(
     let Replay {
         index,
         log,
+        unread,
         replayed_count,
         ..
     } = replay;
@@ -81,6 +87,7 @@ pub(super) fn open(
         disk: Arc::new(disk),
         active,
         next_lsn,
+        unread,
     })
 }
 
@@ -115,7 +122,8 @@ fn index_error(options: &LocalDiskOptions, detail: &impl ToString) -> OpenError 
     }
 }
 
-/// The last segment of each class is cut behind its last whole record, and appended to again.
+/// Each segment that may be the last of its class is cut behind its last whole record; the last ones are appended to
+/// again.
 ///
 /// Of two copies of a record (compaction makes them) the one in the higher segment counts, so a copy must never go
 /// below a segment that it may come from. One whose header is damaged may be of either class: below such a segment
@@ -129,10 +137,8 @@ fn reopen_last(
     let last = last_of_each_class(found);
     let last_damaged = last.get(&None).copied();
     let mut active = BTreeMap::new();
-    for class in SegmentClass::ALL {
-        let Some(number) = last.get(&Some(class)).copied() else {
-            continue;
-        };
+    for one in found.iter().filter(|one| may_be_last(**one, &last)) {
+        let number = one.number;
         let Some(tail) = tails.get(&number).copied() else {
             continue;
         };
@@ -147,7 +153,9 @@ fn reopen_last(
         }
         // Also where nothing is appended: no later start verifies what is left here.
         segment.file.truncate(tail).map_err(io)?;
-        if last_damaged.is_none_or(|damaged| damaged < number) {
+        if let Some(class) = one.class
+            && last_damaged.is_none_or(|damaged| damaged < number)
+        {
             let size_max = options.segment_size_bytes;
             active.insert(class, ActiveSegment::new(segment, class, tail, size_max));
         }

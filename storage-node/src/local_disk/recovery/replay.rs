@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::found::{Found, last_of_each_class};
+use super::found::{Found, last_of_each_class, may_be_last};
 use crate::DiskId;
 use crate::index::{
     Index, IndexEntry, IndexError, LogState, PlacedRecord, SegmentStats, account, apply,
@@ -17,6 +17,10 @@ use crate::segment::{
 /// Replayed entries are saved in batches of this many.
 const BATCH_COUNT_MAX: usize = 4096;
 
+/// What the disk could not read may have higher sequence numbers than all that was read: what is written from now on must
+/// still win when it can be read again. Far more than a disk writes in its life, and of 64 bits next to nothing.
+const UNREAD_LSN_COUNT: u64 = 1 << 32;
+
 /// The state of a replay.
 ///
 /// What is pending in the index, and the tails of the segments in `touched`, belong together: they are saved in one
@@ -29,6 +33,8 @@ pub(super) struct Replay<'a> {
     disk_id: DiskId,
     /// Segments whose statistics changed since they were last saved.
     touched: BTreeSet<SegmentNumber>,
+    /// Segments of which the disk could not read everything: records may be missing from the index.
+    pub(super) unread: BTreeSet<SegmentNumber>,
     pub(super) replayed_count: u64,
 }
 
@@ -48,6 +54,7 @@ impl<'a> Replay<'a> {
             segments,
             disk_id,
             touched: BTreeSet::new(),
+            unread: BTreeSet::new(),
             replayed_count: 0,
         }
     }
@@ -57,8 +64,7 @@ impl<'a> Replay<'a> {
         let last = last_of_each_class(found);
         let mut tails = Tails::new();
         for one in found {
-            let is_last = one.class.is_none() || last.get(&one.class) == Some(&one.number);
-            let check = if is_last {
+            let check = if may_be_last(*one, &last) {
                 PayloadCheck::Verify
             } else {
                 PayloadCheck::Skip
@@ -69,6 +75,9 @@ impl<'a> Replay<'a> {
         }
         if !self.forget_missing(&tails) {
             return Ok(None);
+        }
+        if !self.unread.is_empty() {
+            self.log.next_lsn = self.log.next_lsn.saturating_add(UNREAD_LSN_COUNT);
         }
         self.save()?;
         Ok(Some((self, tails)))
@@ -105,7 +114,7 @@ impl<'a> Replay<'a> {
             believe_the_disk(&segment).map_err(|err| refused(err.into()))?;
         }
         let mut tail = self.apply_records(&segment, from, check).map_err(refused)?;
-        if check == PayloadCheck::Skip {
+        if check == PayloadCheck::Skip && !self.unread.contains(&found.number) {
             // Synced as a whole and never appended to again: there is no need to look behind this ever again.
             tail = tail.max(segment.len().map_err(|err| refused(err.into()))?);
         }
@@ -124,7 +133,8 @@ impl<'a> Replay<'a> {
         stats.tail
     }
 
-    /// Applies the records from `from` on; returns the end of the last whole one.
+    /// Applies the records from `from` on; returns the end of the last whole one, or of the last one before what the disk
+    /// could not read: a later start looks there again, and applying what is behind it twice changes nothing.
     fn apply_records(
         &mut self,
         segment: &SegmentFile,
@@ -136,7 +146,11 @@ impl<'a> Replay<'a> {
         // Damaged records behind the last whole one. Those that none follows are the torn tail, which is cut.
         let mut damaged = Vec::new();
         let mut torn_count = 0;
+        let mut unread_from = None;
         while let Some(record) = scan.next()? {
+            if scan.has_unreadable() {
+                unread_from.get_or_insert(tail);
+            }
             if !record.is_intact && check == PayloadCheck::Verify {
                 damaged.push(record.offset);
                 torn_count += 1;
@@ -146,19 +160,21 @@ impl<'a> Replay<'a> {
             void_records(segment, &std::mem::take(&mut damaged))?;
             self.apply(segment.number, &record)?;
             tail = record.offset + record.header.shape.record_len();
-            self.set_tail(segment.number, tail);
+            self.set_tail(segment.number, unread_from.unwrap_or(tail));
             if self.index.pending_count() >= BATCH_COUNT_MAX {
                 self.save_index()?;
             }
         }
         let skipped = scan.skipped_bytes();
         if scan.has_unreadable() {
-            tracing::warn!(segment = %segment.path.display(), "the disk cannot read parts of a segment: stepped over");
+            tracing::warn!(segment = %segment.path.display(), "the disk cannot read parts of a segment: stepped over until the disk is opened again");
+            unread_from.get_or_insert(tail);
+            self.unread.insert(segment.number);
         }
         if skipped > 0 || torn_count > 0 {
             tracing::warn!(segment = %segment.path.display(), skipped, torn = torn_count, "unreadable bytes in segment: cut or stepped over");
         }
-        Ok(tail)
+        Ok(unread_from.unwrap_or(tail))
     }
 
     fn apply(&mut self, number: SegmentNumber, record: &ScannedRecord) -> Result<(), IndexError> {

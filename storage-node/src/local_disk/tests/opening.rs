@@ -177,3 +177,137 @@ async fn a_bad_sector_costs_the_shards_whose_headers_it_holds() {
     let listed: Vec<u32> = listed.iter().map(|stat| stat.id.chunk_index).collect();
     assert_eq!(listed, [0, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
+
+/// Shards that fill several segments of 64 KiB of both classes: every third is large.
+const MIXED: Range<u32> = 0..15;
+
+fn mixed_len(number: u32) -> usize {
+    if number % 3 == 2 { 70_000 } else { 10_000 }
+}
+
+/// A closed disk with the shards [`MIXED`] and no index.
+async fn mixed_disk() -> (TestDisk, LocalDiskOptions) {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 64 << 10,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for number in MIXED {
+        put(&disk, number, mixed_len(number)).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    (dir, options)
+}
+
+async fn assert_mixed(disk: &LocalDisk) {
+    for number in MIXED {
+        let found = read_whole(disk, number).await.unwrap();
+        assert_eq!(found, payload(number, 0, mixed_len(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn shards_that_could_not_be_read_while_the_index_was_rebuilt_are_never_removed() {
+    let (dir, options) = mixed_disk().await;
+    let first = dir.segments()[0].clone();
+    for unreadable in [64..u64::MAX, 8192..12_288] {
+        let calls = Arc::new(FaultyCalls::default());
+        calls.set_unreadable(&first, unreadable);
+        let disk = LocalDisk::open_with(options.clone(), calls).unwrap();
+        disk.compact().await.unwrap();
+        disk.close().await.unwrap();
+        drop(disk);
+        assert!(first.exists());
+
+        // Now they can be read.
+        let disk = LocalDisk::open(options.clone()).unwrap();
+        disk.compact().await.unwrap();
+        assert_mixed(&disk).await;
+        disk.close().await.unwrap();
+        drop(disk);
+        dir.drop_index();
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_does_not_win_over_what_was_written_since() {
+    let (dir, options) = mixed_disk().await;
+    let calls = Arc::new(FaultyCalls::default());
+    // Of these segments the highest sequence numbers are unknown.
+    calls.set_unreadable(&dir.segments()[0], 64..u64::MAX);
+    let disk = LocalDisk::open_with(options.clone(), calls).unwrap();
+    assert!(disk.stat(id(0)).await.unwrap().is_none());
+    let next_lsn = disk.disk.bookkeeping().log.next_lsn;
+    assert!(next_lsn > u64::from(u32::MAX), "{next_lsn}");
+    disk.put(shard(0, 1, 10), Durability::Synced).await.unwrap();
+    disk.close().await.unwrap();
+    drop(disk);
+    let disk = LocalDisk::open(options).unwrap();
+    assert_eq!(read_whole(&disk, 0).await.unwrap(), payload(0, 1, 10));
+}
+
+#[tokio::test]
+async fn a_shard_that_the_index_does_not_know_is_not_taken_for_garbage() {
+    let (dir, options) = mixed_disk().await;
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    let lost = disk.disk.index.entry(id(0)).unwrap();
+    let lost_in = dir.segments()[0].clone();
+    crate::index::account(&mut disk.disk.bookkeeping().log.stats, lost.as_ref(), None);
+    disk.disk.index.set_pending([(id(0), None)]);
+    // The rest of its segment becomes garbage.
+    disk.delete(&[id(1), id(3), id(4), id(6)]).await.unwrap();
+    disk.compact().await.unwrap();
+    assert!(lost_in.exists());
+    disk.close().await.unwrap();
+    drop(disk);
+
+    let disk = LocalDisk::open(options).unwrap();
+    disk.compact().await.unwrap();
+    assert_eq!(read_whole(&disk, 0).await.unwrap(), payload(0, 0, 10_000));
+    assert!(!lost_in.exists(), "now it was compacted");
+}
+
+#[tokio::test]
+async fn a_bad_sector_in_the_header_of_a_closed_segment_keeps_no_disk_out_of_service() {
+    let (dir, options) = mixed_disk().await;
+    for segment in &dir.segments()[..2] {
+        let calls = Arc::new(FaultyCalls::default());
+        calls.set_unreadable(segment, 0..4096);
+        let disk = LocalDisk::open_with(options.clone(), calls).unwrap();
+        let listed = disk.list(None, 100).await.unwrap().shards;
+        assert_eq!(listed.len(), MIXED.len() - 1);
+        disk.close().await.unwrap();
+        drop(disk);
+        let disk = LocalDisk::open(options.clone()).unwrap();
+        assert_mixed(&disk).await;
+        disk.close().await.unwrap();
+        drop(disk);
+        dir.drop_index();
+    }
+}
+
+/// Or it would pass for whole later, when there are segments above it and it counts as closed.
+#[tokio::test]
+async fn a_torn_record_is_cut_off_below_a_damaged_header_as_well() {
+    let (dir, options) = disk_of_segments(1).await;
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    disk.put(shard(0, 1, 5000), Durability::Synced)
+        .await
+        .unwrap();
+    disk.close().await.unwrap();
+    drop(disk);
+    let torn = dir.segments().remove(1);
+    let len = || std::fs::metadata(&torn).unwrap().len();
+    damage::flip(&torn, 20);
+    damage::flip(&torn, len() - 100);
+    dir.drop_index();
+    // Without its threads: compaction would remove what is left.
+    let recovered = recovery::open(options.clone(), Arc::new(SystemCalls)).unwrap();
+    assert_eq!(len(), 64);
+    drop(recovered);
+    let disk = LocalDisk::open(options).unwrap();
+    assert_eq!(read_whole(&disk, 0).await.unwrap(), payload(0, 0, 1000));
+}
