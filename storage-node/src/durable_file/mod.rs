@@ -45,6 +45,12 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// As [`remove_file`], and content if there is no such file: an attempt before may have got that far.
+pub(crate) fn ensure_removed(path: &Path) -> io::Result<()> {
+    remove_if_exists(path)?;
+    sync_parent(path)
+}
+
 /// Removes a directory with all that is in it, if it exists, and makes that durable.
 pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {

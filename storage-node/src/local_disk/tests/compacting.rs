@@ -159,6 +159,56 @@ fn a_segment_with_a_bad_sector_is_removed_when_what_it_held_was_made_again() {
     }
 }
 
+#[test]
+fn a_segment_that_cannot_be_removed_costs_writes_and_no_reads() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(dir.options());
+    fixture.serve(writing::put_task(0, 1000));
+    fixture.serve(Task::Seal(SegmentNumber(1)));
+    fixture.serve(writing::put_task(0, 1000));
+    // Not a file, which unlinking refuses.
+    let path = dir.segments().remove(0);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    fixture.compactor.compact(SegmentNumber(1)).unwrap_err();
+    assert!(fixture.disk.has_failed());
+    fixture.disk.check_readable().unwrap();
+    drop((fixture.compactor, fixture.requests));
+    fixture.writer.join().unwrap().unwrap_err();
+}
+
+#[test]
+fn a_segment_that_is_gone_already_counts_as_removed() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(dir.options());
+    let gone = SegmentNumber(1);
+    fixture.serve(writing::put_task(0, 1000));
+    fixture.serve(Task::Seal(gone));
+    fixture.serve(writing::put_task(0, 1000));
+    std::fs::remove_file(&dir.segments()[0]).unwrap();
+    fixture.compactor.compact(gone).unwrap();
+    assert!(!fixture.disk.bookkeeping().log.stats.contains_key(&gone));
+    fixture.close();
+}
+
+#[test]
+fn a_shard_that_a_segment_held_twice_is_forgotten_once() {
+    let dir = TestDisk::in_memory();
+    let fixture = Fixture::new(dir.options());
+    let [first, second, third] = [1, 2, 3].map(SegmentNumber);
+    fixture.serve(writing::put_task(0, 1000));
+    fixture.serve(Task::Seal(first));
+    fixture.serve(writing::put_task(1, 1000));
+    fixture.serve(Task::Seal(second));
+    fixture.serve(Task::Delete(vec![id(0), id(1)]));
+    let tombstone_bytes = || fixture.disk.bookkeeping().log.stats[&third].tombstone_bytes;
+    let both = tombstone_bytes();
+    fixture.serve(Task::Retire(first));
+    fixture.serve(Task::Forget(vec![id(0), id(0)]));
+    assert_eq!(tombstone_bytes(), both / 2);
+    fixture.close();
+}
+
 fn len_of(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }

@@ -49,9 +49,10 @@ impl Writer {
             return Ok(());
         }
         let path = self.disk.segments.path(number);
-        durable_file::remove_file(&path).map_err(|err| {
+        // Nothing is read from it any more, and the rest can be read as before.
+        durable_file::ensure_removed(&path).map_err(|err| {
             self.disk
-                .fail(format!("removing {}: {err}", path.display()))
+                .fail_writes(format!("removing {}: {err}", path.display()))
         })?;
         self.disk.segments.forget(number);
         let mut bookkeeping = self.disk.bookkeeping();
@@ -68,6 +69,10 @@ impl Writer {
         let mut entries = HashMap::new();
         let mut changes = Vec::new();
         for id in ids {
+            // Twice in a segment, twice in the list: its tombstone counts once.
+            if entries.contains_key(id) {
+                continue;
+            }
             let Some(old @ IndexEntry::Dead(_)) = self.current(&group, *id)? else {
                 continue;
             };
