@@ -47,6 +47,15 @@ pub(crate) fn is_unreadable(err: &io::Error) -> bool {
     Errno::from_io_error(err) == Some(Errno::IO)
 }
 
+/// Whether a call failed because the process or the machine is short of open files or memory. That passes, and says
+/// nothing of the disk.
+pub(crate) fn is_shortage(err: &io::Error) -> bool {
+    Errno::from_io_error(err).is_some_and(|errno| SHORTAGES.contains(&errno))
+}
+
+/// What calls fail with then.
+pub(crate) const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+
 /// The real ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemCalls;

@@ -11,7 +11,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-pub(crate) use data_file::{DataFile, FileCalls, SystemCalls, is_unreadable};
+pub(crate) use data_file::{
+    DataFile, FileCalls, SHORTAGES, SystemCalls, is_shortage, is_unreadable,
+};
 
 /// Creates one directory if it is missing, and makes its name durable.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {

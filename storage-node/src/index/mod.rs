@@ -14,6 +14,7 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -26,6 +27,7 @@ use rocksdb::{
 pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
 pub(crate) use stats::{SegmentStats, SegmentStatsMap, account};
 
+use crate::durable_file::SHORTAGES;
 use crate::segment::SegmentNumber;
 use crate::{DiskId, ShardId, durable_file};
 
@@ -38,6 +40,26 @@ pub(crate) enum IndexError {
     /// A value is not one of ours.
     #[error("index: a value of {0} cannot be read")]
     Value(&'static str),
+}
+
+impl IndexError {
+    /// Whether the process or the machine is short of something: then nothing is wrong with the index.
+    pub(crate) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Database(error) => names_shortage(error.as_ref()),
+            Self::Value(_) => false,
+        }
+    }
+}
+
+/// RocksDB passes the errno of a system call on as text alone, at the end of its message.
+fn names_shortage(message: &str) -> bool {
+    SHORTAGES.into_iter().any(|errno| {
+        let text = io::Error::from(errno).to_string();
+        // Without the number that Rust adds.
+        let text = text.split(" (os error").next();
+        text.is_some_and(|text| message.ends_with(text))
+    })
 }
 
 /// Memory does not have the answer, or it cannot be read: [`Index::live`] tells, on a thread that may wait.
@@ -112,6 +134,7 @@ impl Index {
         match opened {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
+            Err(err) if err.is_shortage() => return Err(err),
             Err(err) => {
                 tracing::warn!(disk = %disk.display(), error = %err, "index is damaged and will be rebuilt");
             }
@@ -139,7 +162,7 @@ impl Index {
     }
 
     /// Makes the next open start from an empty index.
-    pub(crate) fn request_rebuild(disk: &Path) -> std::io::Result<()> {
+    pub(crate) fn request_rebuild(disk: &Path) -> io::Result<()> {
         durable_file::touch(&disk.join(REBUILD_MARKER))
     }
 
@@ -504,6 +527,25 @@ mod tests {
                 payload_len: 100,
             },
             stale: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_shortage_is_known_by_what_rocksdb_says_of_it() {
+        for (message, is_shortage) in [
+            (
+                "IO error: While open a file for random read: /d/index/000012.sst: Too many open files",
+                true,
+            ),
+            (
+                "IO error: While open a file for appending: /d: Too many open files in system",
+                true,
+            ),
+            ("IO error: While mmap: /d: Cannot allocate memory", true),
+            ("IO error: While pread: /d: Input/output error", false),
+            ("Corruption: block checksum mismatch", false),
+        ] {
+            assert_eq!(names_shortage(message), is_shortage, "{message}");
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::compaction::{Candidates, CompactionStep, choose};
 use super::request::{Relocation, Request, Task};
 use super::state::{DiskState, PanicGuard, count};
-use crate::durable_file::is_unreadable;
+use crate::durable_file::{is_shortage, is_unreadable};
 use crate::index::{Index, IndexEntry};
 use crate::segment::{
     PayloadCheck, Place, PreparedRecord, RecordKind, RecordShape, ScanError, ScannedRecord,
@@ -59,6 +59,17 @@ pub(super) enum Interruption {
     Disk(#[from] ShardError),
 }
 
+impl Interruption {
+    /// Whether it is worth trying the same again soon.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Disk(ShardError::DiskFull { .. } | ShardError::Busy { .. }) => true,
+            Self::Scan(ScanError::Io(err)) => is_shortage(err),
+            _ => false,
+        }
+    }
+}
+
 impl Compactor {
     pub(super) fn new(
         disk: Arc<DiskState>,
@@ -92,7 +103,7 @@ impl Compactor {
             match done {
                 Ok(()) => {}
                 Err(Interruption::Stopped) => return,
-                Err(Interruption::Disk(ShardError::DiskFull { .. })) => {
+                Err(interruption) if interruption.passes() => {
                     if self.pause(IDLE_INTERVAL).is_err() {
                         return;
                     }
@@ -202,7 +213,7 @@ impl Compactor {
                 .disk
                 .index
                 .live_after(after, 1000)
-                .map_err(|err| self.disk.fail_index(&err))?;
+                .map_err(|err| self.disk.lookup_error(&err))?;
             let Some((last, _)) = page.last() else {
                 return Ok(());
             };
@@ -227,7 +238,7 @@ impl Compactor {
             .disk
             .index
             .live(id)
-            .map_err(|err| self.disk.fail_index(&err))?;
+            .map_err(|err| self.disk.lookup_error(&err))?;
         Ok(live.is_some_and(|live| live.place == place))
     }
 
@@ -244,7 +255,7 @@ impl Compactor {
             .disk
             .index
             .entry(id)
-            .map_err(|err| self.disk.fail_index(&err))?
+            .map_err(|err| self.disk.lookup_error(&err))?
         {
             Some(IndexEntry::Live(live)) if live.place == from => Ok(match load(segment, record) {
                 Ok(Some(loaded)) => Verdict::Needed(Relocation {

@@ -360,7 +360,7 @@ impl ShardStore for LocalDisk {
         let look = move |disk: &DiskState| {
             disk.index
                 .live_after(after, limit + 1)
-                .map_err(|err| disk.fail_index(&err))
+                .map_err(|err| disk.lookup_error(&err))
         };
         let mut found = self.reader.wait_for(look).await?;
         let is_truncated = found.len() > limit;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::state::{DiskState, count};
+use crate::durable_file::is_shortage;
 use crate::index::LiveShard;
 use crate::segment::{
     BLOCK_SIZE_BYTES, RecordFault, RecordHeader, RecordKind, RecordShape, SegmentFile,
@@ -192,7 +193,7 @@ fn read(
         // Moved by compaction, replaced, or deleted and punched out meanwhile? Then nothing is wrong.
         let now = find(disk, id)?;
         if now.place == live.place {
-            return Err(corrupt(disk, id, &fault));
+            return Err(unread(disk, id, &fault));
         }
         live = now;
     }
@@ -200,7 +201,7 @@ fn read(
 }
 
 fn find(disk: &DiskState, id: ShardId) -> Result<LiveShard, ShardError> {
-    let found = disk.index.live(id).map_err(|err| disk.fail_index(&err))?;
+    let found = disk.index.live(id).map_err(|err| disk.lookup_error(&err))?;
     found.ok_or_else(|| not_found(disk, id))
 }
 
@@ -220,6 +221,19 @@ fn not_found(disk: &DiskState, id: ShardId) -> ShardError {
     ShardError::NotFound {
         id,
         disk_id: disk.disk_id(),
+    }
+}
+
+/// What a caller gets whose shard could not be read for this reason.
+#[cfg(test)]
+pub(super) fn read_error(disk: &DiskState, id: ShardId, err: std::io::Error) -> ShardError {
+    unread(disk, id, &err.into())
+}
+
+fn unread(disk: &DiskState, id: ShardId, fault: &ReadFault) -> ShardError {
+    match fault {
+        ReadFault::Io(err) if is_shortage(err) => disk.busy_error(),
+        _ => corrupt(disk, id, fault),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::disk_identity::LockedIdentity;
+use crate::durable_file::is_shortage;
 use crate::index::{Index, IndexError, LogState};
 use crate::segment::{Place, RecordShape, SegmentNumber, SegmentTable};
 use crate::{DiskHealth, DiskId, ShardError};
@@ -132,8 +133,21 @@ impl DiskState {
         self.failed_error()
     }
 
-    /// As [`Self::fail`]; the index is a cache, so the next open starts without it.
+    /// What a lookup that failed means: nothing for the disk where the process is short of something, else as
+    /// [`Self::fail_index`].
+    pub(super) fn lookup_error(&self, error: &IndexError) -> ShardError {
+        if error.is_shortage() {
+            self.busy_error()
+        } else {
+            self.fail_index(error)
+        }
+    }
+
+    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it.
     pub(super) fn fail_index(&self, error: &IndexError) -> ShardError {
+        if error.is_shortage() {
+            return self.fail(error.to_string());
+        }
         let marked = Index::request_rebuild(&self.options.path);
         let detail = if let Err(err) = marked {
             format!("; delete the index directory by hand ({err})")
@@ -198,13 +212,16 @@ impl DiskState {
     /// Looks at the file system: how much may be written, and how much there is. May wait for the disk.
     pub(super) fn measure_space(&self) -> Result<Space, ShardError> {
         let path = &self.options.path;
-        let found = FileSystemSpace::measure(path).map_err(|err| {
-            self.fail(format!(
-                "asking for free space in {}: {err}",
-                path.display()
-            ))
-        })?;
-        *self.file_system() = found;
+        match FileSystemSpace::measure(path) {
+            Ok(found) => *self.file_system() = found,
+            Err(err) if is_shortage(&err) => {}
+            Err(err) => {
+                return Err(self.fail(format!(
+                    "asking for free space in {}: {err}",
+                    path.display()
+                )));
+            }
+        }
         Ok(self.space())
     }
 

@@ -231,3 +231,57 @@ async fn a_disk_that_cannot_allocate_ahead_allocates_what_it_needs() {
     drop(disk);
     assert_recovers(&dir, &[(10, 950_000)]).await;
 }
+
+#[tokio::test]
+async fn a_process_that_is_short_of_something_has_writes_refused_and_no_disk_failed() {
+    let Fixture { dir, disk, calls } = fixture().await;
+    for fault in [
+        CallFault::WriteStopsAfter(70, Errno::NOMEM),
+        CallFault::LongWrite(0, Errno::NFILE),
+    ] {
+        calls.set(fault);
+        let refused = disk.put(shard(10, 0, 500), Durability::Synced).await;
+        assert!(
+            matches!(refused, Err(ShardError::Busy { .. })),
+            "{fault:?}: {refused:?}"
+        );
+        assert!(disk.stat(id(10)).await.unwrap().is_none());
+    }
+    assert_eq!(disk.status().await.unwrap().health, DiskHealth::Healthy);
+    put(&disk, 10, 400).await;
+    drop(disk);
+    assert_recovers(&dir, &[(10, 400)]).await;
+}
+
+#[tokio::test]
+async fn compaction_that_is_short_of_something_tries_again() {
+    let dir = TestDisk::in_memory();
+    let calls = Arc::new(FaultyCalls::default());
+    let options = LocalDiskOptions {
+        segment_size_bytes: 1,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open_with(options, Arc::clone(&calls) as _).unwrap();
+    put(&disk, 0, 1000).await;
+    put(&disk, 1, 1000).await;
+    let first = dir.segments().remove(0);
+    calls.set(CallFault::Read(Errno::MFILE));
+    disk.delete(&[id(0)]).await.unwrap();
+    disk.compact().await.unwrap();
+    assert!(calls.has_struck() && !first.exists());
+}
+
+#[tokio::test]
+async fn a_read_that_is_short_of_something_says_nothing_of_the_shard() {
+    let Fixture { disk, .. } = fixture().await;
+    for (errno, is_corrupt) in [
+        (Errno::MFILE, false),
+        (Errno::NOMEM, false),
+        (Errno::IO, true),
+    ] {
+        let error = reader::read_error(&disk.disk, id(0), errno.into());
+        assert_eq!(matches!(error, ShardError::Corrupt { .. }), is_corrupt);
+        assert_eq!(matches!(error, ShardError::Busy { .. }), !is_corrupt);
+    }
+    assert_eq!(counter(&disk, "corrupt_count").await, 1);
+}

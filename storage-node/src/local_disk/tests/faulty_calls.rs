@@ -26,6 +26,8 @@ pub(super) enum CallFault {
     LongWrite(usize, Errno),
     /// The next allocation fails.
     Allocation(Errno),
+    /// The next read by a scan fails.
+    Read(Errno),
     /// The next allocation panics.
     AllocationPanics,
 }
@@ -126,7 +128,13 @@ impl FileCalls for FaultyCalls {
     }
 
     fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if let Some((inode, range)) = &self.0.lock().unwrap().unreadable
+        let mut state = self.0.lock().unwrap();
+        if let Some(CallFault::Read(errno)) =
+            state.take(|fault| matches!(fault, CallFault::Read(_)))
+        {
+            return Err(errno.into());
+        }
+        if let Some((inode, range)) = &state.unreadable
             && file.metadata().unwrap().ino() == *inode
             && offset < range.end
             && range.start < offset + buf.len() as u64

@@ -50,10 +50,8 @@ impl Writer {
         }
         let path = self.disk.segments.path(number);
         // Nothing is read from it any more, and the rest can be read as before.
-        durable_file::ensure_removed(&path).map_err(|err| {
-            self.disk
-                .fail_writes(format!("removing {}: {err}", path.display()))
-        })?;
+        durable_file::ensure_removed(&path)
+            .map_err(|err| self.write_error(&format!("removing {}", path.display()), &err))?;
         self.disk.segments.forget(number);
         let mut bookkeeping = self.disk.bookkeeping();
         bookkeeping.log.stats.remove(&number);

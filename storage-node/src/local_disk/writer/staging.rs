@@ -150,7 +150,7 @@ impl Writer {
                 .disk
                 .index
                 .entry(id)
-                .map_err(|err| self.disk.fail_index(&err)),
+                .map_err(|err| self.disk.lookup_error(&err)),
         }
     }
 }
