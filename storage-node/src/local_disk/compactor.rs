@@ -124,7 +124,7 @@ impl Compactor {
             stats: &bookkeeping.log.stats,
             open: &bookkeeping.active,
             stuck: &self.stuck,
-            segment_size_bytes: self.disk.options.segment_size_bytes,
+            segment_size_bytes: self.disk.options.segment_size_max(),
             space_bytes,
         })
     }

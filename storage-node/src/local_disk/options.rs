@@ -21,7 +21,8 @@ pub struct LocalDiskOptions {
     pub reserve_bytes: u64,
     /// Use no more of the file system than this.
     pub capacity_bytes_max: Option<u64>,
-    /// A segment is closed when the next record does not fit.
+    /// A segment is closed when the next record does not fit. Not larger than the reserve allows: a disk that is full could
+    /// not be compacted any more.
     pub segment_size_bytes: u64,
     /// Memory for index blocks and bloom filters.
     pub index_cache_bytes: usize,
@@ -56,6 +57,18 @@ impl LocalDiskOptions {
             hung_after: Duration::from_secs(10),
             clock: Clock::system(),
         }
+    }
+}
+
+/// What is left of a disk that is full without any reserve has room for the copies of such a segment.
+const SEGMENT_SIZE_BYTES_MIN: u64 = 4 << 20;
+
+impl LocalDiskOptions {
+    /// Where segments end. On a full disk compaction may use three quarters of the reserve, and a segment that it chooses
+    /// has up to 70 % to be copied: so a segment may be as large as the reserve.
+    pub(super) fn segment_size_max(&self) -> u64 {
+        let reserve_allows = self.reserve_bytes.max(SEGMENT_SIZE_BYTES_MIN);
+        self.segment_size_bytes.min(reserve_allows)
     }
 }
 

@@ -156,7 +156,7 @@ fn reopen_last(
         if let Some(class) = one.class
             && last_damaged.is_none_or(|damaged| damaged < number)
         {
-            let size_max = options.segment_size_bytes;
+            let size_max = options.segment_size_max();
             active.insert(class, ActiveSegment::new(segment, class, tail, size_max));
         }
     }

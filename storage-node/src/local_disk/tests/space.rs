@@ -151,3 +151,30 @@ async fn compaction_keeps_rot_out_of_its_copies() {
     }
     assert_eq!(readable, 6);
 }
+
+#[tokio::test]
+async fn a_full_disk_of_small_shards_gives_space_back_however_small_its_reserve() {
+    for reserve_bytes in [0, 1 << 20] {
+        let dir = TestDisk::in_memory();
+        let disk = LocalDisk::open(LocalDiskOptions {
+            capacity_bytes_max: Some(24 << 20),
+            reserve_bytes,
+            ..LocalDiskOptions::new(dir.path(), CLUSTER)
+        });
+        let disk = disk.unwrap();
+        let put_buffered = async |number| {
+            let put = disk.put(shard(number, 0, 16 << 10), Durability::Buffered);
+            put.await
+        };
+        let mut stored = 0;
+        while put_buffered(stored).await.is_ok() {
+            stored += 1;
+        }
+        assert!((1000..1300).contains(&stored), "{stored}");
+        assert_eq!(disk.status().await.unwrap().health, DiskHealth::Full);
+        let some = (0..stored).filter(|number| number % 5 < 2).map(id);
+        disk.delete(&some.collect::<Vec<_>>()).await.unwrap();
+        disk.compact().await.unwrap();
+        put_buffered(stored).await.unwrap();
+    }
+}

@@ -80,7 +80,7 @@ impl Writer {
             segment,
             class,
             FIRST_RECORD_OFFSET,
-            self.disk.options.segment_size_bytes,
+            self.disk.options.segment_size_max(),
         ))
     }
 
