@@ -15,7 +15,8 @@ use http::uri::PathAndQuery;
 use http::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::clock::Clock;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
@@ -287,6 +288,45 @@ async fn a_replayed_request_is_refused() {
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert!(reason.contains("received before"), "{reason}");
     assert_eq!(server.acted(), 1);
+}
+
+/// Its header came while its session was remembered, and its body after that was forgotten.
+#[tokio::test]
+async fn a_replayed_request_whose_body_comes_late_is_refused() {
+    let clock = clock_at(NOW_MS);
+    let server = Server::start_with(GuardOptions {
+        clock: Arc::clone(&clock) as _,
+        ..GuardOptions::default()
+    })
+    .await;
+    let seal = RequestSeal {
+        run: server.run().await,
+        ..seal_of("body")
+    };
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    let (status, ..) = server.send("POST", "/echo", Some(&header), "body").await;
+    assert_eq!((status, server.acted()), (StatusCode::OK, 1));
+
+    clock.0.store(NOW_MS + 300_000, Ordering::Relaxed);
+    let address = server.url.trim_start_matches("http://");
+    let mut late = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 4\r\nexpect: 100-continue\r\nauthorization: {header}\r\n\r\n"
+    );
+    late.write_all(request.as_bytes()).await.unwrap();
+    // Sent when somebody wants the body, which is behind the comparison of the clocks.
+    let mut answer = [0; 25];
+    late.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let now_ms = NOW_MS + 300_001;
+    clock.0.store(now_ms, Ordering::Relaxed);
+    let other = server.client(secret(), now_ms);
+    other.call(path("/echo"), "", REPLY_MAX).await.unwrap();
+    late.write_all(b"body").await.unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(server.acted(), 2);
 }
 
 #[tokio::test]

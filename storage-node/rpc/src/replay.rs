@@ -2,7 +2,9 @@
 //!
 //! A caller numbers its requests, so a window of bits per caller is enough (as in `IPsec`: RFC 4303, section
 //! 3.4.3), where remembering random nonces would cost memory by the request. A session may be forgotten once all
-//! its timestamps are beyond the allowed skew, because those are refused already.
+//! its timestamps are beyond the allowed skew. That clocks were compared does not keep its requests out by itself: a body
+//! may arrive long after its header, and a clock may step back. So whoever is not known must be newer than all that was
+//! forgotten, whatever time it is.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +21,8 @@ const SESSION_COUNT_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct ReplayWindow {
     sessions: HashMap<SessionId, Session>,
+    /// The newest timestamp of all sessions that were forgotten.
+    forgotten_to_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -39,9 +43,16 @@ impl ReplayWindow {
     ) -> Result<(), Refusal> {
         if !self.sessions.contains_key(&seal.session) {
             let skew_max_ms = u64::try_from(skew_max.as_millis()).unwrap_or(u64::MAX);
-            self.sessions.retain(|_, session| {
-                session.newest_timestamp_ms.saturating_add(skew_max_ms) >= now_ms
+            let forgotten = self.sessions.extract_if(|_, session| {
+                session.newest_timestamp_ms.saturating_add(skew_max_ms) < now_ms
             });
+            let newest = forgotten
+                .map(|(_, session)| session.newest_timestamp_ms)
+                .max();
+            self.forgotten_to_ms = self.forgotten_to_ms.max(newest);
+            if Some(seal.timestamp_ms) <= self.forgotten_to_ms {
+                return Err(Refusal::Replayed);
+            }
             if self.sessions.len() >= SESSION_COUNT_MAX {
                 return Err(Refusal::TooManySessions);
             }
@@ -180,10 +191,32 @@ mod tests {
             window.admit(&seal(5000, 1), just_inside, SKEW_MAX),
             Err(Refusal::TooManySessions)
         );
-        assert_eq!(
-            window.admit(&seal(5000, 1), just_inside + 1, SKEW_MAX),
-            Ok(())
-        );
+        let newer = RequestSeal {
+            timestamp_ms: NOW_MS + 1,
+            ..seal(5000, 1)
+        };
+        assert_eq!(window.admit(&newer, just_inside + 1, SKEW_MAX), Ok(()));
+    }
+
+    #[test]
+    fn a_session_that_was_forgotten_is_never_taken_for_a_new_one() {
+        let mut window = ReplayWindow::default();
+        assert_eq!(admit(&mut window, &seal(1, 1)), Ok(()));
+        let later_ms = NOW_MS + 300_001;
+        let later = RequestSeal {
+            timestamp_ms: later_ms,
+            ..seal(2, 1)
+        };
+        assert_eq!(window.admit(&later, later_ms, SKEW_MAX), Ok(()));
+        for now_ms in [later_ms, NOW_MS, 0] {
+            let again = window.admit(&seal(1, 1), now_ms, SKEW_MAX);
+            assert_eq!(again, Err(Refusal::Replayed));
+        }
+        let new = RequestSeal {
+            timestamp_ms: NOW_MS + 1,
+            ..seal(3, 1)
+        };
+        assert_eq!(window.admit(&new, NOW_MS, SKEW_MAX), Ok(()));
     }
 
     proptest! {
