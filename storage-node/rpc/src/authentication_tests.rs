@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -17,6 +19,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use tower_service::Service as _;
 
 use crate::clock::Clock;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
@@ -453,6 +457,52 @@ async fn too_many_requests_are_refused_at_once() {
         .call(path("/echo"), "", REPLY_MAX)
         .await;
     assert_eq!(outcome, Err(CallError::Busy));
+}
+
+/// What a server sends for a request of its own router, without a connection in between.
+async fn reply_of(router: &Router, header: &str, body: &'static str) -> Response {
+    let request = Request::post("/echo")
+        .header(AUTHORIZATION, header)
+        .body(Body::from(body))
+        .unwrap();
+    router.clone().call(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn replies_that_nobody_reads_are_bounded() {
+    let options = GuardOptions {
+        clock: clock_at(NOW_MS),
+        reply_bytes_max: 1 << 10,
+        body_timeout: Duration::from_millis(50),
+        ..GuardOptions::default()
+    };
+    let echo = Router::new().route("/echo", post(|body: Bytes| async { Reply::Done(body) }));
+    let router = Guard::new(secret(), options).protect(echo);
+    let header = |run| {
+        let seal = RequestSeal {
+            run,
+            ..seal_of("body")
+        };
+        seal.header(&seal.tag(&secret(), "POST", "/echo"))
+    };
+    let met = reply_of(&router, &header(RunId::UNKNOWN), "body").await;
+    let run = ReplySeal::parse(met.headers()[REPLY_HEADER].as_bytes());
+    let run = run.unwrap().0.run;
+
+    let unread = reply_of(&router, &header(run), "body").await;
+    assert_eq!(unread.status(), StatusCode::OK);
+    let refused = reply_of(&router, &header(run), "body").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let (bytes, _) = crate::body::collect(unread.into_body(), 4).await.unwrap();
+    let refused = reply_of(&router, &header(run), "body").await;
+    assert_eq!(
+        refused.status(),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not sent"
+    );
+    drop(bytes);
+    let read = reply_of(&router, &header(run), "body").await;
+    assert_eq!(read.status(), StatusCode::OK);
 }
 
 #[tokio::test]

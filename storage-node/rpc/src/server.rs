@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Body as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::ClusterSecret;
 use crate::body::collect;
@@ -39,9 +39,11 @@ pub struct GuardOptions {
     pub body_size_bytes_max: usize,
     /// Bodies of all requests together; others wait.
     pub buffered_bytes_max: usize,
-    /// Requests that are served at one time; others are refused at once.
+    /// Replies of all requests together that their callers have not read yet; others wait.
+    pub reply_bytes_max: usize,
+    /// Requests that are served at one time, each until its reply was read; others are refused at once.
     pub request_count_max: usize,
-    /// How long a request may wait for its turn and then for its own body.
+    /// How long a request may wait for its turn and then for its own body, and its reply for room.
     pub body_timeout: Duration,
 }
 
@@ -52,6 +54,7 @@ impl Default for GuardOptions {
             skew_max: Duration::from_mins(5),
             body_size_bytes_max: 5 << 20,
             buffered_bytes_max: 64 << 20,
+            reply_bytes_max: 64 << 20,
             request_count_max: 1024,
             body_timeout: Duration::from_secs(10),
         }
@@ -67,8 +70,9 @@ struct Inner {
     options: GuardOptions,
     run: RunId,
     replay: Mutex<ReplayWindow>,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     buffer_units: Semaphore,
+    reply_units: Arc<Semaphore>,
 }
 
 impl Guard {
@@ -78,8 +82,9 @@ impl Guard {
             secret,
             run: RunId(rand::random()),
             replay: Mutex::default(),
-            requests: Semaphore::new(options.request_count_max),
+            requests: Arc::new(Semaphore::new(options.request_count_max)),
             buffer_units: Semaphore::new(options.buffered_bytes_max / BUFFER_UNIT_BYTES),
+            reply_units: Arc::new(Semaphore::new(options.reply_bytes_max / BUFFER_UNIT_BYTES)),
             options,
         }))
     }
@@ -112,17 +117,20 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             return refusal.into_response();
         }
     };
-    let response = match guard.admit(&seal, body).await {
-        Ok((body, _permits)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+    let (response, permit) = match guard.admit(&seal, body).await {
+        Ok((body, permits)) => {
+            let request = Request::from_parts(parts, Body::from(body));
+            (next.run(request).await, Some(permits.request))
+        }
         Err(refusal) => {
             // The wrong run is how every caller meets a new process: nothing to see.
             if refusal != Refusal::WrongRun {
                 tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
             }
-            refusal.into_response()
+            (refusal.into_response(), None)
         }
     };
-    guard.seal_reply(&seal, response).await
+    guard.seal_reply(&seal, response, permit).await
 }
 
 impl Inner {
@@ -140,7 +148,9 @@ impl Inner {
     /// The body of a request that may be acted on now, once. The permits bound what is acted on.
     async fn admit(&self, seal: &RequestSeal, body: Body) -> Result<(Bytes, Permits<'_>), Refusal> {
         self.compare_clocks(seal)?;
-        let request = self.requests.try_acquire().map_err(|_| Refusal::Busy)?;
+        let request = Arc::clone(&self.requests).try_acquire_owned();
+        let request = request.map_err(|_| Refusal::Busy)?;
+        self.wait_for_replies().await?;
         let (body, buffer) = self.receive(seal, body).await?;
         // Behind the body, because a caller is not done writing before it looks for an answer.
         if seal.run != self.run {
@@ -152,7 +162,7 @@ impl Inner {
         Ok((
             body,
             Permits {
-                _request: request,
+                request,
                 _buffer: buffer,
             },
         ))
@@ -169,6 +179,20 @@ impl Inner {
             });
         }
         Ok(())
+    }
+
+    /// Counts a reply for as long as anybody holds its bytes, which the server does until they are sent. `None` if there
+    /// was no room in time.
+    async fn hold(&self, body: Bytes, request: OwnedSemaphorePermit) -> Option<Bytes> {
+        let all_units = self.options.reply_bytes_max / BUFFER_UNIT_BYTES;
+        let units = body.len().div_ceil(BUFFER_UNIT_BYTES).min(all_units);
+        let room = Arc::clone(&self.reply_units)
+            .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
+        let reply = tokio::time::timeout(self.options.body_timeout, room).await;
+        Some(Bytes::from_owner(HeldReply {
+            body,
+            _permits: [request, reply.ok()?.ok()?],
+        }))
     }
 
     async fn receive(
@@ -201,15 +225,37 @@ impl Inner {
         }
     }
 
-    async fn seal_reply(&self, request: &RequestSeal, response: Response) -> Response {
+    /// Nothing is done for callers while others do not read what was done for them.
+    async fn wait_for_replies(&self) -> Result<(), Refusal> {
+        let room = tokio::time::timeout(self.options.body_timeout, self.reply_units.acquire());
+        match room.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// `permit` is what a request that was acted on holds until its caller has read the reply. A refusal has none.
+    async fn seal_reply(
+        &self,
+        request: &RequestSeal,
+        response: Response,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Response {
         let (mut parts, body) = response.into_parts();
-        let (body, digest) = match collect(body, REPLY_SIZE_BYTES_MAX).await {
+        let (mut body, digest) = match collect(body, REPLY_SIZE_BYTES_MAX).await {
             Ok(collected) => collected,
             Err(error) => {
                 tracing::error!(%error, "a reply could not be sealed");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };
+        if let Some(permit) = permit {
+            let Some(held) = self.hold(body, permit).await else {
+                tracing::warn!("a reply was dropped: others are not read");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            };
+            body = held;
+        }
         let seal = ReplySeal {
             run: self.run,
             body: digest,
@@ -224,8 +270,20 @@ impl Inner {
     }
 }
 
-/// Held while a request is acted on.
+/// Held while a request is acted on; the place among the requests until its reply was sent.
 struct Permits<'guard> {
-    _request: SemaphorePermit<'guard>,
+    request: OwnedSemaphorePermit,
     _buffer: SemaphorePermit<'guard>,
+}
+
+/// A reply, with what it occupies until the last of its bytes was handed to the socket.
+struct HeldReply {
+    body: Bytes,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl AsRef<[u8]> for HeldReply {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
