@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use axum::routing::post;
 use bytes::Bytes;
@@ -23,7 +25,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
 use crate::clock::Clock;
+use crate::listener::Peer;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
+use crate::standing::{Patience, Strangers};
 use crate::{
     BodyParts, CallError, ClientOptions, ClusterSecret, Guard, GuardOptions, Reply, RpcClient,
 };
@@ -466,6 +470,36 @@ async fn reply_of(router: &Router, header: &str, body: &'static str) -> Response
         .body(Body::from(body))
         .unwrap();
     router.clone().call(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_is_known_from_its_first_request_that_is_acted_on() {
+    let strangers = Strangers::new(Patience {
+        with_stranger: Duration::from_mins(10),
+        with_known: Duration::from_mins(10),
+        stranger_count_max: 1,
+        for_all: Duration::from_mins(10),
+    });
+    let peer = Peer::with_standing(strangers.meet());
+    let options = GuardOptions {
+        clock: clock_at(NOW_MS),
+        ..GuardOptions::default()
+    };
+    let echo = Router::new().route("/echo", post(|body: Bytes| async { Reply::Done(body) }));
+    let router = Guard::new(secret(), options).protect(echo);
+    let router = router.layer(axum::Extension(ConnectInfo(peer.clone())));
+    let mut seal = seal_of("body");
+    for is_known in [false, true] {
+        let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+        let reply = reply_of(&router, &header, "body").await;
+        let reply = ReplySeal::parse(reply.headers()[REPLY_HEADER].as_bytes());
+        // The first one is for another run.
+        seal.run = reply.unwrap().0.run;
+        let context = &mut Context::from_waker(Waker::noop());
+        let room = std::pin::pin!(strangers.room()).poll(context);
+        assert_eq!(room.is_ready(), is_known);
+    }
+    drop(peer);
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod seal;
 mod secret;
 mod served_connection;
 mod server;
+mod standing;
 mod stream;
 pub mod tls;
 

@@ -14,28 +14,35 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::served_connection::ServedConnection;
+use crate::standing::{Patience, Standing, Strangers};
 use crate::stream::Stream;
 use crate::tls::{TlsCertificate, TlsError};
 
 /// Connections at one time; further ones wait in the kernel's queue. A gateway keeps one for each call that it may
 /// have under way, so that this is enough for a dozen gateways with all their calls.
 const CONNECTION_COUNT_MAX: usize = 4096;
-/// How long a peer may say nothing. Clients give up what they do not use after a minute ([`crate::ClientOptions`]),
-/// and no call takes this long.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
-/// Handshakes that may be under way at one time; further connections wait in the kernel's queue.
-const HANDSHAKE_COUNT_MAX: usize = 256;
+/// Clients give up what they do not use after a minute ([`crate::ClientOptions`]), and no call takes five. A first request
+/// has a handshake before it, and may wait for its turn and for its body. Of the places those who have not made one get an
+/// eighth, and two seconds to themselves on a machine that is busy.
+const PATIENCE: Patience = Patience {
+    with_stranger: Duration::from_secs(30),
+    with_known: Duration::from_mins(5),
+    stranger_count_max: CONNECTION_COUNT_MAX / 8,
+    for_all: Duration::from_secs(2),
+};
 /// How long a handshake may take: two round trips and two signatures, on a machine that is busy.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Accepts connections for [`axum::serve()`]. Handshakes run side by side: whoever is silent delays nobody else.
+/// Accepts connections for [`axum::serve()`]. Handshakes run side by side: whoever is silent delays nobody else. The
+/// service must be made with [`Peer`] as its connect info: by that a [`crate::Guard`] tells who has the secret, and
+/// connections of others do not last.
 #[derive(Debug)]
 pub struct RpcListener {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     handshakes: JoinSet<Option<Accepted>>,
     places: Arc<Semaphore>,
-    idle_timeout: Duration,
+    strangers: Arc<Strangers>,
 }
 
 type Accepted = (ServedConnection, SocketAddr);
@@ -58,18 +65,50 @@ impl RpcListener {
             tls,
             handshakes: JoinSet::new(),
             places: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)),
-            idle_timeout: IDLE_TIMEOUT,
+            strangers: Strangers::new(PATIENCE),
         })
     }
 }
 
+#[cfg(test)]
+impl RpcListener {
+    pub(crate) fn with_patience(self, patience: Patience) -> Self {
+        Self {
+            strangers: Strangers::new(patience),
+            ..self
+        }
+    }
+}
+
 /// Where a request came from: for handlers, as `ConnectInfo<Peer>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    standing: Arc<Standing>,
+}
+
+impl Peer {
+    #[cfg(test)]
+    pub(crate) fn with_standing(standing: Arc<Standing>) -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            standing,
+        }
+    }
+
+    /// It made an authentic request.
+    pub(crate) fn prove(&self) {
+        self.standing.prove();
+    }
+}
 
 impl Connected<IncomingStream<'_, RpcListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, RpcListener>) -> Self {
-        Self(*stream.remote_addr())
+        Self {
+            address: *stream.remote_addr(),
+            standing: Arc::clone(stream.io().standing()),
+        }
     }
 }
 
@@ -80,10 +119,11 @@ impl Listener for RpcListener {
     /// Loses no connection when it is dropped before its end: handshakes go on in tasks of their own.
     async fn accept(&mut self) -> Accepted {
         loop {
-            let has_room = self.handshakes.len() < HANDSHAKE_COUNT_MAX;
             let places = Arc::clone(&self.places);
             let listener = &mut self.listener;
+            let strangers = &self.strangers;
             let next = async {
+                strangers.room().await;
                 // Nobody closes the semaphore.
                 let Ok(place) = places.acquire_owned().await else {
                     return std::future::pending().await;
@@ -97,22 +137,25 @@ impl Listener for RpcListener {
                         return connection;
                     }
                 }
-                (place, stream, peer) = next, if has_room => {
+                (place, stream, peer) = next => {
                     // Small answers must not wait for the other side's delayed acknowledgement.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY refused");
                     }
+                    let standing = self.strangers.meet();
                     match &self.tls {
                         None => {
                             let stream = Stream::Plain(stream);
-                            return (ServedConnection::new(stream, place, self.idle_timeout), peer);
+                            return (ServedConnection::new(stream, place, standing), peer);
                         }
                         Some(tls) => {
                             let handshake = shake_hands(Arc::clone(tls), stream, peer);
-                            let idle_timeout = self.idle_timeout;
                             self.handshakes.spawn(async move {
-                                let stream = handshake.await?;
-                                Some((ServedConnection::new(stream, place, idle_timeout), peer))
+                                let stream = tokio::select! {
+                                    stream = handshake => stream?,
+                                    () = standing.over() => return None,
+                                };
+                                Some((ServedConnection::new(stream, place, standing), peer))
                             });
                         }
                     }
@@ -151,18 +194,23 @@ mod tests {
 
     use super::*;
 
-    async fn listener(connection_count_max: usize, idle_timeout: Duration) -> RpcListener {
+    const PATIENT: Patience = Patience {
+        with_stranger: Duration::from_mins(10),
+        ..PATIENCE
+    };
+
+    async fn listener(connection_count_max: usize, patience: Patience) -> RpcListener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         RpcListener {
             places: Arc::new(Semaphore::new(connection_count_max)),
-            idle_timeout,
+            strangers: Strangers::new(patience),
             ..RpcListener::new(listener, None).unwrap()
         }
     }
 
     #[tokio::test]
     async fn a_connection_waits_for_the_place_of_one_that_ended() {
-        let mut listener = listener(1, IDLE_TIMEOUT).await;
+        let mut listener = listener(1, PATIENT).await;
         let address = listener.local_addr().unwrap();
         let _first = TcpStream::connect(address).await.unwrap();
         let second = TcpStream::connect(address).await.unwrap();
@@ -178,17 +226,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_connection_ends_and_one_that_speaks_does_not() {
-        let idle_timeout = Duration::from_millis(50);
-        let mut listener = listener(1, idle_timeout).await;
-        let mut client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+    async fn a_stranger_that_sends_byte_by_byte_loses_its_place() {
+        let patience = Patience {
+            with_stranger: Duration::from_millis(50),
+            ..PATIENCE
+        };
+        let mut listener = listener(1, patience).await;
+        let address = listener.local_addr().unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
         let (mut served, _) = listener.accept().await;
-        client.write_all(b"bytes").await.unwrap();
-        let mut received = [0; 5];
-        served.read_exact(&mut received).await.unwrap();
-        let error = served.read_exact(&mut received).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let second = TcpStream::connect(address).await.unwrap();
+        let dripped = async {
+            loop {
+                slow.write_all(b"x").await.unwrap();
+                if let Err(error) = served.read_exact(&mut [0; 1]).await {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_mins(1), dripped).await;
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::TimedOut);
+        drop(served);
+        let (_, peer) = listener.accept().await;
+        assert_eq!(peer, second.local_addr().unwrap());
     }
 }

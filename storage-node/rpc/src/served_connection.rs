@@ -1,37 +1,57 @@
-//! A connection that was accepted: it occupies one of a bounded number of places, and gives it back when it ends or
-//! has been silent for too long.
+//! A connection that was accepted: it occupies one of a bounded number of places, and gives it back when it ends or its
+//! peer has to go.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Sleep;
 
+use crate::standing::Standing;
 use crate::stream::Stream;
 
-/// A [`Stream`] with a place and a bound on silence.
+/// A [`Stream`] with a place and a bound on how long it may occupy it without an authentic request.
 #[derive(Debug)]
 pub struct ServedConnection {
     stream: Stream,
-    idle_timeout: Duration,
-    silence: Pin<Box<Sleep>>,
+    standing: Arc<Standing>,
+    timer: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl ServedConnection {
-    /// Ends with an error of kind [`io::ErrorKind::TimedOut`] when the peer sends nothing for `idle_timeout`: neither
-    /// its next request, nor the rest of one that it began.
-    pub(crate) fn new(stream: Stream, place: OwnedSemaphorePermit, idle_timeout: Duration) -> Self {
+    /// Reading and writing end with an error of kind [`io::ErrorKind::TimedOut`] when the peer has to go.
+    pub(crate) fn new(
+        stream: Stream,
+        place: OwnedSemaphorePermit,
+        standing: Arc<Standing>,
+    ) -> Self {
         Self {
             stream,
-            idle_timeout,
-            silence: Box::pin(sleep(idle_timeout)),
+            timer: standing.timer(),
+            standing,
             _place: place,
         }
+    }
+
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    /// The stream, unless the peer has to go; `context` is woken when it has.
+    fn poll_stream<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        // First, or one that never pauses could stay for ever.
+        if self.standing.poll_over(&mut self.timer, context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        poll(Pin::new(&mut self.stream), context)
     }
 }
 
@@ -41,18 +61,8 @@ impl AsyncRead for ServedConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            let ends_at = Instant::now() + this.idle_timeout;
-            this.silence.as_mut().reset(ends_at);
-            return Poll::Ready(read);
-        }
-        this.silence.as_mut().poll(context).map(|()| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer is silent",
-            ))
-        })
+        self.get_mut()
+            .poll_stream(context, |stream, context| stream.poll_read(context, buffer))
     }
 }
 
@@ -62,7 +72,8 @@ impl AsyncWrite for ServedConnection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        self.get_mut()
+            .poll_stream(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -70,7 +81,9 @@ impl AsyncWrite for ServedConnection {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, pieces)
+        self.get_mut().poll_stream(context, |stream, context| {
+            stream.poll_write_vectored(context, pieces)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -78,10 +91,11 @@ impl AsyncWrite for ServedConnection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        self.get_mut().poll_stream(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        self.get_mut()
+            .poll_stream(context, AsyncWrite::poll_shutdown)
     }
 }

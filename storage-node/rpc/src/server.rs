@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use crate::ClusterSecret;
 use crate::body::collect;
 use crate::clock::{Clock, SystemClock};
+use crate::listener::Peer;
 use crate::refusal::Refusal;
 use crate::replay::ReplayWindow;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId};
@@ -119,6 +120,9 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
     };
     let (response, permit) = match guard.admit(&seal, body).await {
         Ok((body, permits)) => {
+            if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
+                peer.prove();
+            }
             let request = Request::from_parts(parts, Body::from(body));
             (next.run(request).await, Some(permits.request))
         }

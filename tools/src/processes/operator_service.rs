@@ -72,13 +72,13 @@ async fn ready(State(condition): State<Arc<dyn Condition>>) -> Response {
 
 async fn metrics(
     State(Metrics { condition, access }): State<Metrics>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
 ) -> Response {
     let is_admitted = match &access {
         MetricsAccess::Open => true,
         MetricsAccess::Guarded(token) => {
-            metrics_access::is_admitted(token.as_ref(), Some(peer.ip()), &headers)
+            metrics_access::is_admitted(token.as_ref(), Some(peer.address.ip()), &headers)
         }
     };
     if !is_admitted {

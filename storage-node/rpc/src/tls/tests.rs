@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
+use axum::serve::Listener as _;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::standing::Patience;
 
 use super::{TlsCertificate, TlsError, TlsTrust};
 use crate::{
@@ -132,6 +136,36 @@ fn not_sent(outcome: Result<Reply, CallError>) -> String {
         Err(CallError::NotSent { detail }) => detail,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn silent_handshakes_make_room_for_others() {
+    let directory = tempfile::tempdir().unwrap();
+    Authority::new().issue("127.0.0.1", directory.path());
+    let certificate = TlsCertificate::load(
+        &directory.path().join("cert.pem"),
+        &directory.path().join("key.pem"),
+    );
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let patience = Patience {
+        with_stranger: Duration::from_mins(10),
+        with_known: Duration::from_mins(10),
+        stranger_count_max: 2,
+        for_all: Duration::from_millis(10),
+    };
+    let listener = RpcListener::new(socket, Some(&certificate.unwrap())).unwrap();
+    let mut listener = listener.with_patience(patience);
+    let accepting = tokio::spawn(async move { listener.accept().await.1 });
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    // The first one is let go for the third.
+    let mut byte = [0];
+    let end = tokio::time::timeout(Duration::from_secs(5), silent[0].read(&mut byte));
+    assert_eq!(end.await.unwrap().unwrap(), 0);
+    accepting.abort();
 }
 
 #[tokio::test]
