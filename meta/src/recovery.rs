@@ -113,8 +113,11 @@ impl Meta {
         let mut attempts = Attempts::default();
         loop {
             let state = self.key_state(bucket, found.key).await?;
+            // Another attestation of the same upload is no later version: in its own place it would discard its body.
             let is_later = |current: &ObjectRecord| {
-                (found.at_ms, identity(body)) > (current.last_modified_ms, identity(current.body))
+                (body == ObjectBody::Empty || identity(current.body) != identity(body))
+                    && (found.at_ms, identity(body))
+                        > (current.last_modified_ms, identity(current.body))
             };
             if !state.current_object().is_none_or(is_later) {
                 return Ok(Recovered::Superseded);

@@ -186,6 +186,7 @@ impl Completion {
         let now_ms = self.gateway.now_ms();
         let keepsake = self.keepsake(&new, md5, &parts, now_ms)?;
         let (attestation, guard) = self.attest(&keepsake).await?.begin_commit();
+        let attestation_id = attestation.id;
         new.data = Some(attestation);
         let manifest: Vec<ManifestPart> = parts.into_iter().map(manifest_part).collect();
         let check = |current: Option<&ObjectRecord>| self.condition.check(&self.key, current);
@@ -200,9 +201,15 @@ impl Completion {
                 &check,
             )
             .await;
-        // If this very request was answered by another process before, nothing names the attestation: it is collected.
-        let is_unknown = matches!(&result, Err(ConditionalError::Meta(error)) if commit::has_unknown_outcome(error));
-        commit::end(guard, result.is_ok(), is_unknown);
+        let is_named = match &result {
+            // It may be the answer to the same request before: then nothing names this attestation, and a rebuild
+            // should not find it beside the right one.
+            Ok(_) => meta.data_exists(&[attestation_id]).await.ok(),
+            Err(ConditionalError::Meta(error)) if commit::has_unknown_outcome(error) => None,
+            Err(_) => Some(vec![false]),
+        };
+        let is_applied = is_named.as_ref().is_some_and(|named| named == &[true]);
+        commit::end(guard, is_applied, is_named.is_none());
         result.map_err(|error| match error {
             ConditionalError::Meta(MetaError::NoSuchUpload) => {
                 upload_id::no_such_upload(&self.upload_id.to_string())
@@ -509,62 +516,110 @@ fn md5_of(etag: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use cairn_storage_node::fault::Fault;
+
     use super::*;
     use crate::testing::TestServer;
+
+    /// An upload with one part, found by a request that is about to complete it.
+    struct Begun {
+        server: TestServer,
+        /// Of the upload.
+        path: String,
+        etag: String,
+        bucket: BucketRecord,
+        key: ObjectKey,
+        upload_id: UploadId,
+        found: UploadRecord,
+    }
+
+    impl Begun {
+        async fn new() -> Self {
+            let server = TestServer::start().await;
+            let client = server.client();
+            client.put("/b-1", "").send().await;
+            let created = client.post("/b-1/k?uploads", "").send().await;
+            let id = created.element("UploadId");
+            let path = format!("/b-1/k?uploadId={id}");
+            let part = client.put(&format!("{path}&partNumber=1"), "x");
+            let etag = part.send().await.header("etag").to_owned();
+            let meta = server.gateway.meta();
+            let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
+            let key = ObjectKey::parse("k").unwrap();
+            let upload_id = id.parse().unwrap();
+            let found = meta.upload(bucket.id, &key, upload_id).await;
+            Self {
+                found: found.unwrap().unwrap(),
+                etag: etag.trim_matches('"').to_owned(),
+                server,
+                path,
+                bucket,
+                key,
+                upload_id,
+            }
+        }
+
+        /// What the request does then, with this part listed.
+        async fn complete(&self, etag: &str) -> Result<Response, S3Error> {
+            let completion = Completion {
+                gateway: Arc::clone(&self.server.gateway),
+                bucket: self.bucket.clone(),
+                key: self.key.clone(),
+                upload_id: self.upload_id,
+                condition: WriteCondition::Always,
+                listed: vec![CompletedPart {
+                    part_number: PartNumber::new(1).unwrap(),
+                    etag: etag.to_owned(),
+                    checksum: None,
+                }],
+                headers: HeaderMap::new(),
+                location: String::new(),
+            };
+            let found = Found::InProgress(Box::new(self.found.clone()));
+            completion.run(found).await
+        }
+    }
 
     /// Two clients, or one that repeats itself: the second finds the upload, and before it looks for the parts the
     /// first has made an object of them.
     #[tokio::test]
     async fn a_completion_that_is_overtaken_by_the_same_gets_the_same_answer() {
-        let server = TestServer::start().await;
-        let client = server.client();
-        client.put("/b-1", "").send().await;
-        let created = client.post("/b-1/k?uploads", "").send().await;
-        let id = created.element("UploadId");
-        let path = format!("/b-1/k?uploadId={id}");
-        let part = client.put(&format!("{path}&partNumber=1"), "x");
-        let etag = part
-            .send()
-            .await
-            .header("etag")
-            .trim_matches('"')
-            .to_owned();
-
-        let meta = server.gateway.meta();
-        let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
-        let key = ObjectKey::parse("k").unwrap();
-        let upload_id = id.parse().unwrap();
-        let found = meta
-            .upload(bucket.id, &key, upload_id)
-            .await
-            .unwrap()
-            .unwrap();
-        let completion = |etag: &str| Completion {
-            gateway: Arc::clone(&server.gateway),
-            bucket: bucket.clone(),
-            key: key.clone(),
-            upload_id,
-            condition: WriteCondition::Always,
-            listed: vec![CompletedPart {
-                part_number: PartNumber::new(1).unwrap(),
-                etag: etag.to_owned(),
-                checksum: None,
-            }],
-            headers: HeaderMap::new(),
-            location: String::new(),
-        };
-        let overtaken = |etag: &str| {
-            let found = Found::InProgress(Box::new(found.clone()));
-            completion(etag).run(found)
-        };
+        let begun = Begun::new().await;
+        let Begun { path, etag, .. } = &begun;
         let document = format!(
             "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
         );
-        let first = client.post(&path, document).send().await;
+        let first = begun.server.client().post(path, document).send().await;
         assert_eq!(first.outcome(), "200");
 
-        assert_eq!(overtaken(&etag).await.unwrap().status(), StatusCode::OK);
-        let other = overtaken(&"0".repeat(32)).await.unwrap_err();
+        let again = begun.complete(etag).await.unwrap();
+        assert_eq!(again.status(), StatusCode::OK);
+        let other = begun.complete(&"0".repeat(32)).await.unwrap_err();
         assert_eq!(other.code(), ErrorCode::NoSuchUpload);
+    }
+
+    /// Both find the parts and attest on the disks what they are about to commit.
+    #[tokio::test]
+    async fn of_two_completions_at_once_one_attestation_stays() {
+        let begun = Begun::new().await;
+        let engine = begun.server.gateway.engine();
+        engine.run_errands().await;
+        let before = begun.server.shard_count().await;
+        // What is staged has no shards, and a commit that waits for no disk lets nobody in between.
+        let staging = &engine.core().staging;
+        let admissions: Vec<_> = std::iter::from_fn(|| staging.admit(1)).collect();
+        for fault in &begun.server.faults {
+            fault.set(Fault::Slow(Duration::from_millis(1)));
+        }
+        let (one, other) = (begun.complete(&begun.etag), begun.complete(&begun.etag));
+        let (one, other) = tokio::join!(one, other);
+        drop(admissions);
+        assert_eq!(one.unwrap().status(), StatusCode::OK);
+        assert_eq!(other.unwrap().status(), StatusCode::OK);
+        engine.run_errands().await;
+        // Three copies of nothing, once.
+        assert_eq!(begun.server.shard_count().await, before + 3);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cairn_meta::kv::MemoryKv;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{BucketName, CanonicalId, Coding, DataId, MasterKey, PartNumber};
 use cairn_storage_node::{Durability, MemoryShardStore, ShardId, ShardPut};
 use md5::{Digest, Md5};
@@ -140,51 +142,105 @@ impl Datum {
     }
 }
 
-async fn write(number: usize, version: &Version, store: &MemoryShardStore) {
-    let datum = |piece: u8, part, sizes: Vec<u32>, content, completion| Datum {
-        key: key(version.key),
+/// A piece of a version of a key.
+fn datum(
+    number: usize,
+    (key_number, at_ms): (u8, u64),
+    piece: u8,
+    part: Option<([u8; 16], u16)>,
+    content: Content,
+    completion: Option<Completion>,
+) -> Datum {
+    let sizes = match (piece, part) {
+        (0, _) => vec![CHUNK_BYTES; 2],
+        (_, Some(_)) => vec![CHUNK_BYTES],
+        (_, None) => vec![0],
+    };
+    Datum {
+        key: key(key_number),
         part,
         id: id(number, piece),
-        at_ms: version.at_ms,
+        at_ms,
         sizes,
         keepsake: Keepsake {
             content,
-            origin: Some(origin(version.at_ms)),
+            origin: Some(origin(at_ms)),
             completion,
         },
-    };
+    }
+}
+
+const PART_NUMBERS: [u16; 2] = [2, 5];
+
+fn part_md5s(number: usize) -> [[u8; 16]; 2] {
+    [1u8, 2].map(|piece| id(number, piece))
+}
+
+/// That the upload of this version was completed.
+fn attestation(number: usize, (key, at_ms): (u8, u64), piece: u8) -> Datum {
+    let md5 = Md5::digest(part_md5s(number).concat());
+    let kept = content(2 * CHUNK_BYTES, md5.into());
+    let numbers = PART_NUMBERS.map(|number| PartNumber::new(number).unwrap());
+    let completion = Completion::new(UploadId(id(number, 9)), true, numbers);
+    datum(number, (key, at_ms), piece, None, kept, Some(completion))
+}
+
+async fn write(number: usize, version: &Version, store: &MemoryShardStore) {
+    let at = (version.key, version.at_ms);
     match &version.body {
         Body::Single { chunks } => {
             let kept = content(2 * CHUNK_BYTES, id(number, 0));
-            let whole = datum(0, None, vec![CHUNK_BYTES; 2], kept, None);
+            let whole = datum(number, at, 0, None, kept, None);
             whole.put(chunks, store).await;
         }
-        Body::Upload { parts, attestation } => {
-            let upload = UploadId(id(number, 9));
-            let numbers = [2u16, 5];
-            let md5s = [1u8, 2].map(|piece| id(number, piece));
+        Body::Upload {
+            parts,
+            attestation: is_attested,
+        } => {
+            let upload = id(number, 9);
+            let md5s = part_md5s(number);
             for (piece, (index, is_there)) in (1u8..).zip(parts.iter().enumerate()) {
                 let kept = content(CHUNK_BYTES, md5s[index]);
-                let part = Some((upload.0, numbers[index]));
-                let part = datum(piece, part, vec![CHUNK_BYTES], kept, None);
+                let part = Some((upload, PART_NUMBERS[index]));
+                let part = datum(number, at, piece, part, kept, None);
                 part.put(&[*is_there], store).await;
             }
-            let kept = content(2 * CHUNK_BYTES, Md5::digest(md5s.concat()).into());
-            let numbers = numbers.map(|number| PartNumber::new(number).unwrap());
-            let completion = Completion::new(upload, true, numbers);
-            let attested = datum(3, None, vec![0], kept, Some(completion));
-            attested.put(&[*attestation], store).await;
+            let attested = attestation(number, at, 3);
+            attested.put(&[*is_attested], store).await;
         }
     }
 }
 
+const NOW_MS: u64 = 1_000_000;
+
+/// Lets others go on before it commits, as a store with a disk does; in that of the model nobody comes in between.
+#[derive(Debug)]
+struct YieldingKv(MemoryKv);
+
+#[async_trait]
+impl KvStore for YieldingKv {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.0.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.0.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        tokio::task::yield_now().await;
+        self.0.commit(batch).await
+    }
+}
+
 async fn recover(store: Arc<MemoryShardStore>) -> (Meta, RecoveryReport) {
-    let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random());
+    let kv = YieldingKv(MemoryKv::new());
+    let meta = Meta::new(Arc::new(kv), MasterKey::random());
     let recovery = Recovery {
         disks: vec![store as Arc<dyn ShardStore>],
         awaited: BTreeSet::new(),
         meta: meta.clone(),
-        now_ms: 1_000_000,
+        now_ms: NOW_MS,
     };
     let report = recovery.run(&|_| {}).await.unwrap();
     (meta, report)
@@ -317,6 +373,32 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(check(&versions))?;
     }
+}
+
+/// Two requests that complete an upload at the same time both say so on the disks before one of them can.
+#[tokio::test]
+async fn an_upload_that_was_attested_twice_keeps_its_parts() {
+    let store = Arc::new(MemoryShardStore::new(DiskId([1; 16])));
+    let body = Body::Upload {
+        parts: [true; 2],
+        attestation: true,
+    };
+    let (key, at_ms) = (0, 5);
+    let version = Version { key, at_ms, body };
+    write(0, &version, &store).await;
+    let again = attestation(0, (key, at_ms + 1), 4);
+    again.put(&[true], &store).await;
+    let (meta, report) = recover(store).await;
+    assert_eq!((report.object_count, report.incomplete_count), (1, 0));
+
+    let tomorrow_ms = NOW_MS + 25 * 3_600_000;
+    for _ in 0..2 {
+        let due = meta.due_deletions(tomorrow_ms, 100).await.unwrap();
+        assert_eq!((due.data.len(), due.damaged.len()), (0, 0));
+    }
+    let named = cairn_meta::ObjectKey::parse(self::key(key)).unwrap();
+    let object = meta.object(BUCKET, &named).await.unwrap().unwrap();
+    check_content(&meta, 0, &version, &object).await.unwrap();
 }
 
 #[tokio::test]
