@@ -6,7 +6,7 @@ use crate::ids::DiskId;
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
-use crate::records::{ClusterRecord, DiskRecord};
+use crate::records::{ClusterRecord, DiskRecord, RebuildRecord};
 use crate::retry::Attempts;
 
 /// Most disks of a cluster; far beyond what one metadata engine serves.
@@ -54,6 +54,25 @@ impl Meta {
         let mut batch = Batch::default();
         batch.put(keys::cluster(), encode(record));
         Ok(self.kv.commit(batch).await?)
+    }
+
+    /// Notes that the metadata were made anew from the shards.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn note_rebuild(&self, now_ms: u64) -> Result<(), MetaError> {
+        let mut batch = Batch::default();
+        batch.put(keys::rebuild(), encode(&RebuildRecord { at_ms: now_ms }));
+        Ok(self.kv.commit(batch).await?)
+    }
+
+    /// When the metadata were made anew from the shards, in milliseconds since 1970; `None` if they never were.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn rebuilt_at_ms(&self) -> Result<Option<u64>, MetaError> {
+        let stored: Option<Stored<RebuildRecord>> = self.read(&keys::rebuild()).await?;
+        Ok(stored.map(|stored| stored.record.at_ms))
     }
 
     /// Adds a disk, or changes its record.

@@ -379,6 +379,10 @@ pub(crate) fn cluster() -> Bytes {
     key(table::SINGLETON, &[b"cluster"])
 }
 
+pub(crate) fn rebuild() -> Bytes {
+    key(table::SINGLETON, &[b"rebuild"])
+}
+
 pub(crate) fn master_key_check() -> Bytes {
     key(table::SINGLETON, &[b"master-key-check"])
 }

@@ -534,6 +534,46 @@ async fn metadata_that_are_there_are_not_touched() {
 }
 
 #[tokio::test]
+async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
+    let mut server = server();
+    let client = client(server.endpoint());
+    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    assert!(server.terminate().success());
+    // One of the disks as it was before the write, which then has five shards of six: enough to be acknowledged.
+    let earlier = server.fork();
+    server.restart().unwrap();
+    put(&client_of(&server), BUCKET, "thin", payload(5 * MIB, 1))
+        .await
+        .unwrap();
+    assert!(server.terminate().success());
+    server.remove_disk(0);
+    std::fs::rename(earlier.disk(0), server.disk(0)).unwrap();
+    lose_all_metadata(&server);
+    let away = [1, 2].map(|index| {
+        (
+            server.disk(index),
+            earlier.disk(index).with_extension("away"),
+        )
+    });
+    for (disk, elsewhere) in &away {
+        std::fs::rename(disk, elsewhere).unwrap();
+    }
+
+    let done = server.run_offline("rebuild-metadata", &["--json"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    server.restart().unwrap();
+    let client = client_of(&server);
+    let refused = get(&client, BUCKET, "thin").await.unwrap_err();
+    assert_ne!(refused, "NoSuchKey");
+    assert!(server.terminate().success());
+    for (disk, elsewhere) in &away {
+        std::fs::rename(elsewhere, disk).unwrap();
+    }
+    server.restart().unwrap();
+    assert!(get(&client_of(&server), BUCKET, "thin").await.unwrap() == payload(5 * MIB, 1));
+}
+
+#[tokio::test]
 async fn an_object_with_too_few_shards_is_named_and_the_others_come_back() {
     let mut server = server();
     let client = client(server.endpoint());

@@ -9,7 +9,8 @@
 //! cannot be.
 //!
 //! What is older than the metadata themselves is never an orphan: these may have been begun anew, by mistake, on
-//! disks whose own metadata are somewhere else or can be rebuilt.
+//! disks whose own metadata are somewhere else or can be rebuilt. Metadata that were rebuilt are as old as the data; what
+//! they do not name is as young as the rebuild, which may have missed a disk and be made again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -58,6 +59,8 @@ struct OrphanRule {
     disk_id: DiskId,
     /// Since when the metadata know what is written.
     metadata_since_ms: u64,
+    /// When they were made anew from the shards; 0 if they never were.
+    rebuilt_at_ms: u64,
     now_ms: u64,
     age_min_ms: u64,
 }
@@ -72,6 +75,7 @@ impl OrphanRule {
         named_at_ms >= self.metadata_since_ms
             && old_enough(shard.written_at_ms)
             && old_enough(named_at_ms)
+            && old_enough(self.rebuilt_at_ms)
             && !is_placed_here()
     }
 }
@@ -172,10 +176,12 @@ impl Core {
         age_min: Duration,
     ) -> Result<Suspects, MetaError> {
         let cluster = self.meta.cluster().await?;
+        let rebuilt_at_ms = self.meta.rebuilt_at_ms().await?;
         let rule = OrphanRule {
             disk_id,
             // Of a cluster that was not initialised nothing is known: all is older than its metadata.
             metadata_since_ms: cluster.map_or(u64::MAX, |cluster| cluster.created_at_ms),
+            rebuilt_at_ms: rebuilt_at_ms.unwrap_or_default(),
             now_ms: self.clock.now_ms(),
             age_min_ms: u64::try_from(age_min.as_millis()).unwrap_or(u64::MAX),
         };
@@ -234,6 +240,7 @@ mod tests {
         let rule = OrphanRule {
             disk_id: HERE,
             metadata_since_ms: 0,
+            rebuilt_at_ms: 0,
             now_ms: NOW_MS,
             age_min_ms: 1000,
         };
@@ -254,6 +261,7 @@ mod tests {
         let rule = OrphanRule {
             disk_id: HERE,
             metadata_since_ms: 500,
+            rebuilt_at_ms: 0,
             now_ms: NOW_MS,
             age_min_ms: 1000,
         };

@@ -147,6 +147,7 @@ impl Recovery {
         tally.report.unreadable_shard_count = unreadable_count;
         self.pass(Selection::Empty, &mut tally, &|_| {}).await?;
         self.abandon_parts(&mut tally).await?;
+        self.meta.note_rebuild(self.now_ms).await?;
         for bucket in tally.buckets.records() {
             self.meta.recover_bucket(&bucket).await?;
             tally.report.buckets.push(RecoveredBucket {

@@ -21,6 +21,17 @@ impl Record for ClusterRecord {
     const NAME: &'static str = "cluster record";
 }
 
+/// That the metadata were made anew from the shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RebuildRecord {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
+impl Record for RebuildRecord {
+    const NAME: &'static str = "rebuild record";
+}
+
 /// A disk of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskRecord {

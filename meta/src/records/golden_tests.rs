@@ -389,6 +389,7 @@ fn cluster() {
         created_at_ms: 300,
     };
     golden(&record, "0101010101010101010101010101010101000402ac02");
+    golden(&RebuildRecord { at_ms: 300 }, "01ac02");
     let disk = DiskRecord {
         id: DiskId([9; 16]),
         node: DiskNode::Url("http://n".to_owned()),

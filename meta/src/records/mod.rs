@@ -14,6 +14,7 @@ mod upload;
 mod golden_tests;
 
 pub use bucket::{BucketRecord, BucketState, Versioning};
+pub(crate) use cluster::RebuildRecord;
 pub use cluster::{ClusterRecord, DiskNode, DiskRecord, DiskState};
 pub use data::{ChunkRecord, Coding, DataOwner, DataRecord, NewData, PartOwner};
 pub use iam::UserRecord;

@@ -1,7 +1,8 @@
 //! Puts the shards of one datum together, and decides whether they are enough. Pure.
 //!
-//! Invariant: what is called whole can be read: of every chunk as many shards of one coding as it needs were found, and
-//! the chunks have the size that their last one says they have together. In which order shards are added does not matter.
+//! Invariant: what is called whole can be read, if need be when disks that are awaited are back: of every chunk as many
+//! shards of one coding as it needs were found, or were meant for such a disk, and the chunks have the size that their
+//! last one says they have together. In which order shards are added does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::engine::ids;
 /// A datum that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// It can be read.
+    /// It can be read, at the latest when the awaited disks are back.
     Whole(WholeDatum),
     /// It cannot.
     Incomplete(IncompleteDatum),
@@ -175,9 +176,9 @@ impl Assembly {
             let best = self
                 .chunks
                 .get(&chunk_index)
-                .and_then(|codings| codings.iter().max_by_key(|chunk| chunk.rank()));
+                .and_then(|codings| codings.iter().max_by_key(|chunk| chunk.rank(awaited)));
             match best {
-                Some(best) if best.is_readable() => {
+                Some(best) if best.is_readable(awaited) => {
                     found_bytes += u64::from(best.size_bytes);
                     chunks.push(best.record(awaited));
                 }
@@ -212,14 +213,27 @@ impl Assembly {
 }
 
 impl CodedChunk {
-    fn is_readable(&self) -> bool {
-        self.found.len() >= self.coding.shards_needed()
+    /// Whether it can be read now, or when the `awaited` disks are back: what is on one of them must not be given up.
+    fn is_readable(&self, awaited: &BTreeSet<DiskId>) -> bool {
+        self.found.len() + self.awaited_count(awaited) >= self.coding.shards_needed()
     }
 
-    /// The higher, the better: readable first, then with most shards to spare.
-    fn rank(&self) -> (bool, usize) {
-        let spare = self.found.len().saturating_sub(self.coding.shards_needed());
-        (self.is_readable(), spare)
+    /// The higher, the better: readable now, then with the awaited disks, then with most shards to spare.
+    fn rank(&self, awaited: &BTreeSet<DiskId>) -> (bool, bool, usize) {
+        let spare = self.found.len().checked_sub(self.coding.shards_needed());
+        (
+            spare.is_some(),
+            self.is_readable(awaited),
+            spare.unwrap_or_default(),
+        )
+    }
+
+    /// How many shards that were not found were meant for `awaited` disks.
+    fn awaited_count(&self, awaited: &BTreeSet<DiskId>) -> usize {
+        let missing =
+            (0..self.coding.shard_count()).filter(|index| !self.found.contains_key(index));
+        let meant = missing.filter_map(|index| self.meant.get(index).copied().flatten());
+        meant.filter(|disk| awaited.contains(disk)).count()
     }
 
     /// Each shard on a disk where it was found, and on a disk of its own where that can be.

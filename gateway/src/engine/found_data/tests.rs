@@ -202,6 +202,23 @@ proptest! {
     }
 }
 
+/// Acknowledged with five of six shards, and two of the disks are not there.
+#[test]
+fn what_can_be_read_when_awaited_disks_are_back_is_whole() {
+    let coding = Coding::Erasure { data: 4, parity: 2 };
+    let written = write(&[(100, vec![(coding, 0)])]);
+    let left = &written[..3];
+    let Some(Finding::Incomplete(_)) = assemble(left, &BTreeSet::from([disk(7)])) else {
+        panic!("whole without a disk that has a fourth shard");
+    };
+    let Some(Finding::Whole(datum)) = assemble(left, &BTreeSet::from([disk(3), disk(4)])) else {
+        panic!("given up");
+    };
+    let placed = [Some(0), Some(1), Some(2), Some(3), Some(4), None];
+    let placed = placed.map(|number| number.map(|number| ids::meta_disk(disk(number))));
+    assert_eq!(datum.record.chunks[0].shards, placed);
+}
+
 #[test]
 fn sizes_that_do_not_add_up_are_incomplete() {
     let mut written = write(&[(10, vec![(Coding::Copies { count: 1 }, 0)])]);

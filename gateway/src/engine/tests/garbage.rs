@@ -7,6 +7,7 @@ use cairn_storage_node::fault::Fault;
 use futures_util::TryStreamExt;
 
 use super::cluster::{CHUNK, Cluster, options, pattern};
+use crate::clock::Clock as _;
 use crate::engine::EngineOptions;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -165,6 +166,18 @@ async fn metadata_that_were_begun_anew_on_old_disks_delete_nothing() {
     empty.clock.advance(DAY + DAY);
     assert_eq!(collect(&empty, DAY).await, 0);
     assert_eq!(empty.shards().await, before);
+}
+
+#[tokio::test]
+async fn what_a_rebuild_does_not_name_stays_for_a_day_after_it() {
+    let cluster = Cluster::new(6).await;
+    drop(cluster.store("given up", &pattern(CHUNK)).await.unwrap());
+    cluster.clock.advance(DAY + DAY);
+    let rebuilt_at_ms = cluster.clock.now_ms();
+    cluster.meta.note_rebuild(rebuilt_at_ms).await.unwrap();
+    assert_eq!(collect(&cluster, DAY).await, 0);
+    cluster.clock.advance(DAY);
+    assert_eq!(collect(&cluster, DAY).await, 6);
 }
 
 #[tokio::test]
