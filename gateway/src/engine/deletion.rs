@@ -2,7 +2,8 @@
 //!
 //! The order that loses nothing and leaks nothing: shards deleted from all disks → records forgotten. A datum with a
 //! shard on a disk that is away keeps its place in the queue, further behind, and holds up nobody; so does one whose
-//! record is damaged.
+//! record is damaged. All its other shards stay as well: half of a datum whose record is there looks like a loss to
+//! repair and scrub.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -111,26 +112,34 @@ fn plan_deletions(
             plan.postponed.insert(*data_id);
             continue;
         }
-        let chunks = record
+        let shards = record.iter().flat_map(|record| placed(*data_id, record));
+        let states: Vec<_> = shards.map(|(id, shard)| (id, shard, disk(id))).collect();
+        if states
             .iter()
-            .flat_map(|record| (0u32..).zip(&record.chunks));
-        for (chunk_index, chunk) in chunks {
-            for (shard_index, placed) in chunk.shards.iter().enumerate() {
-                let Some(disk_id) = placed.map(ids::disk) else {
-                    continue;
-                };
-                match disk(disk_id) {
-                    DeletionDisk::There => {
-                        let shard = ids::shard(ids::data(*data_id), chunk_index, shard_index);
-                        plan.by_disk.entry(disk_id).or_default().push(shard);
-                    }
-                    DeletionDisk::Away => drop(plan.postponed.insert(*data_id)),
-                    DeletionDisk::Lost => {}
-                }
+            .any(|(.., state)| *state == DeletionDisk::Away)
+        {
+            plan.postponed.insert(*data_id);
+            continue;
+        }
+        for (disk_id, shard, state) in states {
+            if state == DeletionDisk::There {
+                plan.by_disk.entry(disk_id).or_default().push(shard);
             }
         }
     }
     plan
+}
+
+/// The shards of a datum, with their disks.
+fn placed(data_id: DataKey, record: &DataRecord) -> impl Iterator<Item = (DiskId, ShardId)> {
+    let chunks = (0u32..).zip(&record.chunks);
+    chunks.flat_map(move |(chunk_index, chunk)| {
+        let shards = chunk.shards.iter().enumerate();
+        shards.filter_map(move |(shard_index, placed)| {
+            let shard = ids::shard(ids::data(data_id), chunk_index, shard_index);
+            placed.map(|disk_id| (ids::disk(disk_id), shard))
+        })
+    })
 }
 
 impl Core {
@@ -212,8 +221,8 @@ mod tests {
         };
         let plan = plan_deletions(&data, |_| false, disk);
         assert_eq!(plan.postponed, HashSet::from([b]));
-        assert_eq!(plan.by_disk[&DiskId([1; 16])].len(), 2);
-        assert_eq!(plan.by_disk.len(), 2);
+        let of_a = |disk: u8, index| (DiskId([disk; 16]), vec![ids::shard(ids::data(a), 0, index)]);
+        assert_eq!(plan.by_disk, HashMap::from([of_a(1, 0), of_a(2, 1)]));
     }
 
     #[test]

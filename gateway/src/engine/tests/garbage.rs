@@ -86,6 +86,9 @@ async fn a_disk_that_is_away_delays_only_what_it_holds() {
         0,
         "it is not due yet"
     );
+    assert_eq!(cluster.shard_count().await, 6, "nothing of it is gone");
+    let (report, _) = cluster.engine.scrub_once(None, 100).await.unwrap();
+    assert_eq!((report.whole_count, report.shard_count), (1, 0));
     cluster.clock.advance(Duration::from_mins(5));
     assert_eq!(
         cluster
