@@ -1,8 +1,8 @@
 //! Deletes, in the background and as well as it can, what writes and repairs left behind that is not needed.
 //!
 //! It may miss things (the queue is bounded, a disk may be away, the process may end): the orphan collector finds
-//! what it missed. It must never delete what was committed, and asks the metadata before it does: a shard that was
-//! replaced may have been put back by a later repair by the time it is deleted here.
+//! what it missed. It must never delete what was committed, and asks the metadata before it does, while it holds the
+//! datum: a shard that was replaced may have been put back by a later repair by the time it is deleted here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -116,6 +116,7 @@ impl Core {
         }
         let (data_id, reason) = (leftover.data_id, leftover.reason);
         if !there.is_empty() {
+            let _held = self.exclusion.hold(data_id).await;
             let Some(unneeded) = self.unneeded(data_id, there, reason).await else {
                 self.counters.writes_left_to_collection.increment();
                 return;
@@ -136,9 +137,6 @@ impl Core {
 
     /// Those of a datum's shards that the metadata do not name where they are; `None` if all are left alone, as when
     /// the metadata cannot be asked: what is not known to be unneeded stays.
-    ///
-    /// A repair that puts one back between this and its deletion loses it, and the next read or scrub makes it again:
-    /// nothing but a lock around both could prevent that.
     async fn unneeded(
         &self,
         data_id: DataId,

@@ -13,6 +13,7 @@ use super::coding::{CodeError, Coders};
 use super::damage::Damage;
 use super::disks::Disks;
 use super::entropy::Entropy;
+use super::exclusion::Exclusion;
 use super::memory::{BufferPool, MemoryBudget};
 use super::metrics::{Counters, EngineMetrics};
 use super::options::EngineOptions;
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) damage: Damage,
     pub(crate) cleanup: Arc<Cleanup>,
+    pub(crate) exclusion: Exclusion,
     pub(crate) repair_notices: RepairNotices,
     pub(crate) pins: Arc<Pins>,
     pub(crate) staging: Arc<Staging>,
@@ -66,6 +68,7 @@ impl Engine {
             counters: Counters::default(),
             damage: Damage::default(),
             cleanup: Arc::default(),
+            exclusion: Exclusion::default(),
             repair_notices: RepairNotices::default(),
             pins: Arc::default(),
             staging: Arc::new(Staging::new(

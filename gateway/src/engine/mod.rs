@@ -23,6 +23,7 @@ mod deletion;
 pub mod descriptor;
 mod disks;
 mod entropy;
+mod exclusion;
 pub mod found_data;
 pub mod geometry;
 mod hedge;

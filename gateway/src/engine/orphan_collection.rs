@@ -28,6 +28,9 @@ use super::ids;
 /// beside what requests ask.
 const LOOKUPS_AT_ONCE: usize = 8;
 
+/// Of how many data the orphans are deleted at the same time, so that they share the disk's syncs.
+const DELETIONS_AT_ONCE: usize = 8;
+
 /// What was done on one disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CollectionReport {
@@ -143,25 +146,20 @@ impl Engine {
         let chunks_by_data = core.chunks_by_data(&data_ids).await?;
         let orphans = suspects.orphans(&chunks_by_data);
 
-        // Once more: a repair may have put a shard here since the listing. What it writes is young again.
-        let mut unchanged = Vec::new();
-        for orphan in orphans {
-            let now = disk.stat(orphan.id, deadline).await;
-            let what = format_args!("shard {} on disk {}", orphan.id, disk.id());
-            let now = core.unless_damaged(what, now)?.flatten();
-            if now.is_some_and(|now| now.written_at_ms == orphan.written_at_ms) {
-                unchanged.push(orphan.id);
-            }
-        }
-        disk.delete(&unchanged, deadline).await?;
-        core.counters.orphans_collected.add(unchanged.len() as u64);
-        if !unchanged.is_empty() {
-            tracing::info!(disk_id = %disk.id(), count = unchanged.len(), "orphaned shards were deleted");
+        let by_datum = orphans.chunk_by(|one, next| one.id.data_id == next.id.data_id);
+        let by_datum: Vec<Vec<ShardStat>> = by_datum.map(<[ShardStat]>::to_vec).collect();
+        let delete = |orphans: Vec<ShardStat>| core.delete_orphans(disk, orphans);
+        let deleted_count = stream::iter(by_datum.into_iter().map(delete))
+            .buffer_unordered(DELETIONS_AT_ONCE)
+            .try_fold(0, |sum, count| async move { Ok(sum + count) })
+            .await?;
+        if deleted_count > 0 {
+            tracing::info!(disk_id = %disk.id(), count = deleted_count, "orphaned shards were deleted");
         }
         Ok(CollectionReport {
             listed_count,
             looked_up_count: data_ids.len(),
-            deleted_count: unchanged.len(),
+            deleted_count,
             next,
         })
     }
@@ -187,6 +185,34 @@ impl Core {
         };
         shards.retain(|shard| rule.is_orphan(shard, None));
         Ok(Suspects { rule, shards })
+    }
+
+    /// Deletes orphans of one datum, unless a repair has put them here anew since they were listed: what it writes is
+    /// young again. Returns how many.
+    async fn delete_orphans(
+        &self,
+        disk: &Disk,
+        orphans: Vec<ShardStat>,
+    ) -> Result<usize, CollectionError> {
+        let Some(first) = orphans.first() else {
+            return Ok(0);
+        };
+        let deadline = self.options.get_deadline;
+        let _held = self.exclusion.hold(first.id.data_id).await;
+        let mut unchanged = Vec::new();
+        for orphan in &orphans {
+            let now = disk.stat(orphan.id, deadline).await;
+            let what = format_args!("shard {} on disk {}", orphan.id, disk.id());
+            let now = self.unless_damaged(what, now)?.flatten();
+            if now.is_some_and(|now| now.written_at_ms == orphan.written_at_ms) {
+                unchanged.push(orphan.id);
+            }
+        }
+        if !unchanged.is_empty() {
+            disk.delete(&unchanged, deadline).await?;
+        }
+        self.counters.orphans_collected.add(unchanged.len() as u64);
+        Ok(unchanged.len())
     }
 
     /// Asks the metadata, which must be after the shards were listed: a datum committed before that is found.

@@ -234,7 +234,10 @@ impl Core {
         let read_before = report.bytes_read;
         let outcome = match self.foresee(chunk.record) {
             Some(outcome) if look == Look::IfUseful => outcome,
-            _ => self.look_and_repair(chunk, report).await?,
+            _ => {
+                let _held = self.exclusion.hold(chunk.data_id).await;
+                self.look_and_repair(chunk, report).await?
+            }
         };
         pace.spend((report.bytes_read - read_before).max(LOOK_COST_BYTES));
         match outcome {

@@ -76,6 +76,7 @@ impl Engine {
 
 impl Core {
     async fn unstage_abandoned(&self, id: meta::DataId) -> Result<(), MetaError> {
+        let _held = self.exclusion.hold(ids::data(id)).await;
         let (record, bytes) = (self.meta.data(id).await?, self.meta.staged(id).await?);
         match (record, bytes) {
             (Some(record), Some(bytes)) => self.unstage(ids::data(id), &record, bytes).await,

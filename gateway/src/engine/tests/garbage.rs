@@ -1,14 +1,15 @@
 //! What is no longer needed leaves the disks, and nothing else does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cairn_storage_node::ShardStore;
-use cairn_storage_node::fault::Fault;
+use cairn_storage_node::fault::{Fault, ShardCall};
+use cairn_storage_node::{ShardId, ShardStore};
 use futures_util::TryStreamExt;
 
 use super::cluster::{CHUNK, Cluster, options, pattern};
 use crate::clock::Clock as _;
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, ids};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -169,6 +170,64 @@ async fn metadata_that_were_begun_anew_on_old_disks_delete_nothing() {
     empty.clock.advance(DAY + DAY);
     assert_eq!(collect(&empty, DAY).await, 0);
     assert_eq!(empty.shards().await, before);
+}
+
+/// A repair puts a shard where an orphan of the same name is being deleted.
+#[tokio::test]
+async fn what_a_repair_puts_back_is_not_taken_for_an_orphan() {
+    let cluster = Cluster::new(7).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let data_id = ids::data(cluster.parts("key").await[0].0);
+    let on = |shards: &BTreeMap<ShardId, Vec<usize>>| {
+        let disks = shards.values().flatten().copied();
+        disks.collect::<BTreeSet<usize>>()
+    };
+    let before = on(&cluster.shards().await);
+    let (first, spare) = (0..7).partition::<Vec<usize>, _>(|disk| before.contains(disk));
+    let (first, spare) = (first[0], spare[0]);
+    // Its shard moves to the spare disk, and is an orphan when it is back.
+    cluster.fail(&[first], Fault::Failed);
+    cluster.refresh().await;
+    leave_lost_disks(&cluster).await;
+    cluster.recover().await;
+    cluster.clock.advance(DAY);
+    // Now it has to move back.
+    cluster.fail(&[spare], Fault::Failed);
+    cluster.refresh().await;
+
+    cluster.switches[first].fail_nth(ShardCall::Delete, 0, Fault::Hang);
+    let repair_and_let_go = async {
+        while cluster.call_count(ShardCall::Delete) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut repair = Box::pin(leave_lost_disks(&cluster));
+        for _ in 0..100 {
+            assert!(futures_util::poll!(&mut repair).is_pending());
+            tokio::task::yield_now().await;
+        }
+        cluster.switches[first].clear();
+        repair.await;
+    };
+    let map = cluster.disks.map();
+    let disk = map.disk(cluster.stores[first].disk_id()).unwrap();
+    let collecting = cluster
+        .engine
+        .collect_orphans_once(disk, None, 10, Duration::from_secs(1));
+    let (report, ()) = tokio::join!(collecting, repair_and_let_go);
+    assert_eq!(report.unwrap().deleted_count, 1);
+    cluster.assert_full_redundancy().await;
+    let record = cluster.meta.data(ids::meta_data(data_id)).await.unwrap();
+    let back = ids::meta_disk(cluster.stores[first].disk_id());
+    assert!(record.unwrap().chunks[0].shards.contains(&Some(back)));
+}
+
+async fn leave_lost_disks(cluster: &Cluster) {
+    let lost = cluster.engine.disks_to_leave(&[]);
+    cluster
+        .engine
+        .leave_disks_once(&lost, None, 100)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
