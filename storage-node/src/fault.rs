@@ -26,6 +26,8 @@ pub enum Fault {
     LosesReplies,
     /// Calls wait until the fault is cleared or replaced.
     Hang,
+    /// As [`Fault::Hang`], but the status is answered, as from memory.
+    HangSilently,
     /// Each call takes this much longer.
     Slow(Duration),
     /// Puts fail as [`ShardError::DiskFull`].
@@ -189,7 +191,8 @@ impl FaultyShardStore {
         match (fault, call, id) {
             (Fault::Down, ..) => Err(self.unreachable("injected: down")),
             (Fault::LosesReplies, ..) => Ok(Verdict::ReplyLost),
-            (Fault::Hang, ..) => {
+            (Fault::HangSilently, ShardCall::Status, _) => Ok(Verdict::Answered),
+            (Fault::Hang | Fault::HangSilently, ..) => {
                 // The sender is held by `self`, so it is not gone.
                 drop(changes.changed().await);
                 Box::pin(self.suffer_fault(call, id)).await

@@ -1,4 +1,8 @@
 //! What is believed of one disk: a state machine fed by statuses and by the outcomes of calls.
+//!
+//! A status alone does not show that a disk works: it may come from memory while every call into the disk hangs. So a
+//! disk that was unreachable, or has answered no call for long, is doubted: it counts as there again only after a call
+//! was answered.
 
 use std::time::Duration;
 
@@ -22,6 +26,9 @@ pub enum Availability {
 const SLOW_CALL_COUNT_MAX: u32 = 3;
 /// How long: enough to spare many requests the wait, short enough to notice that it is well again.
 const AVOIDED_FOR: Duration = Duration::from_secs(5);
+/// A disk of which calls were late or refused as too many, and none was answered, is doubted after this long: the time
+/// after which a call is given up, which those that are replaced earlier never reach.
+const SILENT_FOR_MAX: Duration = Duration::from_secs(10);
 
 /// The state of a disk.
 #[derive(Debug, Clone)]
@@ -33,6 +40,8 @@ pub(super) struct Condition {
     pub(super) status: Option<DiskStatus>,
     slow_call_count: u32,
     avoided_until: Option<Instant>,
+    /// Since when calls were late, refused or given up, and none was answered.
+    silent_since: Option<Instant>,
 }
 
 impl Condition {
@@ -44,10 +53,17 @@ impl Condition {
             status: None,
             slow_call_count: 0,
             avoided_until: None,
+            silent_since: None,
         }
     }
 
-    /// Learns from a status, or from its absence.
+    /// Whether a status is believed only after a call was answered.
+    pub(super) fn is_doubted(&self, now: Instant) -> bool {
+        let is_silent = |since| now.saturating_duration_since(since) >= SILENT_FOR_MAX;
+        self.availability == Availability::Unreachable || self.silent_since.is_some_and(is_silent)
+    }
+
+    /// Learns from a status, or from its absence; to a disk that is doubted and answers no call, it has none.
     pub(super) fn learn_status(&mut self, status: Option<DiskStatus>, now: Instant) {
         let availability = match status.as_ref().map(|status| status.health) {
             Some(DiskHealth::Healthy) => Availability::Healthy,
@@ -66,19 +82,30 @@ impl Condition {
         match error {
             ShardError::DiskFull { .. } => self.set(Availability::Full, now),
             ShardError::DiskFailed { .. } => self.set(Availability::Failed, now),
-            ShardError::Unreachable { .. } => self.set(Availability::Unreachable, now),
-            // These say something of a shard or of this moment, not of the disk.
-            _ => {}
+            ShardError::Unreachable { .. } => {
+                self.learn_silence(now);
+                self.set(Availability::Unreachable, now);
+            }
+            // Of a moment; but of all moments, if nothing else is heard.
+            ShardError::Busy { .. } => self.learn_silence(now),
+            // These say something of a shard, not of the disk.
+            _ => self.learn_answer(),
         }
     }
 
     /// A call was answered in time.
     pub(super) fn learn_answer(&mut self) {
         self.slow_call_count = 0;
+        self.silent_since = None;
+    }
+
+    fn learn_silence(&mut self, now: Instant) {
+        self.silent_since = self.silent_since.or(Some(now));
     }
 
     /// A call was still open when another disk had to be asked instead.
     pub(super) fn learn_slow_call(&mut self, now: Instant) {
+        self.learn_silence(now);
         self.slow_call_count += 1;
         if self.slow_call_count >= SLOW_CALL_COUNT_MAX {
             self.avoided_until = Some(now + AVOIDED_FOR);
@@ -128,8 +155,26 @@ mod tests {
         condition.learn_status(None, start + Duration::from_secs(9));
         assert_eq!(condition.away_since, Some(start));
 
-        let status = DiskStatus {
-            disk_id,
+        condition.learn_status(Some(healthy()), start + Duration::from_secs(10));
+        assert_eq!(
+            (condition.away_since, condition.availability),
+            (None, Availability::Healthy)
+        );
+        let hung = DiskStatus {
+            health: DiskHealth::Hung,
+            ..healthy()
+        };
+        let hung_at = start + Duration::from_secs(11);
+        condition.learn_status(Some(hung), hung_at);
+        assert_eq!(
+            (condition.away_since, condition.availability),
+            (Some(hung_at), Availability::Unreachable)
+        );
+    }
+
+    fn healthy() -> DiskStatus {
+        DiskStatus {
+            disk_id: DiskId([1; 16]),
             health: DiskHealth::Healthy,
             capacity_bytes: 0,
             free_bytes: 0,
@@ -137,22 +182,34 @@ mod tests {
             shard_count: 0,
             garbage_bytes: 0,
             counters: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_answers_no_call_is_doubted_whatever_it_says_of_itself() {
+        let disk_id = DiskId([1; 16]);
+        let start = Instant::now();
+        let busy = |condition: &mut Condition, now| {
+            condition.learn_error(&ShardError::Busy { disk_id }, now);
         };
-        let hung = DiskStatus {
-            health: DiskHealth::Hung,
-            ..status.clone()
-        };
-        condition.learn_status(Some(status), start + Duration::from_secs(10));
-        assert_eq!(
-            (condition.away_since, condition.availability),
-            (None, Availability::Healthy)
-        );
-        let hung_at = start + Duration::from_secs(11);
-        condition.learn_status(Some(hung), hung_at);
-        assert_eq!(
-            (condition.away_since, condition.availability),
-            (Some(hung_at), Availability::Unreachable)
-        );
+        let late = |condition: &mut Condition, now| condition.learn_slow_call(now);
+        let silences: [&dyn Fn(&mut Condition, Instant); 2] = [&busy, &late];
+        for learn in silences {
+            let mut condition = Condition::new();
+            for second in 0..10 {
+                let now = start + Duration::from_secs(second);
+                learn(&mut condition, now);
+                condition.learn_status(Some(healthy()), now);
+                assert!(!condition.is_doubted(now), "after {second} seconds");
+            }
+            assert!(condition.is_doubted(start + SILENT_FOR_MAX));
+            condition.learn_answer();
+            assert!(!condition.is_doubted(start + SILENT_FOR_MAX));
+        }
+        let mut condition = Condition::new();
+        let detail = "no answer".to_owned();
+        condition.learn_error(&ShardError::Unreachable { disk_id, detail }, start);
+        assert!(condition.is_doubted(start));
     }
 
     #[tokio::test]

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_storage_node::{
-    DiskId, DiskStatus, Durability, ShardError, ShardId, ShardPage, ShardPut, ShardStat,
-    ShardStore, WriteTicket,
+    DiskHealth, DiskId, DiskStatus, Durability, ShardError, ShardId, ShardPage, ShardPut,
+    ShardStat, ShardStore, WriteTicket,
 };
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use super::condition::{Availability, Condition};
@@ -27,6 +28,8 @@ pub struct Disk {
     host_number: u32,
     zone_number: u32,
     condition: Mutex<Condition>,
+    /// A call to a disk that is doubted, until it is answered: one at a time, since those that hang pile up.
+    trial: tokio::sync::Mutex<Option<BoxFuture<'static, bool>>>,
     latencies: Arc<Latencies>,
 }
 
@@ -78,6 +81,7 @@ impl Disk {
             host_number,
             zone_number,
             condition,
+            trial: tokio::sync::Mutex::default(),
             latencies,
         }
     }
@@ -174,6 +178,21 @@ impl Disk {
             .await
             .ok()
             .and_then(Result::ok);
+        let is_doubted = self.locked().is_doubted(Instant::now());
+        if !is_doubted {
+            // A trial of an earlier doubt would say nothing of a later one.
+            *self.trial.lock().await = None;
+        }
+        let status = match status {
+            // Those that failed or hang say so, and are asked nothing.
+            Some(status)
+                if is_doubted
+                    && !matches!(status.health, DiskHealth::Failed | DiskHealth::Hung) =>
+            {
+                self.answers(deadline).await.then_some(status)
+            }
+            status => status,
+        };
         let mut condition = self.locked();
         let before = condition.availability;
         condition.learn_status(status, Instant::now());
@@ -182,6 +201,22 @@ impl Disk {
         if before != after {
             tracing::info!(disk_id = %self.id, ?before, ?after, "a disk changed its state");
         }
+    }
+
+    /// Whether it answers a call that needs the disk, now or begun in an earlier refresh.
+    async fn answers(&self, deadline: Duration) -> bool {
+        let store = Arc::clone(&self.entry.store);
+        let mut trial = self.trial.lock().await;
+        let call =
+            trial.get_or_insert_with(|| Box::pin(async move { store.list(None, 1).await.is_ok() }));
+        let Ok(is_answer) = timeout(deadline, call).await else {
+            return false;
+        };
+        *trial = None;
+        if is_answer {
+            self.locked().learn_answer();
+        }
+        is_answer
     }
 
     /// See [`ShardStore::put`].

@@ -178,6 +178,29 @@ async fn where_no_disk_can_replace_it_a_hanging_one_is_left_out_and_repaired_lat
     cluster.assert_full_redundancy().await;
 }
 
+/// What blocks in the kernel does not keep a disk from saying what it remembers of itself.
+#[tokio::test]
+async fn a_disk_that_hangs_and_says_that_it_is_healthy_is_away_until_it_answers_a_call() {
+    let cluster = Cluster::new(6).await;
+    let hung = cluster.stores[3].disk_id();
+    cluster.fail(&[3], Fault::HangSilently);
+    // The deadline is waited for once.
+    cluster.put("first", &pattern(CHUNK)).await.unwrap();
+    for number in 0..3 {
+        cluster.refresh().await;
+        let away = cluster.engine.disks_to_leave(&[]);
+        assert_eq!(away.into_iter().collect::<Vec<_>>(), [hung]);
+        let started = Instant::now();
+        let key = format!("key-{number}");
+        cluster.put(&key, &pattern(CHUNK)).await.unwrap();
+        assert!(started.elapsed() < DEADLINE / 2);
+    }
+    let away_for = |cluster: &Cluster| cluster.engine.metrics().disks[3].away_for;
+    assert!(away_for(&cluster) > Some(Duration::from_millis(100)));
+    cluster.recover().await;
+    assert_eq!(away_for(&cluster), None);
+}
+
 #[tokio::test]
 async fn a_full_disk_is_passed_over() {
     let cluster = Cluster::new(7).await;
