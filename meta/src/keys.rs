@@ -298,6 +298,11 @@ pub(crate) fn all_deletions() -> Bytes {
     key(table::DELETION, &[])
 }
 
+/// Before the first deletion due at `now_ms`.
+pub(crate) fn deletions_from(now_ms: u64) -> Bytes {
+    key(table::DELETION, &[&now_ms.to_be_bytes()])
+}
+
 /// Behind the last deletion due at `now_ms`.
 pub(crate) fn deletions_due_end(now_ms: u64) -> Bytes {
     key(table::DELETION, &[&now_ms.saturating_add(1).to_be_bytes()])

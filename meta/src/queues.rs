@@ -44,6 +44,8 @@ pub struct DueDeletions {
     pub data: Vec<Deletion>,
     /// What cannot be worked off.
     pub damaged: Vec<DamagedEntry>,
+    /// Whether more may be due.
+    pub is_truncated: bool,
 }
 
 /// A queue's entry that does not decode, or names a record that does not. Both are left as they are: whoever
@@ -114,7 +116,9 @@ pub(crate) fn enqueue_deletion(
 }
 
 impl Meta {
-    /// Up to `limit` data due for deletion, earliest first.
+    /// Up to `limit` data due for deletion, earliest first, as far as big deletions are worked off: behind more of
+    /// those than one call takes further, it goes on with what it made of them. What a call costs does not grow with
+    /// the queue.
     ///
     /// # Errors
     /// Those of the store.
@@ -126,7 +130,9 @@ impl Meta {
         let mut due = DueDeletions::default();
         let mut start = keys::all_deletions();
         let mut steps = 0;
-        while due.data.len() < limit {
+        // Where the data are that big deletions became now.
+        let made_now = keys::deletions_from(now_ms);
+        'pages: while due.data.len() < limit {
             let page = self
                 .scan(
                     start.clone(),
@@ -148,7 +154,14 @@ impl Meta {
                         due.damaged
                             .extend(self.work_off(due_ms, target, now_ms).await?);
                     }
-                    Ok(_) => {}
+                    Ok(_) => {
+                        due.is_truncated = true;
+                        if start >= made_now {
+                            break 'pages;
+                        }
+                        start.clone_from(&made_now);
+                        continue 'pages;
+                    }
                     Err(error) => due.damaged.push(DamagedEntry {
                         entry: format!("key {}", hex::encode(key)),
                         error,
@@ -159,6 +172,8 @@ impl Meta {
                 break;
             }
         }
+        // What big deletions became may be behind the last page.
+        due.is_truncated |= steps > 0 || due.data.len() >= limit;
         Ok(due)
     }
 

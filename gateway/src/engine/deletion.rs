@@ -28,6 +28,8 @@ pub struct DeletionReport {
     pub deleted_count: usize,
     /// Data that are tried again later.
     pub postponed_count: usize,
+    /// Whether more may be due.
+    pub is_truncated: bool,
 }
 
 /// Whose turn it is.
@@ -49,7 +51,12 @@ impl Engine {
     pub async fn delete_due_once(&self, limit: usize) -> Result<DeletionReport, MetaError> {
         let core = self.core();
         let now_ms = core.clock.now_ms();
-        let DueDeletions { data: due, damaged } = core.meta.due_deletions(now_ms, limit).await?;
+        let found = core.meta.due_deletions(now_ms, limit).await?;
+        let DueDeletions {
+            data: due,
+            damaged,
+            is_truncated,
+        } = found;
         for damaged in &damaged {
             core.note_damage(&damaged.entry, &damaged.error);
         }
@@ -85,6 +92,7 @@ impl Engine {
         Ok(DeletionReport {
             deleted_count: done.len(),
             postponed_count: postponed.len(),
+            is_truncated,
         })
     }
 }

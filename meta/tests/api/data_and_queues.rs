@@ -1,9 +1,18 @@
 //! Data records of all sizes, their repair and their deletion.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
 use crate::support::*;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
-    BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart, Meta,
-    MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord, RepairReason,
+    BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart,
+    MasterKey, Meta, MetaError, NewData, ObjectBody, ObjectKey, PART_NUMBER_MAX, PartNumber,
+    PartRecord, RepairReason,
 };
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
@@ -280,6 +289,94 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
     assert_eq!(deleted, 10_001);
     assert!(meta.manifest(manifest).await.unwrap().is_none());
     assert!(meta.list_data(None, 1).await.unwrap().data.is_empty());
+}
+
+/// Counts how often it is scanned.
+#[derive(Debug, Default)]
+struct CountingKv {
+    kv: MemoryKv,
+    scan_count: AtomicUsize,
+}
+
+#[async_trait]
+impl KvStore for CountingKv {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.kv.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.scan_count.fetch_add(1, Ordering::Relaxed);
+        self.kv.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        self.kv.commit(batch).await
+    }
+}
+
+/// Uploads and completes an object of one part.
+async fn put_multipart(meta: &Meta, bucket: &BucketRecord, name: &ObjectKey) {
+    let begun = meta.create_upload(bucket, name, new_upload(), 1).await;
+    let id = begun.unwrap().id;
+    let data = data(bucket, name, 5);
+    let part = PartRecord {
+        part_number: PartNumber::new(1).unwrap(),
+        size_bytes: 5,
+        etag_md5: [1; 16],
+        checksum: None,
+        data_id: Some(data.id),
+        last_modified_ms: 1,
+    };
+    meta.put_part(bucket.id, name, id, &part, Some(&data), 1)
+        .await
+        .unwrap();
+    let listed = ManifestPart {
+        part_number: part.part_number,
+        size_bytes: part.size_bytes,
+        data_id: part.data_id,
+        etag_md5: part.etag_md5,
+        checksum: part.checksum,
+    };
+    meta.complete_upload(
+        bucket,
+        name,
+        id,
+        &[listed],
+        &object("e-1", None),
+        2,
+        &always,
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_look_at_the_deletion_queue_costs_does_not_grow_with_it() {
+    const OBJECT_COUNT: usize = 10_000;
+    let kv = Arc::new(CountingKv::default());
+    let meta =
+        Meta::new(Arc::clone(&kv) as _, MasterKey::new([7; 32])).with_delete_delay(Duration::ZERO);
+    let bucket = bucket(&meta, "data").await;
+    for number in 0..OBJECT_COUNT {
+        let name = key(&number.to_string());
+        put_multipart(&meta, &bucket, &name).await;
+        delete(&meta, &bucket, &name, None, 3).await;
+    }
+    let (mut deleted_count, mut now_ms) = (0, 10);
+    loop {
+        kv.scan_count.store(0, Ordering::Relaxed);
+        let due = meta.due_deletions(now_ms, 64).await.unwrap();
+        // 64 steps of a few scans each; the queue has twenty thousand entries.
+        assert!(kv.scan_count.load(Ordering::Relaxed) <= 5 * 64);
+        deleted_count += due.data.len();
+        meta.finish_deletions(&due.data).await.unwrap();
+        now_ms += 1;
+        if !due.is_truncated {
+            break;
+        }
+    }
+    assert_eq!(deleted_count, OBJECT_COUNT);
+    assert_eq!(meta.queue_depths().await.unwrap().deletions, 0);
 }
 
 #[tokio::test]

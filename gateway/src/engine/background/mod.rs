@@ -7,6 +7,7 @@
 
 mod backoff;
 mod options;
+mod round;
 mod tour;
 mod worker;
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::RETRY_AFTER;
 use super::backoff::Backoff;
 use super::options::BackgroundOptions;
+use super::round::{Round, STEPS_PER_PASS_MAX};
 use super::tour::Tour;
 use crate::engine::core::Engine;
 use crate::engine::disks::{Availability, Disk, DiskRole};
@@ -47,8 +48,8 @@ pub(super) struct Worker {
     pace: Pace,
     /// Of passes over the whole repair queue.
     repair_backoff: Backoff<DiskStates>,
-    /// When the last pass over the repair queue began: what was enqueued before was looked at then.
-    repairs_seen_ms: u64,
+    /// Where it is in the repair queue.
+    repair_round: Round,
     /// Of passes over all data, for disks that are to be left.
     leave_backoff: Backoff<(BTreeSet<DiskId>, DiskStates)>,
     /// Where the scrub is, if it is under way. It survives errors and a lost lease.
@@ -74,7 +75,7 @@ impl Worker {
             options,
             pace: Pace::new(permission, per_second_max),
             repair_backoff: Backoff::new(),
-            repairs_seen_ms: 0,
+            repair_round: Round::over_all(),
             leave_backoff: Backoff::new(),
             scrub_tour: None,
         }
@@ -102,38 +103,46 @@ impl Worker {
         loop {
             self.pace.go_on().await;
             match self.engine.delete_due_once(STEP_LEN).await {
-                Ok(report) if report.deleted_count + report.postponed_count >= STEP_LEN => {}
+                Ok(report) if report.is_truncated => {}
                 Ok(_) => return self.options.delete_every,
                 Err(error) => return log_failure("delete", &error),
             }
         }
     }
 
-    /// Over the whole queue when disks changed or enough time has passed, otherwise over what is new in it.
+    /// Over the whole queue when disks changed or enough time has passed, otherwise over what is new in a piece of it.
     async fn repair_pass(&mut self) -> Duration {
         self.pace.go_on().await;
         let disks = disk_states(&self.engine);
-        let began_ms = self.engine.core().clock.now_ms();
         let is_whole = self.repair_backoff.is_due(&disks, Instant::now());
-        let mut step = QueueStep {
-            after: None,
-            limit: STEP_LEN,
-            since_ms: if is_whole { 0 } else { self.repairs_seen_ms },
+        if is_whole {
+            self.repair_round = Round::over_all();
+        }
+        let now_ms = self.engine.core().clock.now_ms();
+        self.repair_round = self.repair_round.resumed(now_ms);
+        let steps_max = if is_whole {
+            usize::MAX
+        } else {
+            STEPS_PER_PASS_MAX
         };
         let mut postponed_count = 0;
-        loop {
+        for _ in 0..steps_max {
+            let step = QueueStep {
+                after: self.repair_round.after(),
+                limit: STEP_LEN,
+                since_ms: self.repair_round.since_ms(),
+            };
             match self.engine.repair_queue_step(step, &mut self.pace).await {
                 Ok((report, next)) => {
                     postponed_count += report.postponed_count;
-                    step.after = next;
+                    self.repair_round = self.repair_round.advanced(next);
+                    if next.is_none() {
+                        break;
+                    }
                 }
                 Err(error) => return log_failure("repair", &error),
             }
-            if step.after.is_none() {
-                break;
-            }
         }
-        self.repairs_seen_ms = began_ms;
         if is_whole {
             self.repair_backoff
                 .passed(disks, postponed_count, Instant::now());
