@@ -253,6 +253,7 @@ async fn a_sync_that_fails_with_no_disk_left_leaves_work_for_repair() {
     let bytes = pattern(2 * CHUNK);
     cluster.put("key", &bytes).await.unwrap();
     assert_eq!(cluster.queued_repairs().await, 2);
+    assert_eq!(cluster.call_count(ShardCall::Get), 0, "read for nothing");
     cluster.recover().await;
     cluster.engine.repair_queue_once(None, 10).await.unwrap();
     cluster.assert_full_redundancy().await;

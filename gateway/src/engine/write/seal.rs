@@ -1,13 +1,14 @@
 //! Makes the buffered chunks of a long write durable together, and makes up for disks that cannot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use cairn_storage_node::{DiskId, Durability, ShardPut, WriteTicket};
+use cairn_storage_node::{DiskId, Durability, ShardError, ShardPut, WriteTicket};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::WriteError;
 use super::chunk_write::{WriteContext, WrittenChunk};
+use super::shard_puts::unknown_disk;
 use super::write_quorum::WriteVerdict;
 use crate::engine::descriptor::LastChunk;
 use crate::engine::disks::Dependability;
@@ -33,14 +34,21 @@ impl WriteContext<'_> {
         }
         for chunk in chunks.iter_mut() {
             for slot in &mut chunk.slots {
-                slot.take_if(|slot| unsynced.contains(&(slot.disk_id, slot.ticket.run)));
+                slot.take_if(|slot| unsynced.contains_key(&(slot.disk_id, slot.ticket.run)));
             }
         }
+        // One that has restarted lost what was not synced, and takes new writes.
+        let is_unfit = |error: &ShardError| !matches!(error, ShardError::Restarted { .. });
+        let failed: Vec<DiskId> = unsynced
+            .into_iter()
+            .filter(|(_, error)| is_unfit(error))
+            .map(|((disk_id, _), _)| disk_id)
+            .collect();
         let last_index = chunks.last().map(|chunk| chunk.index);
         for chunk in chunks.iter_mut() {
             if chunk.verdict() != WriteVerdict::Whole {
                 let last = last.filter(|_| Some(chunk.index) == last_index);
-                self.put_again(chunk, last).await;
+                self.put_again(chunk, last, &failed).await;
             }
             if chunk.verdict() == WriteVerdict::Insufficient {
                 let usable_count = self
@@ -55,8 +63,8 @@ impl WriteContext<'_> {
         Ok(())
     }
 
-    /// The runs of disks that could not be synced.
-    async fn sync_all(&self, chunks: &[WrittenChunk]) -> BTreeSet<DiskRun> {
+    /// The runs of disks that could not be synced, and why.
+    async fn sync_all(&self, chunks: &[WrittenChunk]) -> BTreeMap<DiskRun, ShardError> {
         let mut latest: BTreeMap<DiskRun, WriteTicket> = BTreeMap::new();
         for slot in chunks.iter().flat_map(|chunk| chunk.slots.iter().flatten()) {
             let ticket = latest
@@ -68,28 +76,50 @@ impl WriteContext<'_> {
         let syncs = latest.into_iter().map(|(run, ticket)| {
             let disk = map.disk(run.0).cloned();
             async move {
-                let Some(disk) = disk else { return Some(run) };
+                let Some(disk) = disk else {
+                    return Some((run, unknown_disk(run.0)));
+                };
                 let synced = disk.sync(ticket, self.core.options.sync_deadline).await;
                 synced.err().map(|error| {
                     tracing::warn!(%error, "a disk could not be synced; its shards are written elsewhere");
-                    run
+                    (run, error)
                 })
             }
         });
         join_all(syncs).await.into_iter().flatten().collect()
     }
 
-    /// Makes the missing shards of a chunk again and puts them on disks that hold none of it, as far as there are.
-    async fn put_again(&self, chunk: &mut WrittenChunk, last: Option<&LastChunk>) {
+    /// Makes the missing shards of a chunk again and puts them on disks that hold none of it and are not among the
+    /// `failed`, as far as there are. Where there are none, nothing is read: what is missing is left to repair.
+    async fn put_again(
+        &self,
+        chunk: &mut WrittenChunk,
+        last: Option<&LastChunk>,
+        failed: &[DiskId],
+    ) {
         let record = chunk.record();
         let reference = ChunkRef {
             data_id: self.data_id(),
             index: chunk.index,
             record: &record,
         };
-        let missing: Vec<usize> = (0..record.shards.len())
+        let map = self.core.disks.map();
+        let mut taken: Vec<Candidate> = Vec::new();
+        for slot in chunk.slots.iter().flatten() {
+            taken.extend(map.disk(slot.disk_id).map(|disk| disk.as_taken()));
+        }
+        let mut candidates = map.candidates(Dependability::InTime, Instant::now());
+        candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
+        let mut missing: Vec<usize> = (0..record.shards.len())
             .filter(|index| is_missing(chunk, *index))
             .collect();
+        let spare_count = spare_count(chunk.coding);
+        let seed = self.core.entropy.seed();
+        let chosen = choose(&candidates, &taken, missing.len(), spare_count, seed);
+        missing.truncate(chosen.len());
+        if missing.is_empty() {
+            return;
+        }
         let rebuilt = match self.core.rebuild(reference, &missing).await {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
@@ -97,15 +127,6 @@ impl WriteContext<'_> {
                 return;
             }
         };
-        let map = self.core.disks.map();
-        let mut taken: Vec<Candidate> = Vec::new();
-        for slot in chunk.slots.iter().flatten() {
-            taken.extend(map.disk(slot.disk_id).map(|disk| disk.as_taken()));
-        }
-        let candidates = map.candidates(Dependability::InTime, Instant::now());
-        let spare_count = spare_count(chunk.coding);
-        let seed = self.core.entropy.seed();
-        let chosen = choose(&candidates, &taken, missing.len(), spare_count, seed);
         // Where the shards are now, then where the missing ones go.
         let mut targets = chosen.iter().map(|candidate| candidate.disk_id);
         let placement = chunk

@@ -200,7 +200,7 @@ impl PutRace {
     }
 }
 
-fn unknown_disk(disk_id: DiskId) -> ShardError {
+pub(super) fn unknown_disk(disk_id: DiskId) -> ShardError {
     ShardError::Unreachable {
         disk_id,
         detail: "it left the cluster".to_owned(),
