@@ -6,7 +6,7 @@ use crate::ids::DiskId;
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
-use crate::records::{ClusterRecord, DiskRecord, RebuildRecord};
+use crate::records::{ClusterRecord, DiskRecord, DiskState, RebuildRecord};
 use crate::retry::Attempts;
 
 /// Most disks of a cluster; far beyond what one metadata engine serves.
@@ -110,6 +110,16 @@ impl Meta {
             .iter()
             .map(|(_, value)| decode(value))
             .collect()
+    }
+
+    /// The disks that may hold something: all but the retired ones.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn supposed_disks(&self) -> Result<Vec<DiskId>, MetaError> {
+        let mut disks = self.disks().await?;
+        disks.retain(|disk| disk.state != DiskState::Retired);
+        Ok(disks.into_iter().map(|disk| disk.id).collect())
     }
 
     /// Forgets a disk.

@@ -81,6 +81,16 @@ async fn live_bytes(server: &Server) -> u64 {
         .sum()
 }
 
+/// How much waits in a background queue.
+async fn queue_depth(server: &Server, queue: &str) -> u64 {
+    let metrics = get_text(&format!("{}/-/metrics", server.endpoint()))
+        .await
+        .unwrap();
+    let name = format!("cairn_engine_queue_depth{{queue=\"{queue}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap().parse().unwrap()
+}
+
 async fn eventually_live(server: &Server, expected: u64) {
     eventually("live shards", || async {
         let found = live_bytes(server).await;
@@ -396,6 +406,18 @@ async fn a_replaced_disk_is_refilled_so_that_two_others_may_be_lost() {
     server.restart().unwrap();
     let rest = live_bytes(&server).await;
     assert!(rest < whole, "nothing was on the disk: {rest} of {whole}");
+    // What the manual says to wait for.
+    assert_eq!(queue_depth(&server, "missed_disks").await, 1);
+    eventually("redundancy", || async {
+        let waiting = [
+            queue_depth(&server, "missed_disks").await,
+            queue_depth(&server, "repairs").await,
+        ];
+        (waiting == [0, 0])
+            .then_some(())
+            .ok_or(format!("{waiting:?} missed disks and repairs"))
+    })
+    .await;
     eventually_live(&server, whole).await;
 
     // The one with the metadata among them.

@@ -170,8 +170,12 @@ pub struct Disk {
 pub struct Queues {
     /// Data waiting for its deletion.
     pub deletions: u64,
-    /// Chunks with missing shards.
+    /// Chunks with missing shards that are waited for.
     pub repairs: u64,
+    /// Disks that are away or were removed, and whose shards are not all made again elsewhere. The chunks that have
+    /// shards on them are not among `repairs` before it is tried in vain to make these again.
+    #[serde(default)]
+    pub missed_disks: u64,
 }
 
 /// State of the metadata backend, as its owner reports it.

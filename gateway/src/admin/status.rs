@@ -1,5 +1,6 @@
 //! What the cluster looks like from here: collected on request, from what the parts know anyway.
 
+use cairn_meta::MetaError;
 use cairn_storage_node::DiskStatus;
 use tokio::time::Instant;
 
@@ -11,16 +12,10 @@ use crate::gateway::Gateway;
 /// The state of the cluster. Never fails: what cannot be learned is left out.
 pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
     let engine = gateway.engine();
-    let queues = match gateway.meta().queue_depths().await {
-        Ok(depths) => Queues {
-            deletions: depths.deletions as u64,
-            repairs: depths.repairs as u64,
-        },
-        Err(error) => {
-            tracing::warn!(%error, "queue depths unavailable");
-            Queues::default()
-        }
-    };
+    let queues = queues(gateway).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "queue depths unavailable");
+        Queues::default()
+    });
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         region: gateway.config().region.clone(),
@@ -30,6 +25,16 @@ pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
         queues,
         metadata: gateway.metadata_state().status().await,
     }
+}
+
+async fn queues(gateway: &Gateway) -> Result<Queues, MetaError> {
+    let depths = gateway.meta().queue_depths().await?;
+    let known = gateway.meta().supposed_disks().await?;
+    Ok(Queues {
+        deletions: depths.deletions as u64,
+        repairs: depths.repairs as u64,
+        missed_disks: gateway.engine().missed_disk_count(&known) as u64,
+    })
 }
 
 /// Whether enough disks take shards for a large chunk to be acknowledged.

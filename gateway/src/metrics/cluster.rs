@@ -32,7 +32,7 @@ impl ClusterGauges {
                 IntGaugeVec::new(
                     Opts::new(
                         "cairn_engine_queue_depth",
-                        "Entries waiting in a background queue.",
+                        "Entries waiting in a background queue; missed_disks: disks whose shards are not all made again elsewhere.",
                     ),
                     &["queue"],
                 ),
@@ -50,6 +50,9 @@ impl ClusterGauges {
         self.queue_depth
             .with_label_values(&["repairs"])
             .set(saturating(status.queues.repairs));
+        self.queue_depth
+            .with_label_values(&["missed_disks"])
+            .set(saturating(status.queues.missed_disks));
         self.metadata.set(&status.metadata);
     }
 }

@@ -173,6 +173,7 @@ mod tests {
             queues: Queues {
                 deletions: 3,
                 repairs: 0,
+                missed_disks: 0,
             },
             metadata: MetadataStatus::default(),
         }

@@ -63,12 +63,13 @@ pub(super) fn cluster(status: &ClusterStatus) -> String {
         "NOT HEALTHY"
     };
     format!(
-        "version {}, region {}, coding {}\nwritable: {writable}\nmetadata: {} ({metadata}) {}\nwaiting: {} repairs, {} deletions\n{}",
+        "version {}, region {}, coding {}\nwritable: {writable}\nmetadata: {} ({metadata}) {}\nwaiting: {} missed disks, {} repairs, {} deletions\n{}",
         status.version,
         status.region,
         status.geometry,
         status.metadata.backend,
         status.metadata.detail,
+        status.queues.missed_disks,
         status.queues.repairs,
         status.queues.deletions,
         disks(&status.disks),

@@ -166,15 +166,12 @@ impl Worker {
 
     async fn leave_disks_pass(&mut self) -> Duration {
         self.pace.go_on().await;
-        let known = match self.engine.core().meta.disks().await {
+        let known = match self.engine.core().meta.supposed_disks().await {
             Ok(known) => known,
             Err(error) => return log_failure("leave-disks", &error),
         };
-        let supposed = known
-            .iter()
-            .filter(|disk| disk.state != meta::DiskState::Retired)
-            .map(|disk| disk.id);
-        let disks: BTreeSet<DiskId> = self.engine.disks_to_leave(&supposed.collect::<Vec<_>>());
+        let disks: BTreeSet<DiskId> = self.engine.disks_to_leave(&known);
+        let absences = self.engine.absences(&disks);
         let state = (disks, disk_states(&self.engine));
         if state.0.is_empty() || !self.leave_backoff.is_due(&state, Instant::now()) {
             return self.options.leave_disks_every;
@@ -194,6 +191,11 @@ impl Worker {
             if after.is_none() {
                 self.leave_backoff
                     .passed(state, postponed_count, Instant::now());
+                if postponed_count == 0
+                    && let Err(error) = self.engine.note_left(&absences).await
+                {
+                    return log_failure("leave-disks", &error);
+                }
                 return self.options.leave_disks_every;
             }
             self.pace.go_on().await;

@@ -106,7 +106,9 @@ impl Disk {
             locality: self.entry.locality,
             role: self.entry.role,
             availability: condition.availability,
-            away_for: self.away_for(now),
+            away_for: condition
+                .away_since
+                .map(|since| now.saturating_duration_since(since)),
             is_avoided: condition.is_avoided(now),
             status: condition.status,
         }
@@ -117,11 +119,15 @@ impl Disk {
         Arc::ptr_eq(&self.entry.store, store)
     }
 
-    /// For how long it has been failed or unreachable.
-    pub(crate) fn away_for(&self, now: Instant) -> Option<Duration> {
-        self.locked()
-            .away_since
-            .map(|since| now.saturating_duration_since(since))
+    /// Whether it is known how it does.
+    pub(crate) fn was_asked(&self) -> bool {
+        let condition = self.locked();
+        condition.status.is_some() || condition.away_since.is_some()
+    }
+
+    /// Since when it has been failed or unreachable.
+    pub(super) fn away_since(&self) -> Option<Instant> {
+        self.locked().away_since
     }
 
     pub(super) fn condition(&self) -> Condition {

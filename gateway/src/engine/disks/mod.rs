@@ -10,7 +10,7 @@ mod condition;
 mod disk;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -69,6 +69,8 @@ struct Shared {
     map: ArcSwap<DiskMap>,
     /// Disks that records name but that are in no map, with the time since when they are missed.
     missed_since: Mutex<HashMap<DiskId, Instant>>,
+    /// Disks that no chunk named any more while they were away, with the time since when they were.
+    left: Mutex<HashMap<DiskId, Instant>>,
     latencies: Arc<Latencies>,
 }
 
@@ -110,6 +112,7 @@ impl Disks {
         let shared = Shared {
             map: ArcSwap::from_pointee(DiskMap::default()),
             missed_since: Mutex::default(),
+            left: Mutex::default(),
             latencies: Arc::default(),
         };
         let disks = Self {
@@ -164,6 +167,12 @@ impl Disks {
     ///
     /// A disk in no map is missed from the first time this was asked: the process cannot know of earlier.
     pub fn away_for(&self, id: DiskId, now: Instant) -> Option<Duration> {
+        self.away_since(id, now)
+            .map(|since| now.saturating_duration_since(since))
+    }
+
+    /// Since when a disk has been away; tells one absence from a later one.
+    pub(crate) fn away_since(&self, id: DiskId, now: Instant) -> Option<Instant> {
         let mut missed = self
             .shared
             .missed_since
@@ -171,12 +180,30 @@ impl Disks {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(disk) = self.map().disk(id) {
             missed.remove(&id);
-            return disk.away_for(now);
+            return disk.away_since();
         }
         if missed.len() >= MISSED_DISK_COUNT_MAX && !missed.contains_key(&id) {
-            return Some(Duration::ZERO);
+            return Some(now);
         }
-        Some(now.saturating_duration_since(*missed.entry(id).or_insert(now)))
+        Some(*missed.entry(id).or_insert(now))
+    }
+
+    /// Notes that no chunk names a disk any more that has been away since then.
+    pub(crate) fn note_left(&self, id: DiskId, away_since: Instant) {
+        self.left().insert(id, away_since);
+    }
+
+    /// Whether no chunk names a disk any more that is away. When it has been back, that has to be found anew.
+    pub(crate) fn is_left(&self, id: DiskId, now: Instant) -> bool {
+        let away_since = self.away_since(id, now);
+        away_since.is_some() && self.left().get(&id) == away_since.as_ref()
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashMap<DiskId, Instant>> {
+        self.shared
+            .left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn latencies(&self) -> &Latencies {

@@ -68,6 +68,60 @@ async fn deletions_repairs_and_lost_disks_are_looked_after() {
     cluster.assert_full_redundancy().await;
 }
 
+/// What operators wait for before they take out the next disk.
+#[tokio::test]
+async fn a_removed_disk_is_missed_until_its_shards_are_elsewhere_and_then_forgotten() {
+    let mut cluster = Cluster::new(8).await;
+    cluster.register_disks().await;
+    for key in ["one", "other"] {
+        cluster.put(key, &pattern(2 * CHUNK)).await.unwrap();
+    }
+    assert_eq!(missed_disk_count(&cluster).await, 0);
+    cluster.remove_disk(0);
+    assert_eq!(missed_disk_count(&cluster).await, 1, "before anybody looks");
+    assert_eq!(cluster.queued_repairs().await, 0);
+
+    let background = cluster.engine.start_background(eager("a"));
+    eventually("leaving it", async || {
+        missed_disk_count(&cluster).await == 0
+    })
+    .await;
+    background.shutdown().await;
+    cluster.assert_full_redundancy().await;
+    let named = cluster.meta.list_data(None, 100).await.unwrap().data;
+    let gone = Some(cairn_meta::DiskId([0; 16]));
+    for (_, record) in named {
+        let chunks = record.unwrap().chunks;
+        assert!(chunks.iter().all(|chunk| !chunk.shards.contains(&gone)));
+    }
+    assert_eq!(cluster.meta.disks().await.unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn a_disk_whose_shards_are_elsewhere_is_left_until_it_is_back_and_away_again() {
+    let cluster = Cluster::new(8).await;
+    cluster.put("key", &pattern(2 * CHUNK)).await.unwrap();
+    for _ in 0..2 {
+        cluster.fail(&[0], Fault::Failed);
+        cluster.refresh().await;
+        assert_eq!(missed_disk_count(&cluster).await, 1);
+        let background = cluster.engine.start_background(eager("a"));
+        eventually("leaving it", async || {
+            missed_disk_count(&cluster).await == 0
+        })
+        .await;
+        background.shutdown().await;
+        // All data are walked over once.
+        assert!(cluster.engine.disks_to_leave(&[]).is_empty());
+        cluster.recover().await;
+    }
+}
+
+async fn missed_disk_count(cluster: &Cluster) -> usize {
+    let known = cluster.meta.supposed_disks().await.unwrap();
+    cluster.engine.missed_disk_count(&known)
+}
+
 #[tokio::test]
 async fn an_uncommitted_write_is_cleaned_up() {
     let cluster = Cluster::new(6).await;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvStore, MemoryKv};
 use cairn_meta::{
     BucketName, BucketRecord, CanonicalId, ClusterId, ClusterRecord, Coding, DataId, DataOwner,
-    MasterKey, Meta, MetaError, NewObject, ObjectBody, ObjectKey, SystemHeaders,
+    DiskNode, DiskRecord, DiskState, MasterKey, Meta, MetaError, NewObject, ObjectBody, ObjectKey,
+    SystemHeaders,
 };
 use cairn_storage_node::fault::{Fault, FaultSwitch, FaultyShardStore, ShardCall};
 use cairn_storage_node::{DiskId, MemoryShardStore, ShardId, ShardStore};
@@ -211,6 +212,22 @@ impl Cluster {
         let id = self.stores[disk].disk_id();
         self.entries.retain(|entry| entry.store.disk_id() != id);
         self.disks.update(self.entries.clone());
+    }
+
+    /// Enters all disks into the metadata, as a process does that starts.
+    pub(super) async fn register_disks(&self) {
+        for entry in &self.entries {
+            let record = DiskRecord {
+                id: crate::engine::ids::meta_disk(entry.store.disk_id()),
+                node: DiskNode::Local,
+                path: String::new(),
+                host: entry.host.clone(),
+                zone: entry.zone.clone(),
+                state: DiskState::Active,
+                added_at_ms: 0,
+            };
+            self.meta.put_disk(&record).await.unwrap();
+        }
     }
 
     pub(super) fn drain_disk(&mut self, disk: usize) {
