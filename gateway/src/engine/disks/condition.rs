@@ -189,16 +189,15 @@ mod tests {
     async fn a_disk_that_answers_no_call_is_doubted_whatever_it_says_of_itself() {
         let disk_id = DiskId([1; 16]);
         let start = Instant::now();
-        let busy = |condition: &mut Condition, now| {
-            condition.learn_error(&ShardError::Busy { disk_id }, now);
-        };
-        let late = |condition: &mut Condition, now| condition.learn_slow_call(now);
-        let silences: [&dyn Fn(&mut Condition, Instant); 2] = [&busy, &late];
-        for learn in silences {
+        for is_late in [false, true] {
             let mut condition = Condition::new();
             for second in 0..10 {
                 let now = start + Duration::from_secs(second);
-                learn(&mut condition, now);
+                if is_late {
+                    condition.learn_slow_call(now);
+                } else {
+                    condition.learn_error(&ShardError::Busy { disk_id }, now);
+                }
                 condition.learn_status(Some(healthy()), now);
                 assert!(!condition.is_doubted(now), "after {second} seconds");
             }
