@@ -126,7 +126,7 @@ pub static SETTINGS: &[Setting] = &[
         rule: "a directory, on another disk than `data`",
         example: "/mnt/disk2/cairn-meta-copy",
         default: "none: the loss of `data` loses the metadata",
-        help: "Directories that each keep a copy of the metadata (journal and checkpoints).",
+        help: "Directories for copies of the metadata (journal and checkpoints). Half of them (rounded up) keep one; the others tell which metadata are the newest, and take the place of a copy that is lost.",
         ..one("copy", &[Meta])
     },
     Setting {

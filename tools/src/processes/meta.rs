@@ -16,7 +16,9 @@ use crate::serve::{MetadataPlaces, StartError, cluster_id, open_metadata};
 
 pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(), CommandError> {
     let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
-    let copy_count = config.copies.len();
+    // Of three directories two hold the metadata, of four three: the others tell which are the newest, so that a start is
+    // certain although one is lost, and take the place of one that is.
+    let copy_count = config.copies.len().div_ceil(2);
     let places = MetadataPlaces {
         primary: config.data,
         copies: config.copies,

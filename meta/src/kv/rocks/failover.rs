@@ -16,7 +16,7 @@ use super::journal_log::JournalLog;
 use super::place::Place;
 use super::recover::is_restorable;
 use super::restore::{RestoreError, Restored, restore};
-use super::roster::{DatabaseId, PlaceId, Primary};
+use super::roster::{PlaceId, Primary};
 use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
 use super::watched::{Unfinished, watched};
@@ -212,8 +212,7 @@ impl Writer {
     /// Writes the roster of the next epoch to all places at the same time; returns the holders that did not take it.
     fn publish_roster(&mut self) -> Vec<PlaceId> {
         let holders = self.holders.ids();
-        self.roster.epoch += 1;
-        self.roster.nonce = DatabaseId::random();
+        self.roster.advance();
         self.roster.holders.clone_from(&holders);
         let failures = self.shared.view().failures.clone();
         // A place that failed before cannot have anything newer: when it is missing at the next start, that is no

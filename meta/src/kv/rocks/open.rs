@@ -1,13 +1,14 @@
 //! Opening: looks at all places, decides which history is the newest, brings RocksDB and the copies up to it.
 //!
 //! Nothing is written before it is clear that the newest acknowledged record is among what was seen:
-//! - places that the newest roster names may be missing up to `m`, no more, and fewer than half of them: two halves that
-//!   never met would each take the other for lost, and the stale one might be started first;
+//! - places that the newest roster names may be missing up to `m`, and more than `m` must be seen: up to `m` of them may
+//!   have been away when a newer roster was written, and would take all others for lost;
 //! - at least one holder of that roster must be there. (While running, a roster goes to all reachable places before
 //!   anything is acknowledged under it.)
 //!
 //! The first can be set aside by [`RocksKvOptions::accept_missing_copies`]; then a new history begins. Places with
-//! another history than the newest are not overwritten but moved aside, since they have what is nowhere else.
+//! another history than the newest, or with a roster that the newest does not follow from, are not overwritten but moved
+//! aside, since they may have what is nowhere else.
 //!
 //! Then: the log of the newest roster's holders that goes furthest is the history. All of them have every acknowledged
 //! record; they may differ in the last group, which was in flight. RocksDB replays what it lacks, or is restored;
@@ -172,7 +173,7 @@ fn set_other_histories_aside(
         let found = &file.roster;
         // A holder has all of the newest history, whatever it had before.
         let is_other = found.epoch > 0
-            && found.history != roster.history
+            && !(found.history == roster.history && roster.follows(found))
             && !roster.holders.contains(&place.id);
         if is_other {
             match place.set_aside(found.epoch) {
@@ -234,11 +235,11 @@ fn choose(options: &RocksKvOptions, survey: &Survey) -> Result<Chosen, OpenError
     })
 }
 
-/// How many places may be missing at a start that nobody watches: as many as the copies allow for, and fewer than half
-/// of `place_count`. A place that failed while the store ran is not on the roster any more and is not missed.
+/// How many places may be missing at a start that nobody watches: as many as the copies allow for, while more than that
+/// are seen. The newest roster went to all places but at most `copy_count`, so that one of those seen has it. A place that
+/// failed while the store ran is not on the roster any more and is not missed.
 fn missing_count_max(place_count: usize, copy_count: usize) -> usize {
-    let minority = place_count.saturating_sub(1) / 2;
-    copy_count.min(minority)
+    copy_count.min(place_count.saturating_sub(copy_count + 1))
 }
 
 fn refuse_if_newest_is_missing(

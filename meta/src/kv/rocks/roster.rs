@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) const PLACE_FILE_NAME: &str = "cairn-meta.json";
 
 const FORMAT_VERSION: u32 = 1;
+/// A place that was away for more changes than this is kept aside when it comes back, for caution's sake. Some changes come
+/// with each start and with each disk that fails; so many take 2.5 KiB.
+const ANCESTOR_COUNT_MAX: usize = 128;
 
 /// Identity of a place; stays with the directory wherever it is mounted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +93,10 @@ pub(crate) struct Roster {
     /// with another has records that are nowhere else. `None`: begun before histories had names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<HistoryId>,
+    /// The nonces of the rosters before this one, newest first: a place that has one of them lags behind. One with a
+    /// roster that is not among them may have gone on without the others. Not kept in the first stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ancestors: Vec<DatabaseId>,
 }
 
 /// Where the live RocksDB is.
@@ -111,7 +118,21 @@ impl Roster {
             holders: Vec::new(),
             places: BTreeMap::new(),
             history: None,
+            ancestors: Vec::new(),
         }
+    }
+
+    /// Makes this the roster of the next epoch.
+    pub(crate) fn advance(&mut self) {
+        self.ancestors.insert(0, self.nonce);
+        self.ancestors.truncate(ANCESTOR_COUNT_MAX);
+        self.epoch += 1;
+        self.nonce = DatabaseId::random();
+    }
+
+    /// Whether `other` is this one or known to be one that came before it.
+    pub(crate) fn follows(&self, other: &Self) -> bool {
+        self.nonce == other.nonce || self.ancestors.contains(&other.nonce)
     }
 
     /// Places named here that `seen` lacks.
@@ -262,6 +283,7 @@ mod tests {
                 (PlaceId([2; 16]), "/b".into()),
             ]),
             history: None,
+            ancestors: Vec::new(),
         };
         PlaceFile::new([9; 16], PlaceId([place; 16]), roster)
     }
@@ -277,6 +299,24 @@ mod tests {
         let mut file = file(1, 7, 3);
         file.roster.history = Some(HistoryId([5; 8]));
         assert_eq!(PlaceFile::parse(&file.encode().unwrap()).unwrap(), file);
+    }
+
+    #[test]
+    fn a_roster_knows_those_that_it_followed_upon() {
+        let mut roster = file(1, 7, 3).roster;
+        let first = roster.clone();
+        for _ in 0..ANCESTOR_COUNT_MAX {
+            roster.advance();
+            assert!(roster.follows(&first) && roster.follows(&roster));
+        }
+        assert_eq!(roster.epoch, 7 + ANCESTOR_COUNT_MAX as u64);
+        let bytes = PlaceFile::new([9; 16], PlaceId([1; 16]), roster.clone()).encode();
+        assert_eq!(PlaceFile::parse(&bytes.unwrap()).unwrap().roster, roster);
+        let mut elsewhere = first.clone();
+        elsewhere.advance();
+        assert!(!roster.follows(&elsewhere));
+        roster.advance();
+        assert!(!roster.follows(&first), "it remembers only so many");
     }
 
     #[test]

@@ -136,8 +136,8 @@ fn harm(crashed: &Disks, disk: usize, older: Option<&Disks>, random: &mut Random
 async fn run(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let copy_count = random.below(3);
-    // With more than 2 m places, any that come back meet one that knows better.
-    let disk_count = 2 * copy_count + 1;
+    // From the fewest that can be, where somebody has to say each time that disks are lost, to those where nobody has to.
+    let disk_count = copy_count + 1 + random.below(copy_count + 1);
     let mut disks = Disks::new(disk_count, copy_count);
     let mut model = Model::new();
     let mut older: Option<Disks> = None;

@@ -33,7 +33,7 @@ impl Disks {
         options.copy_timeout = Duration::from_secs(30);
         // Whose files are looked at while it runs shall not change them by itself.
         options.quiet_after = Duration::MAX;
-        // With so few disks, losing as many as may be lost leaves no majority, and somebody has to say that it is right.
+        // With so few disks, those left when as many are lost as may be could be stale: somebody has to say that it is right.
         options.accept_missing_copies = disk_count <= 2 * copy_count;
         Self { root, options }
     }

@@ -112,7 +112,7 @@ async fn a_stale_copy_does_not_win_where_as_many_disks_may_be_lost() {
     assert!(
         matches!(
             &error,
-            OpenError::TooManyMissing { missing, allowed: 1, place_count: 3 } if missing.len() == 2
+            OpenError::TooManyMissing { missing, allowed: 0, place_count: 3 } if missing.len() == 2
         ),
         "{error}"
     );
@@ -121,10 +121,74 @@ async fn a_stale_copy_does_not_win_where_as_many_disks_may_be_lost() {
         "{error}"
     );
 
-    // With one of the others it is known as stale.
+    // Nor could the two that were there at the end be told from two that were not.
     disks.bring_back(2);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::TooManyMissing { missing, .. } if missing.len() == 1),
+        "{error}"
+    );
+
+    disks.bring_back(0);
     let (store, _) = disks.open();
     assert_eq!(value(&store, "new").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_majority_that_was_away_does_not_win() {
+    let mut disks = Disks::new(3, 2);
+    disks.options.accept_missing_copies = false;
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    disks.take_away(1);
+    disks.take_away(2);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "2").await;
+    drop(store);
+    disks.bring_back(1);
+    disks.bring_back(2);
+    disks.take_away(0);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            OpenError::TooManyMissing { missing, allowed: 0, place_count: 3 } if missing.len() == 1
+        ),
+        "{error}"
+    );
+    disks.bring_back(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("2"));
+}
+
+/// More than `m` disks were away at a time: one side has to lose, and is kept.
+#[tokio::test]
+async fn what_went_on_without_the_others_is_kept_aside() {
+    let disks = Disks::new(5, 1);
+    let (store, _) = disks.open();
+    put(&store, "old", "1").await;
+    for disk in 2..5 {
+        disks.take_away(disk);
+    }
+    disks.take_away(1);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "2").await;
+    drop(store);
+    for disk in 1..5 {
+        disks.bring_back(disk);
+    }
+    disks.take_away(0);
+    // So often that this side is ahead.
+    for _ in 0..5 {
+        let (store, _) = disks.open();
+        put(&store, "others", "3").await;
+    }
+    disks.bring_back(0);
+    let (store, report) = disks.open();
+    assert_eq!(value(&store, "others").await.as_deref(), Some("3"));
+    assert_eq!(value(&store, "alone").await, None);
+    let kept = disks.entry(0, "superseded-");
+    assert!(kept.join("journal").is_dir(), "{:?}", report.notes);
 }
 
 #[tokio::test]
