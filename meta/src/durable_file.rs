@@ -100,7 +100,8 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Copies `from` to the new file `to`, synced; the caller syncs the directory once for many. `progress` is
-/// called with each piece's size, and may wait (a rate) or fail (a stop).
+/// called with each piece's size before it is written, and with 0 before anything is; it may wait (a rate) or fail (a
+/// stop).
 ///
 /// Returns the size and the BLAKE3 hash of what was written.
 pub(crate) fn copy_file(
@@ -108,26 +109,43 @@ pub(crate) fn copy_file(
     to: &Path,
     progress: &mut dyn FnMut(usize) -> io::Result<()>,
 ) -> io::Result<(u64, blake3::Hash)> {
+    // Where this disk hangs and answers again, nobody may want the copy any more.
+    let source = File::open(from)?;
+    progress(0)?;
     let mut target = create_truncated(to)?;
-    let read = read_pieces(from, |piece| {
+    let read = read_pieces(source, |piece| {
+        progress(piece.len())?;
         target.write_all(piece)?;
-        target.sync_data()?;
-        progress(piece.len())
+        target.sync_data()
     })?;
     target.sync_all()?;
     Ok(read)
 }
 
-/// The size and the BLAKE3 hash of a file.
-pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, blake3::Hash)> {
-    read_pieces(path, |_| Ok(()))
+/// As [`copy_file`], but what stood at `to` before, if anything, is replaced when the copy is complete, durably.
+pub(crate) fn replace_with_copy(
+    from: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<()> {
+    let unfinished = unfinished_name(to);
+    copy_file(from, &unfinished, progress)?;
+    progress(0)?;
+    rename(&unfinished, to)
+}
+
+/// The size and the BLAKE3 hash of a file; `progress` as in [`copy_file`].
+pub(crate) fn hash_file(
+    path: &Path,
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<(u64, blake3::Hash)> {
+    read_pieces(File::open(path)?, |piece| progress(piece.len()))
 }
 
 fn read_pieces(
-    path: &Path,
+    mut source: File,
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<(u64, blake3::Hash)> {
-    let mut source = File::open(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     loop {

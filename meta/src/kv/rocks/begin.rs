@@ -68,17 +68,9 @@ pub(super) fn begin(
             notes.push(format!("{}: {error}", place.path.display()));
         }
     }
-    let holders = holders(options, open_journal, &recovered, &mut notes).map_err(failed)?;
-    let roster = Roster {
-        primary: Some(Primary {
-            place: primary.id,
-            database: recovered.id,
-        }),
-        ..from.roster
-    };
     // Places that are not there are wanted all the same, or nobody would be told that copies are.
     let holder_count_wanted = (options.copy_count + 1).min(from.configured_count);
-    let database = (recovered.id, recovered.database);
+    let (database, copies) = ((recovered.id, recovered.database), recovered.copies);
     let live = Live::new(database, Arc::clone(&primary), 0);
     let shared = Arc::new(Shared::new(
         live,
@@ -86,6 +78,19 @@ pub(super) fn begin(
         holder_count_wanted,
         options.copy_timeout,
     ));
+    let holders = Holders::new(
+        open_journal,
+        options.journal_file_size_bytes,
+        Arc::clone(&shared),
+    );
+    let holders = add_all(holders, &primary, &copies, &mut notes).map_err(failed)?;
+    let roster = Roster {
+        primary: Some(Primary {
+            place: primary.id,
+            database: recovered.id,
+        }),
+        ..from.roster
+    };
     let settings = WriterSettings {
         cluster_id: options.cluster_id,
         file_size_bytes: options.journal_file_size_bytes,
@@ -120,21 +125,16 @@ pub(super) fn begin(
 }
 
 /// The journals of RocksDB's place, which must take part, and of those copies that can.
-fn holders(
-    options: &RocksKvOptions,
-    open_journal: OpenJournal,
-    recovered: &Recovered,
+fn add_all(
+    mut holders: Holders,
+    primary: &Arc<Place>,
+    copies: &[Arc<Place>],
     notes: &mut Vec<String>,
 ) -> io::Result<Holders> {
-    let mut holders = Holders::new(
-        open_journal,
-        options.journal_file_size_bytes,
-        options.copy_timeout,
-    );
     holders
-        .add(Arc::clone(&recovered.primary))
+        .add(Arc::clone(primary))
         .map_err(|Suspicion { detail, .. }| io::Error::other(detail))?;
-    for copy in &recovered.copies {
+    for copy in copies {
         if let Err(Suspicion { detail, .. }) = holders.add(Arc::clone(copy)) {
             notes.push(format!("{}: {detail}", copy.path.display()));
         }
@@ -149,7 +149,8 @@ fn closed_journal_bytes(options: &RocksKvOptions, primary: &Place) -> io::Result
     Ok(options.journal_file_size_bytes.saturating_mul(closed_count))
 }
 
-/// Whether the primary's journal ends where RocksDB does, so that new files may follow.
+/// Whether the primary's journal ends where RocksDB does, so that new files may follow. One that is on the roster is
+/// kept then, wherever RocksDB was: until the next roster is written, it may be all that is left of a copy.
 fn journal_continues(
     options: &RocksKvOptions,
     roster: &Roster,
@@ -157,17 +158,11 @@ fn journal_continues(
     sequence: u64,
 ) -> bool {
     let primary = &recovered.primary;
-    match &recovered.start {
-        Start::Fresh => true,
-        Start::Restored { from, .. } if *from == primary.path => true,
-        Start::Clean | Start::Replayed { .. } | Start::Returned { .. } | Start::Restored { .. } => {
-            roster
-                .primary
-                .is_some_and(|previous| previous.place == primary.id)
-                && JournalLog::read(&primary.journal_dir(), options.cluster_id)
-                    .is_ok_and(|log| log.next() == sequence + 1)
-        }
-    }
+    let is_complete = || {
+        JournalLog::read(&primary.journal_dir(), options.cluster_id)
+            .is_ok_and(|log| log.next() == sequence + 1)
+    };
+    recovered.start == Start::Fresh || (roster.holders.contains(&primary.id) && is_complete())
 }
 
 fn report(

@@ -136,6 +136,9 @@ pub(crate) struct Database {
     /// Makes it a database on a disk that hangs.
     #[cfg(test)]
     pub(crate) hang: super::tests::Hang,
+    /// Makes it one that takes no records, as when a flush found no room.
+    #[cfg(test)]
+    pub(crate) refuses: AtomicBool,
 }
 
 impl std::fmt::Debug for Database {
@@ -174,6 +177,8 @@ impl Database {
             prompt_write_options,
             #[cfg(test)]
             hang: super::tests::Hang::default(),
+            #[cfg(test)]
+            refuses: AtomicBool::new(false),
         })
     }
 
@@ -207,6 +212,11 @@ impl Database {
     /// its disk may hang.
     pub(crate) fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The value of `key`.
@@ -287,6 +297,8 @@ impl Database {
     /// because its flushes are behind, which on a disk that hangs is for ever.
     pub(crate) fn apply(&self, payload: &[u8], applied: Applied) -> Result<(), DatabaseError> {
         self.touch_disk();
+        #[cfg(test)]
+        self.refuse()?;
         let batch = write_batch(payload, applied)?;
         self.db()
             .write_opt(batch, &self.write_options)
@@ -299,6 +311,8 @@ impl Database {
         payload: &[u8],
         applied: Applied,
     ) -> Result<bool, DatabaseError> {
+        #[cfg(test)]
+        self.refuse()?;
         let batch = write_batch(payload, applied)?;
         match self.db().write_opt(batch, &self.prompt_write_options) {
             Ok(()) => Ok(true),
@@ -379,6 +393,16 @@ impl Database {
             ))),
             Err(error) => Err(std::io::Error::other(error)),
         }
+    }
+
+    #[cfg(test)]
+    fn refuse(&self) -> Result<(), DatabaseError> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(DatabaseError::Applied {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Whether no flush and no compaction is changing its files.

@@ -1,34 +1,68 @@
 //! Changes of the roster while running: copies lost, copies added, RocksDB moved to another disk.
 //!
-//! Invariant: when a place was given up, the roster without it is durable on every place that can be reached before
-//! anything is acknowledged that the place does not have.
+//! Invariants: when a place was given up, the roster without it is durable on every place that can be reached before
+//! anything is acknowledged that the place does not have; the last holder is never given up, unless an append failed on it.
 
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use super::database::add_background_threads;
 use super::deputy::Deputy;
 use super::holder::{Command, Failure};
 use super::journal_copy;
 use super::journal_file::file_name;
-use super::journal_log::JournalLog;
+use super::journal_log::{JournalLog, LogError};
 use super::place::Place;
 use super::recover::is_restorable;
 use super::restore::{RestoreError, Restored, restore};
 use super::roster::{PlaceId, Primary};
 use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
-use super::watched::{Unfinished, watched};
-use super::writer::Writer;
+use super::watched::{Unfinished, still_wanted, watched};
+use super::writer::{CHECK_INTERVAL, Writer};
 use crate::durable_file;
 
 /// A checkpoint may be replaced by a newer one while it is being read.
 const RESTORE_ATTEMPTS_MAX: usize = 3;
+/// The longest time between two attempts to mend a broken store: each may restore all of it.
+const REVIVAL_PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// When a broken store is looked at next: after pauses that grow.
+#[derive(Debug)]
+pub(crate) struct Revival {
+    due: Instant,
+    pause: Duration,
+}
+
+impl Revival {
+    /// At once.
+    pub(crate) fn new() -> Self {
+        Self {
+            due: Instant::now(),
+            pause: CHECK_INTERVAL,
+        }
+    }
+
+    fn postpone(&mut self) {
+        self.due = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(REVIVAL_PAUSE_MAX);
+    }
+}
+
+/// A holder that did not take a roster.
+#[derive(Debug)]
+struct RosterFailure {
+    id: PlaceId,
+    error: String,
+    is_hung: bool,
+}
 
 impl Writer {
-    /// Goes on without the holders that failed.
-    pub(crate) fn settle(&mut self, failures: Vec<Failure>) -> Result<(), String> {
+    /// Goes on without the holders that failed. Where all did, and are kept, the store is broken.
+    pub(crate) fn settle(&mut self, failures: Result<Vec<Failure>, String>) -> Result<(), String> {
+        let failures = failures.or_else(|reason| self.break_down(reason))?;
         if failures.is_empty() {
             return Ok(());
         }
@@ -39,14 +73,27 @@ impl Writer {
     }
 
     /// As [`Writer::settle`], where nobody waits for the outcome.
-    pub(crate) fn settle_or_log(&mut self, failures: Vec<Failure>) {
-        if let Err(reason) = self.settle(failures) {
+    pub(crate) fn settle_or_log(&mut self, failures: Result<Vec<Failure>, String>) {
+        let is_known = self.broken.is_some();
+        if let Err(reason) = self.settle(failures)
+            && !is_known
+        {
             tracing::error!(reason, "metadata cannot be committed");
         }
     }
 
-    /// Gives one holder up.
+    /// Nothing can be committed until [`Writer::revive`] has mended it.
+    fn break_down<T>(&mut self, reason: String) -> Result<T, String> {
+        self.broken = Some(reason.clone());
+        self.shared.view().broken.clone_from(&self.broken);
+        Err(reason)
+    }
+
+    /// Gives one holder up, if there is another.
     pub(crate) fn give_up(&mut self, id: PlaceId, suspicion: &Suspicion) {
+        if self.holders.len() < 2 {
+            return;
+        }
         if let Some(place) = self.holders.remove(id) {
             self.note_failure(&place, &suspicion.detail, suspicion.is_hung);
             if let Err(reason) = self.reorganize() {
@@ -67,8 +114,12 @@ impl Writer {
         }
     }
 
-    /// Gives the primary up and moves RocksDB to another holder.
+    /// Gives the primary up and moves RocksDB to another holder. If there is none, the store is broken until RocksDB,
+    /// which may have had no room, takes what is in the journal.
     pub(crate) fn fail_over(&mut self, suspicion: &Suspicion) -> Result<(), String> {
+        if self.holders.len() < 2 {
+            return self.break_down(suspicion.detail.clone());
+        }
         let live = self.shared.live();
         self.holders.remove(live.place.id);
         self.note_failure(&live.place, &suspicion.detail, suspicion.is_hung);
@@ -76,11 +127,45 @@ impl Writer {
         self.reorganize()
     }
 
-    /// Tries again what failed when the store broke.
+    /// Tries again what failed when the store broke. All then goes on in new files: what the old ones end with may not
+    /// have been taken by all.
     pub(crate) fn revive(&mut self) {
-        if self.holders.len() > 0 && self.reorganize().is_ok() {
-            tracing::info!("metadata can be committed again");
+        if self.holders.len() == 0 || Instant::now() < self.revival.due {
+            return;
         }
+        let revived = self
+            .catch_up()
+            .and_then(|()| self.reorganize())
+            .and_then(|()| self.rotate())
+            .or_else(|reason| self.break_down(reason));
+        if revived.is_ok() {
+            self.revival = Revival::new();
+            tracing::info!("metadata can be committed again");
+        } else {
+            self.revival.postpone();
+        }
+    }
+
+    /// Has RocksDB apply what was journalled when it could not.
+    fn catch_up(&mut self) -> Result<(), String> {
+        let primary = self.shared.live().place.id;
+        if self.applied == self.sequence || !self.holders.ids().contains(&primary) {
+            return Ok(());
+        }
+        let cluster_id = self.settings.cluster_id;
+        let replayed = self.ask_database(move |live| -> Result<u64, LogError> {
+            JournalLog::read(&live.place.journal_dir(), cluster_id)?.replay_into(&live.database)?;
+            Ok(live.database.applied()?.sequence)
+        });
+        self.applied = replayed.map_err(|suspicion| suspicion.detail)?;
+        if self.applied < self.sequence {
+            return Err(format!(
+                "the journal ends with record {} of {}",
+                self.applied, self.sequence
+            ));
+        }
+        self.shared.view().sequence = self.sequence;
+        Ok(())
     }
 
     fn note_failure(&self, place: &Place, error: &str, is_hung: bool) {
@@ -115,29 +200,43 @@ impl Writer {
             if holders.is_empty() {
                 return Err("all places of the metadata journal failed".to_owned());
             }
-            let primary = self.roster.primary.map(|primary| primary.place);
-            if primary.is_none_or(|place| !holders.contains(&place)) {
+            let live = self.shared.live();
+            let serving = moved.as_ref().map_or(live.place.id, |(place, _)| place.id);
+            if !holders.contains(&serving) {
                 // A restore flushes.
-                self.shared.live().database.replace_threads();
-                let (place, restored) = self.restore_on_a_holder()?;
-                self.roster.primary = Some(Primary {
-                    place: place.id,
-                    database: restored.id,
-                });
-                moved = Some((place, restored));
+                live.database.replace_threads();
+                moved = Some(self.restore_on_a_holder()?);
             }
+            let (place, database) = moved
+                .as_ref()
+                .map_or((live.place.id, live.id), |(place, restored)| {
+                    (place.id, restored.id)
+                });
+            self.roster.primary = Some(Primary { place, database });
             let lost = self.publish_roster();
             if lost.is_empty() {
                 break;
             }
+            if lost.len() == holders.len() {
+                if let Some((_, restored)) = moved {
+                    restored.discard();
+                }
+                let reasons: Vec<String> = lost.into_iter().map(|failure| failure.error).collect();
+                return Err(format!(
+                    "no roster could be written: {}",
+                    reasons.join("; ")
+                ));
+            }
             if let Some((place, restored)) = &moved
-                && lost.contains(&place.id)
+                && lost.iter().any(|failure| failure.id == place.id)
             {
                 restored.database.abandon();
                 restored.database.replace_threads();
             }
-            for id in lost {
-                self.holders.remove(id);
+            for RosterFailure { id, error, is_hung } in lost {
+                if let Some(place) = self.holders.remove(id) {
+                    self.note_failure(&place, &error, is_hung);
+                }
             }
         }
         if let Some((place, restored)) = moved {
@@ -172,12 +271,15 @@ impl Writer {
                     Ok(Ok(restored)) if restored.applied.sequence >= self.sequence => {
                         return Ok((place, restored));
                     }
-                    Ok(Ok(restored)) => reasons.push(format!(
-                        "{} ends with record {} of {}",
-                        place.path.display(),
-                        restored.applied.sequence,
-                        self.sequence
-                    )),
+                    Ok(Ok(restored)) => {
+                        reasons.push(format!(
+                            "{} ends with record {} of {}",
+                            place.path.display(),
+                            restored.applied.sequence,
+                            self.sequence
+                        ));
+                        restored.discard();
+                    }
                     Ok(Err(error)) if attempt == RESTORE_ATTEMPTS_MAX => {
                         reasons.push(format!("{}: {error}", place.path.display()));
                     }
@@ -209,8 +311,9 @@ impl Writer {
         })
     }
 
-    /// Writes the roster of the next epoch to all places at the same time; returns the holders that did not take it.
-    fn publish_roster(&mut self) -> Vec<PlaceId> {
+    /// Writes the roster of the next epoch to all places at the same time; returns the holders that did not take it. As
+    /// with their journals, all of them are waited for if all are silent.
+    fn publish_roster(&mut self) -> Vec<RosterFailure> {
         let holders = self.holders.ids();
         self.roster.advance();
         self.roster.holders.clone_from(&holders);
@@ -221,7 +324,7 @@ impl Writer {
             .shared
             .places
             .iter()
-            .filter(|place| !failures.contains_key(&place.id))
+            .filter(|place| !failures.contains_key(&place.id) || holders.contains(&place.id))
             .map(|place| (place.id, place.path.clone()))
             .collect();
 
@@ -249,34 +352,48 @@ impl Writer {
             }
         }
         drop(done);
-        let deadline = Instant::now() + self.shared.copy_timeout;
-        let mut failed = Vec::new();
+        let mut deadline = Instant::now() + self.shared.copy_timeout;
+        let mut failed: Vec<RosterFailure> = Vec::new();
         while !waiting.is_empty() {
-            let Ok((id, result)) =
-                results.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            else {
-                break;
-            };
-            if let Err(error) = result {
-                failed.push((id, error.to_string(), false));
+            match results.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((id, result)) => {
+                    failed.extend(result.err().map(|error| RosterFailure {
+                        id,
+                        error: error.to_string(),
+                        is_hung: false,
+                    }));
+                    waiting.retain(|place| place.id != id);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_out = |id: &&PlaceId| {
+                        waiting.iter().any(|place| place.id == **id)
+                            || failed.iter().any(|failure| failure.id == **id)
+                    };
+                    let has_silent = waiting.iter().any(|place| holders.contains(&place.id));
+                    let are_all_out = holders.iter().filter(is_out).count() == holders.len();
+                    if !(has_silent && are_all_out) || self.shared.pause(Duration::ZERO) {
+                        break;
+                    }
+                    deadline = Instant::now() + self.shared.copy_timeout;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            waiting.retain(|place| place.id != id);
         }
-        failed.extend(
-            waiting
-                .iter()
-                .map(|place| (place.id, "it did not answer in time".to_owned(), true)),
-        );
-        for (id, error, is_hung) in &failed {
-            let failure = PlaceFailure {
-                error: error.clone(),
-                is_hung: *is_hung,
-                at: Instant::now(),
-            };
-            self.shared.view().failures.insert(*id, failure);
+        failed.extend(waiting.iter().map(|place| RosterFailure {
+            id: place.id,
+            error: "it did not answer in time".to_owned(),
+            is_hung: true,
+        }));
+        let (lost, others): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(|failure| holders.contains(&failure.id));
+        let mut view = self.shared.view();
+        for RosterFailure { id, error, is_hung } in others {
+            let at = Instant::now();
+            view.failures
+                .insert(id, PlaceFailure { error, is_hung, at });
         }
-        failed.retain(|(id, ..)| holders.contains(id));
-        failed.into_iter().map(|(id, ..)| id).collect()
+        lost
     }
 
     /// Makes a place a holder that has everything through `copied_through`: closes the files of all, copies what came
@@ -296,13 +413,14 @@ impl Writer {
         }
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
         let through = self.sequence;
-        self.work_on(place, &[&live.place], move || {
-            copy_closed_files(&source, &target, copied_through, through)
+        self.work_on(place, &[&live.place], move |is_given_up| {
+            copy_closed_files(&source, &target, copied_through, through, is_given_up)
         })?;
         self.holders.add(Arc::clone(place))?;
         let mut failures = self
             .holders
-            .round_of(&[place.id], &Command::Rotate(Arc::clone(&self.head)));
+            .round_of(&[place.id], &Command::Rotate(Arc::clone(&self.head)))
+            .map_err(Suspicion::failed)?;
         if let Some(failure) = failures.pop() {
             return Err(Suspicion {
                 detail: failure.error.to_string(),
@@ -311,7 +429,7 @@ impl Writer {
         }
         let (cluster_id, sequence) = (self.settings.cluster_id, self.sequence);
         let copy = Arc::clone(place);
-        if let Err(suspicion) = self.work_on(place, &[], move || {
+        if let Err(suspicion) = self.work_on(place, &[], move |_| {
             check_complete(&copy, cluster_id, sequence)
         }) {
             self.holders.remove(place.id);
@@ -331,11 +449,11 @@ impl Writer {
         &self,
         copy: &Arc<Place>,
         others: &[&Arc<Place>],
-        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+        work: impl FnOnce(&AtomicBool) -> Result<(), String> + Send + 'static,
     ) -> Result<(), Suspicion> {
         let mut places = vec![Arc::clone(copy)];
         places.extend(others.iter().map(|place| Arc::clone(place)));
-        match watched(&places, self.shared.copy_timeout, |_| work()) {
+        match watched(&places, self.shared.copy_timeout, work) {
             Ok(result) => result.map_err(Suspicion::failed),
             Err(Unfinished::Failed(error)) => Err(Suspicion::failed(error)),
             Err(Unfinished::Silent(place)) => Err(Suspicion {
@@ -360,12 +478,14 @@ fn check_complete(place: &Place, cluster_id: [u8; 16], sequence: u64) -> Result<
     ))
 }
 
-/// Copies the closed journal files that hold records in `after + 1 ..= through`; nothing cuts them meanwhile.
+/// Copies the closed journal files that hold records in `after + 1 ..= through`; nothing cuts them meanwhile. When it is
+/// given up, because the source hangs, the target may be made a holder from elsewhere: nothing is written to it then.
 pub(crate) fn copy_closed_files(
     source: &Place,
     target: &Place,
     after: u64,
     through: u64,
+    is_given_up: &AtomicBool,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", target.path.display());
     let firsts = journal_copy::list(&source.journal_dir()).map_err(failed)?;
@@ -380,13 +500,13 @@ pub(crate) fn copy_closed_files(
         let [first, next] = *pair else { continue };
         if next > after + 1 && first <= through {
             let name = file_name(first);
-            durable_file::copy_file(
+            durable_file::replace_with_copy(
                 &source.journal_dir().join(&name),
                 &target.journal_dir().join(&name),
-                &mut |_| Ok(()),
+                &mut |_| still_wanted(is_given_up),
             )
             .map_err(failed)?;
         }
     }
-    durable_file::sync_dir(&target.journal_dir()).map_err(failed)
+    Ok(())
 }

@@ -5,6 +5,9 @@
 //! keeps a journal from being written. A holder that fails or misses the deadline is given up: its thread is
 //! abandoned, because nothing can interrupt a call into a hung disk, and what it still writes is ignored, because it
 //! is no longer on the roster.
+//!
+//! Nobody is given up if that left nobody: holders that are all silent are waited for, however long, and where all
+//! refuse they are kept, unless it was an append. Only after that is it open what stands in their journals.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +22,7 @@ use super::journal_file::FileHead;
 use super::place::Place;
 use super::record::Frame;
 use super::roster::PlaceId;
-use super::shared::Suspicion;
+use super::shared::{Shared, Suspicion};
 
 /// Makes the journal of a place; tests wrap the real one to inject faults.
 pub(crate) type OpenJournal =
@@ -51,9 +54,9 @@ impl Command {
         }
     }
 
-    /// Whether the journal is as it was before this failed with `error`, and may be written on.
-    fn left_all_as_it_was(&self, error: &io::Error) -> bool {
-        matches!(self, Self::Rotate(_)) && has_no_room(error)
+    /// Whether a journal on which this failed must not be written any more: nobody knows how it ends.
+    fn is_final_when_it_fails(&self) -> bool {
+        matches!(self, Self::Append(_))
     }
 }
 
@@ -90,15 +93,23 @@ impl Round {
         }
     }
 
-    /// Waits until all have answered or `timeout` is over; returns who failed and who is still silent.
-    fn wait(&self, timeout: Duration) -> Progress {
-        let (mut progress, _) = self
-            .is_over
-            .wait_timeout_while(self.progress(), timeout, |progress| {
-                !progress.waiting.is_empty()
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut progress)
+    /// Waits until all have answered, or `timeout` is over and those that are silent can be done without; returns who
+    /// failed and who is silent. If they could not be done without at first, because all were silent, they have as long
+    /// again after the first answer.
+    fn wait(&self, timeout: Duration, can_go_on: impl Fn(&Progress) -> bool) -> Progress {
+        let mut progress = self.progress();
+        let mut could_go_on = true;
+        loop {
+            (progress, _) = self
+                .is_over
+                .wait_timeout_while(progress, timeout, |progress| !progress.waiting.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            let can_go_on = can_go_on(&progress);
+            if progress.waiting.is_empty() || (could_go_on && can_go_on) {
+                return std::mem::take(&mut progress);
+            }
+            could_go_on = can_go_on;
+        }
     }
 }
 
@@ -123,8 +134,8 @@ pub(crate) struct Failure {
 pub(crate) struct Rotation {
     /// Whether anybody has begun the new file. Otherwise those that are left still write the old one.
     pub(crate) has_begun: bool,
-    /// Who was given up.
-    pub(crate) failures: Vec<Failure>,
+    /// Who was given up, see [`Holders::round`].
+    pub(crate) failures: Result<Vec<Failure>, String>,
 }
 
 /// Who failed at a command and why; the last says that it did not answer.
@@ -134,7 +145,7 @@ type Refusal = (PlaceId, io::Error, bool);
 #[derive(Debug)]
 pub(crate) struct Holders {
     by_place: BTreeMap<PlaceId, Holder>,
-    timeout: Duration,
+    shared: Arc<Shared>,
     open_journal: OpenJournalDebug,
     file_size_bytes: u64,
 }
@@ -150,10 +161,14 @@ impl std::fmt::Debug for OpenJournalDebug {
 
 impl Holders {
     /// None yet.
-    pub(crate) fn new(open_journal: OpenJournal, file_size_bytes: u64, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        open_journal: OpenJournal,
+        file_size_bytes: u64,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             by_place: BTreeMap::new(),
-            timeout,
+            shared,
             open_journal: OpenJournalDebug(open_journal),
             file_size_bytes,
         }
@@ -179,9 +194,7 @@ impl Holders {
                 };
                 while let Ok((round, command)) = inbox.recv() {
                     let result = command.run(journal.as_mut());
-                    let is_over = result
-                        .as_ref()
-                        .is_err_and(|error| !command.left_all_as_it_was(error));
+                    let is_over = result.is_err() && command.is_final_when_it_fails();
                     round.answer(id, result);
                     if is_over {
                         return;
@@ -190,7 +203,7 @@ impl Holders {
             })
             .map_err(Suspicion::failed)?;
         is_open
-            .recv_timeout(self.timeout)
+            .recv_timeout(self.shared.copy_timeout)
             .map_err(|_| Suspicion::hung())?
             .map_err(Suspicion::failed)?;
         self.by_place.insert(
@@ -228,33 +241,55 @@ impl Holders {
     }
 
     /// Has all holders do `command` at the same time, and waits for all. Those that fail are removed and returned.
-    pub(crate) fn round(&mut self, command: &Command) -> Vec<Failure> {
+    ///
+    /// # Errors
+    /// All failed, at something else than an append, and none was removed.
+    pub(crate) fn round(&mut self, command: &Command) -> Result<Vec<Failure>, String> {
         let all = self.ids();
         self.round_of(&all, command)
     }
 
     /// As [`Holders::round`], for some.
-    pub(crate) fn round_of(&mut self, ids: &[PlaceId], command: &Command) -> Vec<Failure> {
+    pub(crate) fn round_of(
+        &mut self,
+        ids: &[PlaceId],
+        command: &Command,
+    ) -> Result<Vec<Failure>, String> {
         let refusals = self.ask(ids, command);
-        self.give_up(refusals)
+        self.give_up(refusals, command)
     }
 
     /// Begins a new file on all holders. One that has no room for it is given up if another has; where nobody has, all
     /// keep their old files: giving them up would leave nobody to write to when there is room again.
     pub(crate) fn rotate(&mut self, head: &Arc<FileHead>) -> Rotation {
         let all = self.ids();
-        let mut refusals = self.ask(&all, &Command::Rotate(Arc::clone(head)));
+        let command = Command::Rotate(Arc::clone(head));
+        let mut refusals = self.ask(&all, &command);
         let has_begun = refusals.len() < all.len();
         if !has_begun {
             refusals.retain(|(_, error, is_hung)| *is_hung || !has_no_room(error));
         }
         Rotation {
             has_begun,
-            failures: self.give_up(refusals),
+            failures: self.give_up(refusals, &command),
         }
     }
 
-    fn give_up(&mut self, refusals: Vec<Refusal>) -> Vec<Failure> {
+    fn give_up(
+        &mut self,
+        refusals: Vec<Refusal>,
+        command: &Command,
+    ) -> Result<Vec<Failure>, String> {
+        if refusals.len() == self.by_place.len() && !command.is_final_when_it_fails() {
+            let reasons = refusals.iter().filter_map(|(id, error, _)| {
+                let path = &self.by_place.get(id)?.place.path;
+                Some(format!("{}: {error}", path.display()))
+            });
+            let reasons: Vec<String> = reasons.collect();
+            if !reasons.is_empty() {
+                return Err(reasons.join("; "));
+            }
+        }
         let given_up = refusals.into_iter().filter_map(|(id, error, is_hung)| {
             Some(Failure {
                 place: self.remove(id)?,
@@ -262,26 +297,29 @@ impl Holders {
                 is_hung,
             })
         });
-        given_up.collect()
+        Ok(given_up.collect())
     }
 
     /// Has these holders do `command` at the same time, and waits for all; returns those that did not do it.
     fn ask(&self, ids: &[PlaceId], command: &Command) -> Vec<Refusal> {
         let round = Arc::new(Round::default());
-        let holders = ids.iter().filter_map(|id| self.by_place.get(id));
+        let holders: Vec<&Holder> = ids.iter().filter_map(|id| self.by_place.get(id)).collect();
         // Nobody may be the last to answer before all are asked.
         round
             .progress()
             .waiting
-            .extend(holders.clone().map(|holder| holder.place.id));
-        for holder in holders {
+            .extend(holders.iter().map(|holder| holder.place.id));
+        for holder in &holders {
             let command = (Arc::clone(&round), command.clone());
             if holder.commands.try_send(command).is_err() {
                 let error = io::Error::other("its journal thread has ended");
                 round.answer(holder.place.id, Err(error));
             }
         }
-        let Progress { waiting, failures } = round.wait(self.timeout);
+        let Progress { waiting, failures } = round.wait(self.shared.copy_timeout, |progress| {
+            let refused_count = progress.waiting.len() + progress.failures.len();
+            refused_count < self.by_place.len() || self.shared.pause(Duration::ZERO)
+        });
         let timed_out = || io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
         let failures = failures
             .into_iter()

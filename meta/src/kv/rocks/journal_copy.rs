@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::journal_file::{FileHead, file_name, sequence_of_name};
 use crate::block_file::BlockFile;
 use crate::durable_file::{self, Inode};
@@ -80,8 +82,13 @@ impl DirectoryJournal {
 
     fn give_up(&self, first_sequence: u64) -> io::Result<()> {
         let path = self.dir.join(file_name(first_sequence));
+        let size_bytes = match fs::metadata(&path) {
+            // An earlier attempt got that far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?.len(),
+        };
         // A file that grew beyond the usual size for one huge record is not worth keeping.
-        let is_usual = fs::metadata(&path)?.len() == self.file_size_bytes;
+        let is_usual = size_bytes == self.file_size_bytes;
         if is_usual && spares(&self.dir)?.len() < SPARE_COUNT_MAX {
             durable_file::rename(
                 &path,
@@ -117,10 +124,12 @@ impl JournalCopy for DirectoryJournal {
 
     fn cut(&mut self, sequence: u64) -> io::Result<()> {
         // A file ends where the next begins.
-        while self.files.get(1).is_some_and(|&next| next <= sequence + 1) {
-            if let Some(first) = self.files.pop_front() {
-                self.give_up(first)?;
-            }
+        while let Some(&first) = self.files.front()
+            && self.files.get(1).is_some_and(|&next| next <= sequence + 1)
+        {
+            // Not forgotten before: the next cut would leave it behind, and a gap after it.
+            self.give_up(first)?;
+            self.files.pop_front();
         }
         Ok(())
     }
@@ -144,6 +153,13 @@ pub(crate) fn has_no_room(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Whether this process had too few descriptors, threads or memory: nothing is said of the disk then.
+pub(crate) fn is_of_the_process(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Makes sure that the next rotation in `dir` finds a file. Called from a background thread; a rotation that
@@ -247,6 +263,35 @@ mod tests {
         assert_eq!(list(dir.path()).unwrap(), [5, 9]);
         journal.cut(100).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [9]);
+    }
+
+    #[test]
+    fn a_cut_that_failed_is_made_up_for_without_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
+        for first in [1, 5, 9] {
+            journal.rotate(&head(1, first)).unwrap();
+        }
+        // What cannot be removed as a file is.
+        let path = dir.path().join(file_name(1));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        assert!(journal.cut(8).is_err());
+        assert!(journal.cut(8).is_err());
+        assert_eq!(list(dir.path()).unwrap(), [1, 5, 9]);
+        fs::remove_dir_all(&path).unwrap();
+        journal.cut(8).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [9]);
+    }
+
+    #[test]
+    fn a_process_without_descriptors_says_nothing_of_the_disk() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert!(is_of_the_process(&errno.into()));
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS] {
+            assert!(!is_of_the_process(&errno.into()));
+        }
     }
 
     #[test]

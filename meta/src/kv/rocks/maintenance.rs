@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use super::checkpoint;
 use super::database::Database;
 use super::failover::copy_closed_files;
-use super::journal_copy::{has_no_room, prepare_spare};
+use super::journal_copy::{has_no_room, is_of_the_process, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
 use super::quiet::Quiet;
 use super::shared::{Live, PlaceFailure, Shared, Suspicion};
 use super::status::add;
-use super::watched::{Unfinished, watched};
+use super::watched::{Unfinished, still_wanted, watched};
 use super::writer::{Control, Request, Rotated};
 use crate::durable_file;
 
@@ -46,7 +46,7 @@ pub(crate) struct Maintenance {
     pub(crate) file_size_bytes: u64,
     pub(crate) checkpoint_after_bytes: u64,
     pub(crate) bytes_per_second_max: u64,
-    /// When a disk was full last: whatever needs room waits a while then.
+    /// When a disk was full last, or the process short of something: whatever needs room waits a while then.
     pub(crate) had_no_room_at: Option<Instant>,
     pub(crate) quiet: Quiet,
 }
@@ -98,8 +98,8 @@ impl Maintenance {
             let (dir, size_bytes) = (place.journal_dir(), self.file_size_bytes);
             match self.work_on(&[&place], move |_| prepare_spare(&dir, size_bytes)) {
                 // Nothing that it has is the worse for it, and what it is written to has its space already.
-                Err(Setback::Failed(error)) if has_no_room(&error) => {
-                    self.tell_no_room(&place, &error);
+                Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
+                    self.tell_postponed(&place, &error);
                 }
                 Err(Setback::Failed(error)) => self.give_up(&place, Suspicion::failed(error)),
                 Ok(()) | Err(Setback::Hung) => {}
@@ -112,8 +112,12 @@ impl Maintenance {
             .is_some_and(|at| at.elapsed() < RETRY_AFTER)
     }
 
-    fn tell_no_room(&mut self, place: &Place, error: &io::Error) {
-        tracing::warn!(path = %place.path.display(), %error, "a disk has no room for the metadata journal");
+    fn tell_postponed(&mut self, place: &Place, error: &io::Error) {
+        if has_no_room(error) {
+            tracing::warn!(path = %place.path.display(), %error, "a disk has no room for the metadata journal");
+        } else {
+            tracing::warn!(path = %place.path.display(), %error, "work on the metadata journal has to wait");
+        }
         self.had_no_room_at = Some(Instant::now());
     }
 
@@ -153,8 +157,8 @@ impl Maintenance {
                 Ok(()) => cut.push(place.id),
                 Err(_) if self.shared.pause(Duration::ZERO) => return,
                 // Its older checkpoint and its journal, which is not cut, are as good a copy.
-                Err(Setback::Failed(error)) if has_no_room(&error) => {
-                    self.tell_no_room(place, &error);
+                Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
+                    self.tell_postponed(place, &error);
                 }
                 Err(Setback::Failed(error)) => self.give_up(place, Suspicion::failed(error)),
                 Err(Setback::Hung) => {}
@@ -239,8 +243,9 @@ impl Maintenance {
         // meanwhile the writer says so: the generation is that of the checkpoint.)
         let through = self.rotate().map_err(Suspicion::failed)?.sequence;
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
-        self.work_on(&[&live.place, place], move |_| {
-            copy_closed_files(&source, &target, sequence, through).map_err(io::Error::other)
+        self.work_on(&[&live.place, place], move |is_given_up| {
+            copy_closed_files(&source, &target, sequence, through, is_given_up)
+                .map_err(io::Error::other)
         })
         .map_err(failed)?;
         let (answer, result) = mpsc::sync_channel(1);
@@ -368,7 +373,8 @@ impl Publication {
                 );
                 let stops = self.shared.pause(due.saturating_sub(begun.elapsed()));
                 // Where the source hung and answers again, the target may be taking another checkpoint.
-                if stops || is_given_up.load(Ordering::SeqCst) {
+                still_wanted(is_given_up)?;
+                if stops {
                     return Err(io::Error::new(
                         io::ErrorKind::Interrupted,
                         "the store stops",
@@ -387,6 +393,11 @@ impl Publication {
         );
         Ok(())
     }
+}
+
+/// Whether a copy is as good as before although work on it failed with this.
+fn says_nothing_of_copies(error: &io::Error) -> bool {
+    has_no_room(error) || is_of_the_process(error)
 }
 
 fn remove_checkpoints(place: &Place) -> io::Result<()> {

@@ -90,6 +90,7 @@ pub(super) fn open(
     let recovered = if is_fresh {
         create(options, &places, &cache)?
     } else {
+        remove_leftovers(&places, &roster, &mut notes);
         recover(options, &roster, &places, &cache, &mut notes)?
     };
     let from = BeginFrom {
@@ -195,6 +196,16 @@ fn set_other_histories_aside(
         places.push(place);
     }
     places
+}
+
+/// Makes room for a restored RocksDB where one came to nothing before.
+fn remove_leftovers(places: &[Arc<Place>], roster: &Roster, notes: &mut Vec<String>) {
+    for place in places {
+        let live = roster.primary.filter(|primary| primary.place == place.id);
+        if let Err(error) = place.remove_leftovers(live.map(|primary| primary.database)) {
+            notes.push(format!("{}: {error}", place.path.display()));
+        }
+    }
 }
 
 /// Decides which history is the newest, or refuses if it may be among what is missing.

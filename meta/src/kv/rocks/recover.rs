@@ -63,6 +63,7 @@ pub(super) fn recover(
             details: notes.clone(),
         })?;
 
+    complete(options, &mut logs, next, notes);
     let live = open_live(roster, places, &logs, next, cache);
     let (primary, database, id, start) = match live {
         Ok(live) => return_home(options, places, live, cache, notes),
@@ -79,6 +80,36 @@ pub(super) fn recover(
         copies,
         start,
     })
+}
+
+/// Gives the end of the longest log to those that lack it: all were written at once, and a crash may have kept the last
+/// record from any of them. Whichever place is left then has all that was acknowledged.
+fn complete(
+    options: &RocksKvOptions,
+    logs: &mut [(Arc<Place>, JournalLog)],
+    next: u64,
+    notes: &mut Vec<String>,
+) {
+    let longest = |(_, log): &&(Arc<Place>, JournalLog)| log.next() == next;
+    let sources: Vec<JournalLog> = logs
+        .iter()
+        .filter(longest)
+        .map(|(_, log)| log.clone())
+        .collect();
+    for (place, log) in logs.iter_mut().filter(|(_, log)| log.next() < next) {
+        for source in &sources {
+            if source.first() > log.next() || !log.agrees_with(source) {
+                continue;
+            }
+            match append_missing(options, place, log, source, next) {
+                Ok(completed) => {
+                    *log = completed;
+                    break;
+                }
+                Err(error) => notes.push(format!("{}: {error}", place.path.display())),
+            }
+        }
+    }
 }
 
 /// Opens the RocksDB that the roster names and replays what it lacks; says why if that cannot be done.
@@ -190,9 +221,11 @@ fn copy_to(
     if restored.applied == applied {
         Ok(restored)
     } else {
+        let ends_at = restored.applied.sequence;
+        restored.discard();
         Err(format!(
-            "its copy ends at record {} of {}",
-            restored.applied.sequence, applied.sequence
+            "its copy ends at record {ends_at} of {}",
+            applied.sequence
         ))
     }
 }
@@ -224,11 +257,14 @@ fn restore_anywhere(
                     };
                     return Ok((Arc::clone(target), restored.database, restored.id, start));
                 }
-                Ok(restored) => details.push(format!(
-                    "{} ends at record {}",
-                    source.path.display(),
-                    restored.applied.sequence
-                )),
+                Ok(restored) => {
+                    details.push(format!(
+                        "{} ends at record {}",
+                        source.path.display(),
+                        restored.applied.sequence
+                    ));
+                    restored.discard();
+                }
                 Err(error) => details.push(format!("{}: {error}", source.path.display())),
             }
         }
@@ -237,7 +273,7 @@ fn restore_anywhere(
     Err(OpenError::Damaged { details })
 }
 
-/// The holders whose journal ends with `next`, after giving the last files to those that lack a torn end.
+/// The holders whose journal ends with `next`.
 fn up_to_date_copies(
     options: &RocksKvOptions,
     logs: &[(Arc<Place>, JournalLog)],
@@ -254,21 +290,7 @@ fn up_to_date_copies(
             ));
             continue;
         }
-        let is_complete = log.next() == next
-            || logs
-                .iter()
-                .filter(|(_, source)| {
-                    source.next() == next && source.first() <= log.next() && log.agrees_with(source)
-                })
-                .any(
-                    |(_, source)| match append_missing(options, place, log, source, next) {
-                        Ok(()) => true,
-                        Err(error) => {
-                            notes.push(format!("{}: {error}", place.path.display()));
-                            false
-                        }
-                    },
-                );
+        let is_complete = log.next() == next;
         if is_complete && copies.len() < options.copy_count {
             copies.push(Arc::clone(place));
         } else if !is_complete {
@@ -298,7 +320,7 @@ fn append_missing(
     log: &JournalLog,
     source: &JournalLog,
     next: u64,
-) -> Result<(), LogError> {
+) -> Result<JournalLog, LogError> {
     let dir = place.journal_dir();
     for file in source
         .files
@@ -306,19 +328,16 @@ fn append_missing(
         .filter(|file| file.next_sequence > log.next() || file.first_sequence > log.next())
     {
         let target = dir.join(file.path.file_name().unwrap_or_default());
-        let mut unfinished = target.clone().into_os_string();
-        unfinished.push(durable_file::UNFINISHED_SUFFIX);
-        let unfinished = PathBuf::from(unfinished);
-        durable_file::copy_file(&file.path, &unfinished, &mut |_| Ok(()))
-            .and_then(|_| durable_file::rename(&unfinished, &target))
-            .map_err(|source| LogError::Io {
+        durable_file::replace_with_copy(&file.path, &target, &mut |_| Ok(())).map_err(
+            |source| LogError::Io {
                 path: target,
                 source,
-            })?;
+            },
+        )?;
     }
     let completed = JournalLog::read(&dir, options.cluster_id)?;
     if completed.next() == next {
-        Ok(())
+        Ok(completed)
     } else {
         Err(LogError::Damaged {
             path: dir,

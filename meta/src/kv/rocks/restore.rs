@@ -1,6 +1,7 @@
 //! Makes a RocksDB anew from a copy: its newest usable checkpoint, and the journal from there on.
 
 use std::io;
+use std::path::Path;
 
 use rocksdb::Cache;
 
@@ -9,6 +10,7 @@ use super::database::{Applied, Database, DatabaseError, Missing};
 use super::journal_log::{JournalLog, LogError};
 use super::place::Place;
 use super::roster::DatabaseId;
+use crate::durable_file;
 
 /// A restored database, not yet on any roster.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub(crate) fn restore(
 }
 
 fn restore_from(
-    checkpoint: Option<&std::path::Path>,
+    checkpoint: Option<&Path>,
     log: &JournalLog,
     target: &Place,
     cluster_id: [u8; 16],
@@ -69,22 +71,56 @@ fn restore_from(
 ) -> Result<Restored, RestoreError> {
     let id = DatabaseId::random();
     let dir = target.database_dir(id);
+    match restore_into(&dir, checkpoint, log, cluster_id, cache) {
+        Ok((database, applied)) => Ok(Restored {
+            id,
+            database,
+            applied,
+        }),
+        Err(error) => {
+            remove(&dir);
+            Err(error)
+        }
+    }
+}
+
+fn restore_into(
+    dir: &Path,
+    checkpoint: Option<&Path>,
+    log: &JournalLog,
+    cluster_id: [u8; 16],
+    cache: &Cache,
+) -> Result<(Database, Applied), RestoreError> {
     let missing = match checkpoint {
         Some(checkpoint) => {
-            checkpoint::restore(checkpoint, cluster_id, &dir)?;
+            checkpoint::restore(checkpoint, cluster_id, dir)?;
             Missing::Refuse
         }
         None => Missing::Create,
     };
-    let database = Database::open(&dir, missing, cache)?;
+    let database = Database::open(dir, missing, cache)?;
     if !log.continues(database.applied()?.sequence) {
         return Err(RestoreError::NoCheckpoint { first: log.first() });
     }
     log.replay_into(&database)?;
     let applied = database.applied()?;
-    Ok(Restored {
-        id,
-        database,
-        applied,
-    })
+    Ok((database, applied))
+}
+
+impl Restored {
+    /// Removes what nobody can use, so that attempts do not add up.
+    pub(crate) fn discard(self) {
+        let dir = self.database.path().to_owned();
+        drop(self.database);
+        remove(&dir);
+    }
+}
+
+/// Removes a database directory that came to nothing, complete or not. What is left is removed at the next start.
+fn remove(dir: &Path) {
+    for dir in [dir, &checkpoint::unfinished(dir)] {
+        if let Err(error) = durable_file::remove_dir_all(dir) {
+            tracing::warn!(path = %dir.display(), %error, "a restored metadata database that is of no use was not removed");
+        }
+    }
 }

@@ -46,6 +46,17 @@ pub(crate) fn watched<T: Send + 'static>(
     }
 }
 
+/// Fails if nobody waits for the work any more.
+pub(crate) fn still_wanted(is_given_up: &AtomicBool) -> io::Result<()> {
+    if is_given_up.load(Ordering::SeqCst) {
+        return Err(io::Error::new(
+            io::ErrorKind::Interrupted,
+            "it was given up meanwhile",
+        ));
+    }
+    Ok(())
+}
+
 /// One that does not answer within `limit`.
 fn silent(places: &[Arc<Place>], limit: Duration) -> Option<Arc<Place>> {
     let deadline = Instant::now() + limit;

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Applied, Reach, ReadError};
 use super::deputy::Deputy;
+use super::failover::Revival;
 use super::holder::{Command, Holders};
 use super::journal_file::{FILE_HEAD_BYTES, FileHead};
 use super::place::Place;
@@ -36,7 +37,7 @@ const GROUP_COUNT_MAX: usize = 512;
 /// No batch is added to a group of this size; a record is at most this and one batch.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How often places are looked at when nothing is written.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A commit that waits.
 #[derive(Debug)]
@@ -117,6 +118,8 @@ pub(crate) struct Writer {
     pub(crate) broken: Option<String>,
     /// Asks RocksDB what may need its disk.
     pub(crate) deputy: Deputy,
+    /// When a broken store is looked at next.
+    pub(crate) revival: Revival,
 }
 
 /// What does not change.
@@ -164,6 +167,7 @@ impl Writer {
             applied: sequence,
             broken: None,
             deputy: Deputy::default(),
+            revival: Revival::new(),
         }
     }
 
@@ -362,7 +366,7 @@ impl Writer {
     }
 
     /// Calls the RocksDB that serves, where that may have to wait for its disk.
-    fn ask_database<T, E>(
+    pub(crate) fn ask_database<T, E>(
         &mut self,
         call: impl FnOnce(&Live) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Suspicion>
@@ -411,9 +415,12 @@ impl Writer {
     /// Looks whether the places are still what they were.
     fn check_places(&mut self) {
         let failures = self.holders.round(&Command::Check);
+        let are_well = failures.is_ok();
         self.settle_or_log(failures);
         if self.broken.is_some() {
-            self.revive();
+            if are_well {
+                self.revive();
+            }
         } else {
             let generation = self.shared.live().generation;
             if let Err(suspicion) = self.ask_database(|live| live.database.check()) {

@@ -3,6 +3,7 @@
 //! Two ways to make one. [`Hang`] holds up the calls into RocksDB that may need the disk. And whoever opens a FIFO that
 //! nobody has at the other end waits in the kernel, as on a disk that hangs.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,8 +11,12 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
+use super::super::failover::copy_closed_files;
+use super::super::journal_file::file_name;
+use super::super::place::Place;
+use super::super::watched::{Unfinished, watched};
 use super::super::{RocksKv, RocksKvOptions, Start};
-use super::harness::{Disks, put, until, value};
+use super::harness::{Disks, overwrite, put, until, value};
 use crate::kv::{Batch, Direction, KvError, KvStore, Scan};
 
 /// Makes calls wait until they are released.
@@ -265,6 +270,41 @@ async fn copies_are_made_although_another_disk_hangs() {
     let holders: Vec<_> = holders.iter().map(|place| place.is_holder).collect();
     assert_eq!(holders, [true, false, true, false]);
     drop(store);
+}
+
+/// A source that answers again when nobody waits for it any more, and the target has become a holder by other ways.
+#[test]
+fn work_that_was_given_up_writes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let [source, target] = ["source", "target"].map(|name| {
+        let place = Place::claim(&root.path().join(name), [7; 16]).unwrap();
+        place.wipe_copy().unwrap();
+        Arc::new(place)
+    });
+    let first = source.journal_dir().join(file_name(1));
+    for fifo in [&first, &source.path.join("probe.tmp")] {
+        mkfifo(fifo);
+    }
+    overwrite(&source.journal_dir().join(file_name(5)), b"stale");
+    overwrite(&source.journal_dir().join(file_name(9)), b"next");
+    let (from, to) = (Arc::clone(&source), Arc::clone(&target));
+    let outcome = watched(
+        std::slice::from_ref(&source),
+        Duration::from_millis(100),
+        move |is_given_up| copy_closed_files(&from, &to, 0, 8, is_given_up),
+    );
+    assert!(matches!(outcome, Err(Unfinished::Silent(_))), "{outcome:?}");
+    let held = target.journal_dir().join(file_name(5));
+    overwrite(&held, b"acknowledged");
+
+    // The disk answers.
+    drop(File::options().write(true).open(&first).unwrap());
+    // Until the thread has ended.
+    while Arc::strong_count(&target) > 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(std::fs::read(&held).unwrap(), b"acknowledged");
+    assert_eq!(std::fs::read_dir(target.journal_dir()).unwrap().count(), 1);
 }
 
 fn mkfifo(path: &Path) {

@@ -50,17 +50,29 @@ impl Disks {
         RocksKv::open(&self.options)
     }
 
+    /// What a crash now would leave, asked from elsewhere.
+    pub(super) fn imaging(&self) -> impl Fn() -> Self + Send + Sync + 'static {
+        let (root, options) = (self.root.path().to_owned(), self.options.clone());
+        move || Self::image_of(&root, &options)
+    }
+
     /// What a crash now would leave (RocksDB has no log, so that its memtable is lost).
     pub(super) fn image(&self) -> Self {
-        let disk_count = self.options.copies.len() + 1;
-        let mut image = Self::new(disk_count, self.options.copy_count);
+        Self::image_of(self.root.path(), &self.options)
+    }
+
+    fn image_of(root: &Path, options: &RocksKvOptions) -> Self {
+        let disk_count = options.copies.len() + 1;
+        let mut image = Self::new(disk_count, options.copy_count);
         for disk in 0..disk_count {
-            copy_tree(&self.place(disk), &image.place(disk)).unwrap();
+            let place = root.join(disk.to_string()).join("meta");
+            copy_tree(&place, &image.place(disk)).unwrap();
         }
+        let moved = |place: &PathBuf| image.root.path().join(place.strip_prefix(root).unwrap());
         image.options = RocksKvOptions {
-            dir: image.options.dir,
-            copies: image.options.copies,
-            ..self.options.clone()
+            dir: moved(&options.dir),
+            copies: options.copies.iter().map(moved).collect(),
+            ..options.clone()
         };
         image
     }

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use super::super::holder::{OpenJournal, directory_journal};
 use super::super::journal_copy::JournalCopy;
 use super::super::journal_file::FileHead;
 use super::super::{RocksKv, RocksKvOptions, Start};
-use super::harness::{Disks, put, until, value};
+use super::harness::{Disks, entries, flip_bit, put, until, value};
 use crate::kv::{Batch, KvError, KvStore};
 
 #[tokio::test]
@@ -471,7 +472,7 @@ async fn a_full_queue_is_busy() {
 #[tokio::test]
 async fn a_copy_that_hangs_is_given_up() {
     let mut disks = Disks::new(2, 1);
-    disks.options.copy_timeout = std::time::Duration::from_millis(300);
+    disks.options.copy_timeout = Duration::from_millis(300);
     let faults = Arc::new(Faults::default());
     let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(1), &faults)).unwrap();
     *faults.waits.lock().unwrap() = true;
@@ -479,4 +480,120 @@ async fn a_copy_that_hangs_is_given_up() {
     assert_eq!(store.status().holder_count(), 1);
     assert_eq!(value(&store, "during").await.as_deref(), Some("1"));
     faults.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_that_all_hang_are_waited_for() {
+    for disk_count in [1, 3] {
+        let mut disks = Disks::new(disk_count, disk_count - 1);
+        disks.options.copy_timeout = Duration::from_millis(300);
+        let faults = Arc::new(Faults::default());
+        let all = disks.place(0).ancestors().nth(2).unwrap().to_owned();
+        let (store, _) = RocksKv::open_with(&disks.options, faulty(all, &faults)).unwrap();
+        let store = Arc::new(store);
+        *faults.waits.lock().unwrap() = true;
+        let during = {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { put(&store, "during", "1").await })
+        };
+        let begun = Instant::now();
+        until(|| begun.elapsed() > 3 * disks.options.copy_timeout).await;
+        assert_eq!(store.status().holder_count(), disk_count);
+        faults.resume();
+        during.await.unwrap();
+        put(&store, "after", "2").await;
+        assert_eq!(store.status().holder_count(), disk_count);
+        assert_eq!(store.status().counters.copies_lost, 0);
+    }
+}
+
+#[tokio::test]
+async fn the_only_rocksdb_that_refuses_a_record_takes_it_later() {
+    let disks = Disks::new(1, 0);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    let live = store.shared.live();
+    live.database.refuses.store(true, Ordering::SeqCst);
+    let mut batch = Batch::default();
+    batch.put("during", "2");
+    let outcome = store.commit(batch.clone()).await;
+    assert!(
+        matches!(outcome, Err(KvError::UnknownOutcome { .. })),
+        "{outcome:?}"
+    );
+    let outcome = store.commit(batch).await;
+    assert!(
+        matches!(outcome, Err(KvError::Unavailable { .. })),
+        "{outcome:?}"
+    );
+    let status = store.status();
+    assert!(status.broken.is_some() && status.holder_count() == 1);
+    live.database.refuses.store(false, Ordering::SeqCst);
+    drop(live);
+    until(|| store.status().broken.is_none()).await;
+    put(&store, "after", "3").await;
+    let crashed = disks.image();
+    drop(store);
+    for disks in [disks, crashed] {
+        let (store, _) = disks.open();
+        for (key, expected) in [("before", "1"), ("during", "2"), ("after", "3")] {
+            assert_eq!(value(&store, key).await.as_deref(), Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_holder_without_room_for_a_roster_is_kept_until_there_is() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    let unfinished = disks.place(0).join("cairn-meta.json.tmp");
+    std::os::unix::fs::symlink("/dev/full", &unfinished).unwrap();
+    disks.lose(1);
+    until(|| store.status().broken.is_some()).await;
+    assert_eq!(store.status().holder_count(), 1);
+    std::fs::remove_file(&unfinished).unwrap();
+    until(|| store.status().broken.is_none()).await;
+    put(&store, "after", "2").await;
+    drop(store);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+    assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn the_only_disk_may_be_away_for_a_while() {
+    let disks = Disks::new(1, 0);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    disks.take_away(0);
+    until(|| store.status().broken.is_some()).await;
+    disks.bring_back(0);
+    until(|| store.status().broken.is_none()).await;
+    put(&store, "after", "2").await;
+    drop(store);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn restores_that_come_to_nothing_leave_nothing_behind() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.checkpoint_after_bytes = 1000;
+    let (store, _) = disks.open();
+    put(&store, "key", &"value".repeat(1000)).await;
+    until(|| store.status().counters.checkpoints >= 1 && store.status().journal_bytes == 0).await;
+    let mut files = entries(&disks.entry(1, "checkpoint-"), "");
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    flip_bit(&files[0], 100);
+    disks.lose(0);
+    let left = || entries(&disks.place(1), "db-");
+    until(|| store.status().broken.is_some()).await;
+    assert_eq!(left(), Vec::<PathBuf>::new());
+    drop(store);
+    for _ in 0..3 {
+        disks.try_open().unwrap_err();
+        assert_eq!(left(), Vec::<PathBuf>::new());
+        assert_eq!(entries(&disks.place(0), "db-"), Vec::<PathBuf>::new());
+    }
 }

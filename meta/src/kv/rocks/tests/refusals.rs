@@ -405,3 +405,33 @@ async fn a_damaged_rocksdb_is_restored_from_the_copy() {
     assert_eq!(report.primary, disks.place(0));
     assert_eq!(value(&store, "key").await.as_deref(), Some("value"));
 }
+
+#[tokio::test]
+async fn a_copy_that_lacks_the_last_record_serves_where_the_one_that_has_it_is_damaged() {
+    let mut disks = Disks::new(3, 2);
+    disks.options.checkpoint_after_bytes = 1000;
+    let (store, _) = disks.open();
+    put(&store, "key", &"value".repeat(1000)).await;
+    until(|| store.status().counters.checkpoints >= 1 && store.status().journal_bytes == 0).await;
+    put(&store, "acknowledged", "1").await;
+    let before = disks.image();
+    put(&store, "in flight", "2").await;
+    let crashed = disks.image();
+    drop(store);
+    // The last record is in the journal of disk 1 alone, whose checkpoint is damaged.
+    crashed.lose(0);
+    let journal = |disks: &Disks| disks.place(2).join("journal");
+    fs::remove_dir_all(journal(&crashed)).unwrap();
+    copy_tree(&journal(&before), &journal(&crashed)).unwrap();
+    flip_bit(&crashed.entry(1, "checkpoint-").join("CURRENT"), 0);
+
+    let (store, report) = crashed.open();
+    assert!(
+        matches!(&report.start, Start::Restored { from, .. } if *from == crashed.place(2)),
+        "{report}"
+    );
+    assert_eq!(value(&store, "key").await.unwrap().len(), 5000);
+    for (key, expected) in [("acknowledged", "1"), ("in flight", "2")] {
+        assert_eq!(value(&store, key).await.as_deref(), Some(expected));
+    }
+}

@@ -1,6 +1,9 @@
 //! RocksDB that a failure moved to another disk returns to the metadata directory at the next start.
 
-use super::super::Start;
+use std::sync::{Arc, Mutex};
+
+use super::super::holder::{OpenJournal, directory_journal};
+use super::super::{RocksKv, Start};
 use super::harness::{Disks, put, until, value};
 
 /// A closed store whose RocksDB is in place 1, with two commits since; the metadata directory is empty.
@@ -87,4 +90,40 @@ async fn rocksdb_stays_while_the_metadata_directory_is_away() {
     let (store, report) = disks.open();
     assert_eq!(report.primary, disks.place(0), "{report}");
     assert_eq!(value(&store, "last").await.as_deref(), Some("4"));
+}
+
+/// The metadata directory is one that held a copy: what it has is not touched before the next roster is written.
+#[tokio::test]
+async fn a_copy_stays_one_until_rocksdb_has_returned_to_it() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.checkpoint_after_bytes = 10_000;
+    let (store, _) = disks.open();
+    while store.status().counters.checkpoints < 2 {
+        put(&store, "before", &"1".repeat(1000)).await;
+    }
+    put(&store, "last", "2").await;
+    drop(store);
+    let home = disks.place(1);
+    disks.options.copies = vec![std::mem::replace(&mut disks.options.dir, home)];
+    // Journals are opened when all is ready for the next roster.
+    let image: Arc<Mutex<Option<Disks>>> = Arc::default();
+    let (taken, take) = (Arc::clone(&image), disks.imaging());
+    let real = directory_journal();
+    let open_journal: OpenJournal = Arc::new(move |dir, file_size_bytes| {
+        taken.lock().unwrap().get_or_insert_with(&take);
+        real(dir, file_size_bytes)
+    });
+    let (store, report) = RocksKv::open_with(&disks.options, open_journal).unwrap();
+    let from = disks.place(0);
+    assert_eq!(report.start, Start::Returned { from });
+    drop(store);
+    let crashed = image.lock().unwrap().take().unwrap();
+    crashed.lose(0);
+    let (store, report) = crashed.open();
+    assert_eq!(
+        value(&store, "last").await.as_deref(),
+        Some("2"),
+        "{report}"
+    );
+    assert_eq!(value(&store, "before").await.unwrap().len(), 1000);
 }
