@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 /// How much is copied or zeroed between two syncs: short enough that a journal sync on the same disk does not
 /// wait long behind it, long enough to be sequential.
@@ -132,6 +132,11 @@ pub(crate) fn replace_with_copy(
     copy_file(from, &unfinished, progress)?;
     progress(0)?;
     rename(&unfinished, to)
+}
+
+/// Has the next read of a file come from the disk, not from memory.
+pub(crate) fn forget_cached(path: &Path) -> io::Result<()> {
+    Ok(fadvise(File::open(path)?, 0, None, Advice::DontNeed)?)
 }
 
 /// The size and the BLAKE3 hash of a file; `progress` as in [`copy_file`].

@@ -162,6 +162,10 @@ const META_COUNTERS: &[(&str, &str)] = &[
         "checkpoint_copied_bytes",
         "Bytes of checkpoints copied to other disks.",
     ),
+    (
+        "checkpoint_verified_bytes",
+        "Bytes of checkpoints read again to see whether they are whole.",
+    ),
 ];
 
 /// What the metadata backend has counted; one without counters has none of these.

@@ -26,6 +26,7 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         unavailable: Vec::new(),
         accept_missing: config.accept_missing_metadata_copies,
     };
+    places.warn_of_shared_disks();
     let kv = open_metadata(
         places,
         ClusterId(cluster_id(&config.cluster, config.cluster_id)),

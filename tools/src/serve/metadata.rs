@@ -1,6 +1,7 @@
 //! The metadata database of a process that has one: where it stands, and what it says of itself.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,26 @@ impl MetadataPlaces {
     /// All directories, the preferred one first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.primary).chain(&self.copies)
+    }
+
+    /// Warns of directories on one file system: one disk, then, or disks that are not mounted.
+    pub(crate) fn warn_of_shared_disks(&self) {
+        let mut seen: Vec<(u64, &Path)> = Vec::new();
+        for place in self.all() {
+            // It may be made yet, in the directory above.
+            let found = std::fs::metadata(place)
+                .or_else(|_| std::fs::metadata(place.parent().unwrap_or(place)));
+            let Ok(device) = found.map(|metadata| metadata.dev()) else {
+                continue;
+            };
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == device) {
+                tracing::warn!(
+                    first = %first.display(), second = %place.display(),
+                    "two metadata directories are on one file system: losing it loses both, unless a disk is not mounted"
+                );
+            }
+            seen.push((device, place));
+        }
     }
 
     /// Whether there is no trace of metadata anywhere.
@@ -171,6 +192,7 @@ impl MetadataState for RocksState {
             ("failovers", counters.failovers),
             ("checkpoints", counters.checkpoints),
             ("checkpoint_copied_bytes", counters.checkpoint_bytes),
+            ("checkpoint_verified_bytes", counters.verified_bytes),
         ];
         MetadataStatus {
             backend: "rocksdb".to_owned(),

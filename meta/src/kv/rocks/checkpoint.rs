@@ -43,6 +43,20 @@ impl ManifestFile {
     fn is_immutable(&self) -> bool {
         is_sst(&self.name)
     }
+
+    /// Fails unless what was read at `path` is this file.
+    fn check(&self, size_bytes: u64, hash: &blake3::Hash, path: &Path) -> io::Result<()> {
+        if size_bytes == self.size_bytes && hash.to_hex().as_str() == self.blake3 {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{} does not have the checksum that its checkpoint lists",
+                path.display()
+            ),
+        ))
+    }
 }
 
 fn is_sst(name: &str) -> bool {
@@ -176,18 +190,52 @@ pub(crate) fn restore(dir: &Path, cluster_id: [u8; 16], target_dir: &Path) -> io
         } else {
             durable_file::copy_file(&from, &to, &mut |_| Ok(()))?
         };
-        if size_bytes != file.size_bytes || hash.to_hex().as_str() != file.blake3 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "{} does not have the checksum that its checkpoint lists",
-                    from.display()
-                ),
-            ));
-        }
+        file.check(size_bytes, &hash, &from)?;
     }
     durable_file::sync_dir(&unfinished)?;
     durable_file::rename(&unfinished, target_dir)
+}
+
+/// A file of a checkpoint that is as it was.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) name: String,
+    pub(crate) size_bytes: u64,
+    /// How many the checkpoint has.
+    pub(crate) file_count: usize,
+}
+
+/// Reads one file of the newest checkpoint of `place`, from the disk: the first by name behind `after`, or any. `None` if
+/// there is none.
+pub(crate) fn verify_next(
+    place: &Place,
+    cluster_id: [u8; 16],
+    after: Option<&str>,
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<Option<Verified>> {
+    let Some((_, dir)) = place.checkpoints()?.into_iter().next() else {
+        return Ok(None);
+    };
+    let mut files = read_manifest(&dir, cluster_id)
+        .map_err(|detail| io::Error::new(io::ErrorKind::InvalidData, detail))?
+        .files;
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let index = match after {
+        Some(after) => files.partition_point(|file| file.name.as_str() <= after),
+        None => rand::random_range(0..files.len().max(1)),
+    };
+    let Some(file) = files.get(index) else {
+        return Ok(None);
+    };
+    let path = dir.join(&file.name);
+    durable_file::forget_cached(&path)?;
+    let (size_bytes, hash) = durable_file::hash_file(&path, progress)?;
+    file.check(size_bytes, &hash, &path)?;
+    Ok(Some(Verified {
+        name: file.name.clone(),
+        size_bytes,
+        file_count: files.len(),
+    }))
 }
 
 /// Where [`restore`] makes a directory before it has its name.

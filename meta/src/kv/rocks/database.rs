@@ -47,6 +47,8 @@ const CACHE_SHARD_BITS: i32 = 2;
 /// Up to this size there is one level below the files that were just flushed: one place less to seek in. Rewriting it
 /// costs no more than rewriting two would: the upper one would soon overlap all of the lower.
 const ONE_LEVEL_BYTES_MAX: u64 = 512 << 20;
+/// How much is read at once where everything is.
+const READ_PIECE_BYTES: usize = 4 << 20;
 /// So many flushed files are merged with those below.
 const MERGED_COUNT_MIN: c_int = 4;
 /// How many flushes and compactions of one database run at a time.
@@ -272,6 +274,35 @@ impl Database {
             } else {
                 ReadError::Failed(error)
             }
+        })
+    }
+
+    /// Reads everything, which verifies the blocks that are not in the cache. `progress` is called with the size of pieces
+    /// that were read, and may wait or fail. Damage is [`ErrorKind::InvalidData`](std::io::ErrorKind::InvalidData).
+    pub(crate) fn read_all(
+        &self,
+        progress: &mut dyn FnMut(usize) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        self.touch_disk();
+        let mut read = read_options(Reach::Disk);
+        read.fill_cache(false);
+        read.set_readahead_size(READ_PIECE_BYTES);
+        let mut iterator = self.db().raw_iterator_opt(read);
+        iterator.seek_to_first();
+        let mut piece_bytes = 0;
+        while let Some((key, value)) = iterator.item() {
+            piece_bytes += key.len() + value.len();
+            if piece_bytes >= READ_PIECE_BYTES {
+                progress(std::mem::take(&mut piece_bytes))?;
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|error| {
+            let kind = match error.kind() {
+                ErrorKind::Corruption => std::io::ErrorKind::InvalidData,
+                _ => std::io::ErrorKind::Other,
+            };
+            std::io::Error::new(kind, self.error(error))
         })
     }
 

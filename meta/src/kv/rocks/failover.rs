@@ -118,6 +118,7 @@ impl Writer {
     /// which may have had no room, takes what is in the journal.
     pub(crate) fn fail_over(&mut self, suspicion: &Suspicion) -> Result<(), String> {
         if self.holders.len() < 2 {
+            tracing::error!(reason = suspicion.detail, "metadata cannot be committed");
             return self.break_down(suspicion.detail.clone());
         }
         let live = self.shared.live();
@@ -136,14 +137,19 @@ impl Writer {
         let revived = self
             .catch_up()
             .and_then(|()| self.reorganize())
-            .and_then(|()| self.rotate())
-            .or_else(|reason| self.break_down(reason));
-        if revived.is_ok() {
-            self.revival = Revival::new();
-            tracing::info!("metadata can be committed again");
-        } else {
-            self.revival.postpone();
+            .and_then(|()| {
+                self.broken = None;
+                self.rotate()
+            });
+        if revived
+            .or_else(|reason| self.break_down::<()>(reason))
+            .is_err()
+        {
+            return self.revival.postpone();
         }
+        self.shared.view().broken = None;
+        self.revival = Revival::new();
+        tracing::info!("metadata can be committed again");
     }
 
     /// Has RocksDB apply what was journalled when it could not.
@@ -180,10 +186,12 @@ impl Writer {
     }
 
     /// Makes the roster say what is, and moves RocksDB if its place is gone. On failure the store is broken, which
-    /// [`Writer::revive`] tries to mend.
+    /// [`Writer::revive`] tries to mend. One that was broken before stays so: this may not be all that it lacks.
     pub(crate) fn reorganize(&mut self) -> Result<(), String> {
         let result = self.try_reorganize();
-        self.broken.clone_from(&result.as_ref().err().cloned());
+        if let Err(reason) = &result {
+            self.broken = Some(reason.clone());
+        }
         let mut view = self.shared.view();
         view.epoch = self.roster.epoch;
         view.holders = self.holders.places();
@@ -329,15 +337,12 @@ impl Writer {
             .collect();
 
         let (done, results) = mpsc::channel();
-        let mut waiting: Vec<Arc<Place>> = self.shared.places.clone();
+        let mut waiting: Vec<Arc<Place>> = Vec::new();
+        let mut failed: Vec<RosterFailure> = Vec::new();
         // A call into a hung disk is not repeated: each would cost the whole time-out.
-        waiting.retain(|place| {
-            failures
-                .get(&place.id)
-                .is_none_or(|failure| !failure.is_hung)
-        });
-        for place in &waiting {
-            let (place, roster, done) = (Arc::clone(place), self.roster.clone(), done.clone());
+        let is_hung = |place: &Place| failures.get(&place.id).is_some_and(|known| known.is_hung);
+        for target in self.shared.places.iter().filter(|place| !is_hung(place)) {
+            let (place, roster, done) = (Arc::clone(target), self.roster.clone(), done.clone());
             let spawned = std::thread::Builder::new()
                 .name("meta-roster".to_owned())
                 .spawn(move || {
@@ -347,13 +352,17 @@ impl Writer {
                     // Nobody listens any more after the deadline.
                     done.send((id, result)).unwrap_or_default();
                 });
-            if let Err(error) = spawned {
-                tracing::error!(%error, "no thread to write the metadata roster on");
+            match spawned {
+                Ok(_) => waiting.push(Arc::clone(target)),
+                Err(error) => failed.push(RosterFailure {
+                    id: target.id,
+                    error: format!("no thread to write its roster on: {error}"),
+                    is_hung: false,
+                }),
             }
         }
         drop(done);
         let mut deadline = Instant::now() + self.shared.copy_timeout;
-        let mut failed: Vec<RosterFailure> = Vec::new();
         while !waiting.is_empty() {
             match results.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok((id, result)) => {

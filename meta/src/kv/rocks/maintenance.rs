@@ -1,4 +1,5 @@
-//! The background thread: spare journal files, checkpoints, new copies in place of lost ones, merging when it is quiet.
+//! The background thread: spare journal files, checkpoints, new copies in place of lost ones, merging when it is quiet,
+//! verification.
 //!
 //! All of it touches disks that may hang: what is done with places is done on threads that may be lost ([`watched`]), or
 //! the thread would do none of it any more for the other disks.
@@ -18,7 +19,8 @@ use super::place::Place;
 use super::quiet::Quiet;
 use super::shared::{Live, PlaceFailure, Shared, Suspicion};
 use super::status::add;
-use super::watched::{Unfinished, still_wanted, watched};
+use super::verification::{Pace, Verification};
+use super::watched::{Unfinished, watched};
 use super::writer::{Control, Request, Rotated};
 use crate::durable_file;
 
@@ -29,7 +31,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why work on places came to nothing.
 #[derive(Debug)]
-enum Setback {
+pub(crate) enum Setback {
     /// It failed.
     Failed(io::Error),
     /// A disk hangs, and is given up by now. Nothing is said of other disks that the work was about.
@@ -49,13 +51,17 @@ pub(crate) struct Maintenance {
     /// When a disk was full last, or the process short of something: whatever needs room waits a while then.
     pub(crate) had_no_room_at: Option<Instant>,
     pub(crate) quiet: Quiet,
+    pub(crate) verification: Verification,
 }
 
 impl Maintenance {
     /// Works until the store stops.
     pub(crate) fn run(mut self) {
         loop {
-            match self.wake.recv_timeout(INTERVAL) {
+            match self
+                .wake
+                .recv_timeout(INTERVAL.min(self.verification.pause()))
+            {
                 Ok(()) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
@@ -68,6 +74,7 @@ impl Maintenance {
                 self.checkpoint();
             }
             self.merge_if_quiet();
+            self.verify_if_due();
         }
     }
 
@@ -236,6 +243,7 @@ impl Maintenance {
             candidate.wipe_copy()
         })
         .map_err(failed)?;
+        self.verify_primary(&self.shared.live()).map_err(failed)?;
         let Rotated { sequence, live } = self.rotate().map_err(Suspicion::failed)?;
         self.build(&live).map_err(failed)?;
         self.publish(&live, place, sequence).map_err(failed)?;
@@ -262,7 +270,7 @@ impl Maintenance {
 
     /// Does `work`, unless one of `places`, which it is about, hangs: that one is given up then. The only holder is not,
     /// since there is nowhere to go.
-    fn work_on<T: Send + 'static>(
+    pub(crate) fn work_on<T: Send + 'static>(
         &self,
         places: &[&Arc<Place>],
         work: impl FnOnce(&AtomicBool) -> io::Result<T> + Send + 'static,
@@ -320,27 +328,27 @@ impl Maintenance {
     }
 
     fn publish(&self, live: &Arc<Live>, place: &Arc<Place>, sequence: u64) -> Result<(), Setback> {
-        let publication = Publication {
+        let mut publication = Publication {
             shared: Arc::clone(&self.shared),
             live: Arc::clone(live),
             target: Arc::clone(place),
             cluster_id: self.cluster_id,
             sequence,
-            bytes_per_second_max: self.bytes_per_second_max,
+            pace: self.pace(),
         };
         self.work_on(&[&live.place, place], move |is_given_up| {
             publication.run(is_given_up)
         })
     }
 
-    fn give_up(&self, place: &Place, suspicion: Suspicion) {
+    pub(crate) fn give_up(&self, place: &Place, suspicion: Suspicion) {
         self.send(Control::GiveUp {
             place: place.id,
             suspicion,
         });
     }
 
-    fn send(&self, control: Control) {
+    pub(crate) fn send(&self, control: Control) {
         // The writer thread ends first only when the store stops; whoever waits for an answer notices then.
         self.writer
             .send(Request::Control(control))
@@ -355,33 +363,16 @@ struct Publication {
     target: Arc<Place>,
     cluster_id: [u8; 16],
     sequence: u64,
-    bytes_per_second_max: u64,
+    pace: Pace,
 }
 
 impl Publication {
-    fn run(&self, is_given_up: &AtomicBool) -> io::Result<()> {
-        let mut copied_bytes = 0;
-        let begun = Instant::now();
+    fn run(&mut self, is_given_up: &AtomicBool) -> io::Result<()> {
         let published = checkpoint::publish(
             &self.live.place.checkpoint_build_dir(),
             &self.target,
             (self.cluster_id, self.live.id, self.sequence),
-            &mut |size_bytes| {
-                copied_bytes += size_bytes as u64;
-                let due = Duration::from_millis(
-                    copied_bytes.saturating_mul(1000) / self.bytes_per_second_max.max(1),
-                );
-                let stops = self.shared.pause(due.saturating_sub(begun.elapsed()));
-                // Where the source hung and answers again, the target may be taking another checkpoint.
-                still_wanted(is_given_up)?;
-                if stops {
-                    return Err(io::Error::new(
-                        io::ErrorKind::Interrupted,
-                        "the store stops",
-                    ));
-                }
-                Ok(())
-            },
+            &mut |size_bytes| self.pace.advance(size_bytes, is_given_up),
         )?;
         add(
             &self.shared.counters.checkpoint_bytes,

@@ -4,7 +4,8 @@
 //! commit ──► bounded queue ──► writer thread ──► one record, written and synced on all holders at once
 //!                                           └──► RocksDB (no log of its own) ──► acknowledged
 //! get, scan ──► RocksDB, from memory inline, else on the blocking pool; they never wait for the writer
-//! maintenance thread: checkpoints to the copies, then shorter journals; new copies for lost ones
+//! maintenance thread: checkpoints to the copies, then shorter journals; new copies for lost ones; reads the checkpoints
+//!   now and then
 //! ```
 //! Words: a *place* is a directory on one disk; *holders* are the places with a complete journal copy; the *primary* is
 //! the holder whose RocksDB serves; the *roster* says which is which, and is written to all places ([`roster`]).
@@ -34,6 +35,7 @@ mod restore;
 mod roster;
 mod shared;
 mod status;
+mod verification;
 mod watched;
 mod writer;
 
@@ -57,6 +59,7 @@ use maintenance::Maintenance;
 use quiet::Quiet;
 use shared::Shared;
 use status::add;
+use verification::Verification;
 use writer::{Control, Pending, Request};
 
 pub use options::{CHECKPOINT_AFTER_BYTES_MAX, OpenError, OpenReport, RocksKvOptions, Start};
@@ -103,6 +106,7 @@ impl RocksKv {
             bytes_per_second_max: options.checkpoint_bytes_per_second_max,
             had_no_room_at: None,
             quiet: Quiet::new(options.quiet_after, Instant::now()),
+            verification: Verification::new(options.verify_every),
         };
         let writer = opened.writer;
         let failed = |source| OpenError::Io {

@@ -31,12 +31,14 @@ pub struct RocksKvOptions {
     /// A checkpoint is made after so many bytes of journal, and a larger database waits for as many as it has itself,
     /// up to [`CHECKPOINT_AFTER_BYTES_MAX`]. Bounds the journals of small stores.
     pub checkpoint_after_bytes: u64,
-    /// How fast a checkpoint is copied to other disks, at most.
+    /// How fast a checkpoint is copied to other disks, or read to verify it, at most.
     pub checkpoint_bytes_per_second_max: u64,
     /// RocksDB's block cache, which also holds index and filter blocks.
     pub block_cache_bytes: usize,
     /// A store to which hardly anything was written for so long is quiet: RocksDB then merges what it has left for later.
     pub quiet_after: Duration,
+    /// In about this time all checkpoints of the copies are read once, to see whether they are whole.
+    pub verify_every: Duration,
     /// A disk that has not answered for so long is given up, whether it has a journal copy or RocksDB.
     pub copy_timeout: Duration,
 }
@@ -59,6 +61,7 @@ impl RocksKvOptions {
             checkpoint_bytes_per_second_max: 64 << 20,
             block_cache_bytes: 32 << 20,
             quiet_after: Duration::from_secs(5),
+            verify_every: Duration::from_hours(7 * 24),
             copy_timeout: Duration::from_secs(10),
         }
     }

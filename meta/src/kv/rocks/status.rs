@@ -77,6 +77,8 @@ pub struct RocksKvCounters {
     pub checkpoints: u64,
     /// Bytes that they copied.
     pub checkpoint_bytes: u64,
+    /// Bytes of them that were read again to verify them.
+    pub verified_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ pub(crate) struct Counters {
     pub(crate) failovers: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoint_bytes: AtomicU64,
+    pub(crate) verified_bytes: AtomicU64,
 }
 
 /// Counts.
@@ -114,6 +117,7 @@ impl Counters {
             failovers: read(&self.failovers),
             checkpoints: read(&self.checkpoints),
             checkpoint_bytes: read(&self.checkpoint_bytes),
+            verified_bytes: read(&self.verified_bytes),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Disks that vanish or fail while the store runs.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -596,4 +597,82 @@ async fn restores_that_come_to_nothing_leave_nothing_behind() {
         assert_eq!(left(), Vec::<PathBuf>::new());
         assert_eq!(entries(&disks.place(0), "db-"), Vec::<PathBuf>::new());
     }
+}
+
+#[tokio::test]
+async fn a_copy_whose_checkpoint_rots_is_made_anew() {
+    let mut disks = Disks::new(3, 1);
+    disks.options.checkpoint_after_bytes = 1000;
+    disks.options.verify_every = Duration::from_millis(100);
+    let (store, _) = disks.open();
+    put(&store, "key", &"value".repeat(1000)).await;
+    until(|| store.status().counters.checkpoints >= 1).await;
+    // All of it more than once.
+    let checkpoint = disks.entry(1, "checkpoint-");
+    let files = entries(&checkpoint, "");
+    let size_bytes = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
+    let all_bytes: u64 = files.iter().map(size_bytes).sum();
+    until(|| store.status().counters.verified_bytes > 2 * all_bytes).await;
+    assert_eq!(store.status().counters.copies_lost, 0);
+
+    let table = files
+        .iter()
+        .find(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    flip_bit(table.unwrap(), 100);
+    until(|| store.status().counters.copies_established == 1).await;
+    assert_eq!(store.status().counters.copies_lost, 1);
+    let failure = store.status().places[1].failure.clone();
+    assert!(failure.unwrap().contains("checksum"));
+    drop(store);
+    disks.lose(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "key").await.unwrap().len(), 5000);
+}
+
+/// The roster cannot be written at first; when it can, it is because of another disk that it is.
+#[tokio::test]
+async fn what_was_journalled_when_the_store_broke_is_applied_whatever_mends_it() {
+    let disks = Disks::new(3, 2);
+    let faults = Arc::new(Faults::default());
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(2), &faults)).unwrap();
+    put(&store, "before", "1").await;
+    let unfinished = [0, 1].map(|disk| disks.place(disk).join("cairn-meta.json.tmp"));
+    for path in &unfinished {
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+    faults.fails.store(true, Ordering::SeqCst);
+    let mut batch = Batch::default();
+    batch.put("during", "2");
+    let outcome = store.commit(batch).await;
+    assert!(
+        matches!(outcome, Err(KvError::UnknownOutcome { .. })),
+        "{outcome:?}"
+    );
+    for path in &unfinished {
+        std::fs::remove_file(path).unwrap();
+    }
+    disks.lose(1);
+    until(|| store.status().broken.is_none() && store.status().holder_count() == 1).await;
+    put(&store, "after", "3").await;
+    for (key, expected) in [("before", "1"), ("during", "2"), ("after", "3")] {
+        assert_eq!(value(&store, key).await.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_has_rotted_is_left_before_a_copy_is_made_of_it() {
+    let disks = Disks::new(4, 2);
+    let (store, _) = disks.open();
+    put(&store, "key", &"value".repeat(1000)).await;
+    drop(store);
+    let (store, _) = disks.open();
+    let mut files = entries(&disks.entry(0, "db-"), "");
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    // In place: RocksDB has it open.
+    let table = std::fs::File::options().write(true).open(&files[0]);
+    table.unwrap().write_all_at(b"rot", 100).unwrap();
+    disks.lose(2);
+    until(|| store.status().counters.failovers == 1).await;
+    assert_eq!(store.status().primary, disks.place(1));
+    assert_eq!(value(&store, "key").await.unwrap().len(), 5000);
 }
