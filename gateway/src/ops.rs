@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_meta::MetaError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -76,7 +75,7 @@ fn may_read_metrics(gateway: &Gateway, entrance: Entrance, headers: &HeaderMap) 
 
 /// Ready is who can answer a read and acknowledge a write: metadata answers, and enough disks take shards.
 async fn ready(gateway: &Gateway) -> Response {
-    let (readiness, error) = readiness(gateway).await;
+    let (readiness, reason) = readiness(gateway).await;
     if gateway.last_readiness().changes_to(readiness) {
         match readiness {
             Readiness::Ready => tracing::info!("ready"),
@@ -84,8 +83,10 @@ async fn ready(gateway: &Gateway) -> Response {
                 tracing::warn!("not ready: the metadata does not answer");
             }
             Readiness::MetadataUnavailable => {
-                let error = error.as_ref().map(tracing::field::display);
-                tracing::warn!(error, "not ready: the metadata is not available");
+                tracing::warn!(error = reason, "not ready: the metadata is not available");
+            }
+            Readiness::MetadataRefusing => {
+                tracing::warn!(reason, "not ready: the metadata takes no commits");
             }
             Readiness::NotWritable => tracing::warn!("not ready: too few disks take writes"),
         }
@@ -96,13 +97,20 @@ async fn ready(gateway: &Gateway) -> Response {
     }
 }
 
-async fn readiness(gateway: &Gateway) -> (Readiness, Option<MetaError>) {
+async fn readiness(gateway: &Gateway) -> (Readiness, Option<String>) {
     let asked = tokio::time::timeout(READY_TIMEOUT, gateway.meta().cluster()).await;
     match asked {
-        Err(_) => (Readiness::MetadataSilent, None),
-        Ok(Err(error)) => (Readiness::MetadataUnavailable, Some(error)),
-        Ok(Ok(_)) if admin::status::is_writable(gateway.engine()) => (Readiness::Ready, None),
-        Ok(Ok(_)) => (Readiness::NotWritable, None),
+        Err(_) => return (Readiness::MetadataSilent, None),
+        Ok(Err(error)) => return (Readiness::MetadataUnavailable, Some(error.to_string())),
+        Ok(Ok(_)) => {}
+    }
+    if let Some(reason) = gateway.metadata_state().refusal() {
+        return (Readiness::MetadataRefusing, Some(reason));
+    }
+    if admin::status::is_writable(gateway.engine()) {
+        (Readiness::Ready, None)
+    } else {
+        (Readiness::NotWritable, None)
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Readiness {
     MetadataSilent,
     /// The metadata answers with an error.
     MetadataUnavailable,
+    /// The metadata answers, and takes no commits.
+    MetadataRefusing,
     /// Too few disks take writes.
     NotWritable,
 }

@@ -43,7 +43,9 @@ pub use leases::{Lease, LeaseState};
 pub use master_key::MasterKey;
 pub use meta::{DELETE_DELAY_DEFAULT, Meta};
 pub use objects::{DeleteOutcome, ListEntry, ListPage, ListRequest, NewObject};
-pub use queues::{DamagedEntry, Deletion, DueDeletions, QueueDepths, Repair, RepairPage};
+pub use queues::{
+    DamagedEntry, Deletion, DueDeletions, QueueDepth, QueueDepths, Repair, RepairPage,
+};
 pub use records::{
     BucketRecord, BucketState, ChecksumAlgorithm, ChecksumKind, ChunkRecord, ClusterRecord, Coding,
     CompletedRecord, DataOwner, DataRecord, DiskNode, DiskRecord, DiskState, LeaseRecord,

@@ -93,10 +93,17 @@ impl Repair {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueDepths {
     /// Entries of the deletion queue, due or not.
-    pub deletions: usize,
+    pub deletions: QueueDepth,
     /// Chunks to repair.
-    pub repairs: usize,
-    /// Whether there are more than were counted.
+    pub repairs: QueueDepth,
+}
+
+/// How long one queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueDepth {
+    /// Entries that were counted.
+    pub count: usize,
+    /// Whether there are more.
     pub is_lower_bound: bool,
 }
 
@@ -381,17 +388,17 @@ impl Meta {
     /// # Errors
     /// Those of the store.
     pub async fn queue_depths(&self) -> Result<QueueDepths, MetaError> {
-        let (deletions, repairs) = (keys::all_deletions(), keys::all_repairs());
-        let deletions = self
-            .records(&deletions, deletions.clone(), DEPTH_COUNT_MAX)
-            .await?;
-        let repairs = self
-            .records(&repairs, repairs.clone(), DEPTH_COUNT_MAX)
-            .await?;
         Ok(QueueDepths {
-            deletions: deletions.records.len(),
-            repairs: repairs.records.len(),
-            is_lower_bound: deletions.is_truncated || repairs.is_truncated,
+            deletions: self.queue_depth(&keys::all_deletions()).await?,
+            repairs: self.queue_depth(&keys::all_repairs()).await?,
+        })
+    }
+
+    async fn queue_depth(&self, queue: &Bytes) -> Result<QueueDepth, MetaError> {
+        let counted = self.records(queue, queue.clone(), DEPTH_COUNT_MAX).await?;
+        Ok(QueueDepth {
+            count: counted.records.len(),
+            is_lower_bound: counted.is_truncated,
         })
     }
 

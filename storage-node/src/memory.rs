@@ -217,7 +217,9 @@ impl ShardStore for MemoryShardStore {
             .sum();
         Ok(DiskStatus {
             disk_id: self.disk_id,
+            path: String::new(),
             health: DiskHealth::Healthy,
+            failure: None,
             capacity_bytes: CAPACITY_BYTES,
             free_bytes: CAPACITY_BYTES.saturating_sub(shard_bytes),
             shard_bytes,

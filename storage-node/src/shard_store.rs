@@ -175,8 +175,12 @@ pub enum DiskHealth {
 pub struct DiskStatus {
     /// The disk's identity.
     pub disk_id: DiskId,
+    /// Where it is on its machine; empty if it is in no directory.
+    pub path: String,
     /// Whether it can be used.
     pub health: DiskHealth,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
     /// Size of the file system.
     pub capacity_bytes: u64,
     /// What may still be written, the reserve already taken off.

@@ -147,8 +147,14 @@ pub struct ClusterStatus {
 pub struct Disk {
     /// 32 hexadecimal digits.
     pub id: String,
+    /// Its directory on its host; empty where that is not known.
+    #[serde(default)]
+    pub path: String,
     /// `healthy`, `full`, `failed` or `unreachable`.
     pub health: String,
+    /// Why it failed, where it said so.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// Failure domain above the disk.
     pub host: String,
     /// Failure domain above the host.
@@ -165,17 +171,23 @@ pub struct Disk {
     pub garbage_bytes: Option<u64>,
 }
 
-/// Background work waiting.
+/// Background work waiting; `None` where the metadata do not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queues {
     /// Data waiting for its deletion.
-    pub deletions: u64,
+    pub deletions: Option<u64>,
+    /// Whether there are more deletions than were counted.
+    #[serde(default)]
+    pub has_more_deletions: bool,
     /// Chunks with missing shards that are waited for.
-    pub repairs: u64,
+    pub repairs: Option<u64>,
+    /// Whether there are more repairs than were counted.
+    #[serde(default)]
+    pub has_more_repairs: bool,
     /// Disks that are away or were removed, and whose shards are not all made again elsewhere. The chunks that have
     /// shards on them are not among `repairs` before it is tried in vain to make these again.
     #[serde(default)]
-    pub missed_disks: u64,
+    pub missed_disks: Option<u64>,
 }
 
 /// State of the metadata backend, as its owner reports it.

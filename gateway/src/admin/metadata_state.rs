@@ -14,6 +14,11 @@ pub trait MetadataState: Send + Sync + fmt::Debug + 'static {
     /// The state as of now; quick, and never an error: what does not answer is not healthy.
     async fn status(&self) -> MetadataStatus;
 
+    /// Why no commit would be taken now, as far as that is known without asking: reads may go on meanwhile.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
     /// The calls to the backend as they were seen here, where it is another process.
     fn requests(&self) -> Option<&MetadataRequests> {
         None

@@ -31,9 +31,11 @@ async fn queues(gateway: &Gateway) -> Result<Queues, MetaError> {
     let depths = gateway.meta().queue_depths().await?;
     let known = gateway.meta().supposed_disks().await?;
     Ok(Queues {
-        deletions: depths.deletions as u64,
-        repairs: depths.repairs as u64,
-        missed_disks: gateway.engine().missed_disk_count(&known) as u64,
+        deletions: Some(depths.deletions.count as u64),
+        has_more_deletions: depths.deletions.is_lower_bound,
+        repairs: Some(depths.repairs.count as u64),
+        has_more_repairs: depths.repairs.is_lower_bound,
+        missed_disks: Some(gateway.engine().missed_disk_count(&known) as u64),
     })
 }
 
@@ -59,9 +61,13 @@ pub(crate) fn is_writable(engine: &Engine) -> bool {
 
 fn disk(view: &DiskView) -> Disk {
     let figure = |of: fn(&DiskStatus) -> u64| view.status.as_ref().map(of);
+    let has_failed = view.availability == Availability::Failed;
+    let failure = view.status.as_ref().filter(|_| has_failed);
     Disk {
         id: view.disk_id.to_string(),
+        path: view.path.clone(),
         health: health(view.availability).to_owned(),
+        failure: failure.and_then(|status| status.failure.clone()),
         host: view.host.clone(),
         zone: view.zone.clone(),
         capacity_bytes: figure(|status| status.capacity_bytes),

@@ -32,7 +32,8 @@ impl ClusterGauges {
                 IntGaugeVec::new(
                     Opts::new(
                         "cairn_engine_queue_depth",
-                        "Entries waiting in a background queue; missed_disks: disks whose shards are not all made again elsewhere.",
+                        "Entries waiting in a background queue, counted up to 50,000 (missed_disks: disks whose shards are not \
+                         all made again elsewhere); no sample while the metadata do not tell.",
                     ),
                     &["queue"],
                 ),
@@ -44,15 +45,19 @@ impl ClusterGauges {
     pub(super) fn set(&self, status: &ClusterStatus) {
         self.writable.set(i64::from(status.writable));
         self.disks.set(&status.disks);
-        self.queue_depth
-            .with_label_values(&["deletions"])
-            .set(saturating(status.queues.deletions));
-        self.queue_depth
-            .with_label_values(&["repairs"])
-            .set(saturating(status.queues.repairs));
-        self.queue_depth
-            .with_label_values(&["missed_disks"])
-            .set(saturating(status.queues.missed_disks));
+        // What is not known must not stay in the export, nor look like an empty queue.
+        self.queue_depth.reset();
+        for (queue, depth) in [
+            ("deletions", status.queues.deletions),
+            ("repairs", status.queues.repairs),
+            ("missed_disks", status.queues.missed_disks),
+        ] {
+            if let Some(depth) = depth {
+                self.queue_depth
+                    .with_label_values(&[queue])
+                    .set(saturating(depth));
+            }
+        }
         self.metadata.set(&status.metadata);
     }
 }

@@ -9,6 +9,7 @@ use crate::admin::api::Disk;
 /// The state of disks, of the whole cluster or of one storage node.
 #[derive(Debug)]
 pub(super) struct DiskGauges {
+    info: IntGaugeVec,
     health: IntGaugeVec,
     capacity: IntGaugeVec,
     free: IntGaugeVec,
@@ -22,6 +23,16 @@ impl DiskGauges {
             keep(registry, IntGaugeVec::new(Opts::new(name, help), &["disk"]))
         };
         Ok(Self {
+            info: keep(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "cairn_disk_info",
+                        "1; tells where the disk is: its host (at a gateway) and its directory there.",
+                    ),
+                    &["disk", "host", "path"],
+                ),
+            )?,
             health: keep(
                 registry,
                 IntGaugeVec::new(
@@ -51,6 +62,7 @@ impl DiskGauges {
     pub(super) fn set(&self, disks: &[Disk]) {
         // A disk that left the map, or changed its state, must not stay in the export.
         for family in [
+            &self.info,
             &self.health,
             &self.capacity,
             &self.free,
@@ -60,6 +72,9 @@ impl DiskGauges {
             family.reset();
         }
         for disk in disks {
+            self.info
+                .with_label_values(&[disk.id.as_str(), disk.host.as_str(), disk.path.as_str()])
+                .set(1);
             self.health
                 .with_label_values(&[disk.id.as_str(), disk.health.as_str()])
                 .set(1);
@@ -114,7 +129,9 @@ fn disk_of_node(status: &DiskStatus) -> Disk {
     let known = |value: u64| (status.health != DiskHealth::Failed).then_some(value);
     Disk {
         id: status.disk_id.to_string(),
+        path: status.path.clone(),
         health: health.to_owned(),
+        failure: status.failure.clone(),
         host: String::new(),
         zone: String::new(),
         capacity_bytes: known(status.capacity_bytes),
@@ -169,7 +186,9 @@ mod tests {
     fn a_node_exports_its_disks_and_a_failed_one_without_figures() {
         let status = |number, health| DiskStatus {
             disk_id: cairn_storage_node::DiskId([number; 16]),
+            path: format!("/mnt/disk{number}"),
             health,
+            failure: None,
             capacity_bytes: 10,
             free_bytes: 5,
             shard_bytes: 3,
@@ -185,6 +204,7 @@ mod tests {
         .unwrap();
         let [first, second, third] = ["01", "02", "03"].map(|byte| byte.repeat(16));
         for line in [
+            format!(r#"cairn_disk_info{{disk="{first}",host="",path="/mnt/disk1"}} 1"#),
             format!(r#"cairn_disk_health{{disk="{first}",health="healthy"}} 1"#),
             format!(r#"cairn_disk_health{{disk="{second}",health="failed"}} 1"#),
             format!(r#"cairn_disk_health{{disk="{third}",health="hung"}} 1"#),

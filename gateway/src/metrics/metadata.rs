@@ -140,6 +140,10 @@ const META_COUNTERS: &[(&str, &str)] = &[
         "Commits refused because too many were waiting.",
     ),
     (
+        "commits_refused_no_room",
+        "Commits refused because no disk had room for the journal.",
+    ),
+    (
         "commit_groups",
         "Journal records, each one sync on every copy.",
     ),

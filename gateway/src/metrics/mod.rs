@@ -171,9 +171,8 @@ mod tests {
             writable: true,
             disks,
             queues: Queues {
-                deletions: 3,
-                repairs: 0,
-                missed_disks: 0,
+                deletions: Some(3),
+                ..Queues::default()
             },
             metadata: MetadataStatus::default(),
         }
@@ -218,7 +217,9 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let mut status = cluster(vec![Disk {
             id: "d1".into(),
+            path: "/mnt/disk1".into(),
             health: "healthy".into(),
+            failure: None,
             host: String::new(),
             zone: String::new(),
             capacity_bytes: Some(10),
@@ -246,6 +247,16 @@ mod tests {
             text.contains(r#"cairn_engine_queue_depth{queue="deletions"} 3"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_queue_that_cannot_be_counted_has_no_depth() {
+        let metrics = Metrics::new().unwrap();
+        let mut status = cluster(Vec::new());
+        metrics.export(&status, &idle_engine(), None).unwrap();
+        status.queues = Queues::default();
+        let text = metrics.export(&status, &idle_engine(), None).unwrap();
+        assert!(!text.contains("cairn_engine_queue_depth{"), "{text}");
     }
 
     #[test]

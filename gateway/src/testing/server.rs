@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cairn_meta::kv::MemoryKv;
+use cairn_meta::kv::{KvStore, MemoryKv};
 use cairn_meta::{MasterKey, Meta, UserName};
 use cairn_storage_node::fault::{FaultSwitch, FaultyShardStore};
 use cairn_storage_node::{DiskId, MemoryShardStore, ShardStore};
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Client;
-use crate::admin::SilentMetadata;
+use crate::admin::{MetadataState, SilentMetadata};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{GatewayConfig, RootCredentials};
 use crate::engine::{DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality};
@@ -39,6 +39,10 @@ pub struct TestServerOptions {
     pub listener: ListenerOptions,
     /// What time the gateway thinks it is.
     pub clock: Arc<dyn Clock>,
+    /// The metadata of a server that does not share another's.
+    pub kv: Arc<dyn KvStore>,
+    /// What they say of themselves.
+    pub metadata_state: Arc<dyn MetadataState>,
 }
 
 impl Default for TestServerOptions {
@@ -50,6 +54,8 @@ impl Default for TestServerOptions {
             configure: |_| {},
             listener: ListenerOptions::default(),
             clock: Arc::new(SystemClock),
+            kv: Arc::new(MemoryKv::new()),
+            metadata_state: Arc::new(SilentMetadata),
         }
     }
 }
@@ -78,7 +84,7 @@ impl TestServer {
 
     /// A server as the test wants it.
     pub async fn start_with(options: TestServerOptions) -> Self {
-        let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random());
+        let meta = Meta::new(Arc::clone(&options.kv), MasterKey::random());
         let stores: Vec<FaultyShardStore> = (0..options.disk_count).map(faulty_disk).collect();
         let faults = stores.iter().map(FaultyShardStore::switch).collect();
         let disks: Vec<Arc<dyn ShardStore>> = stores
@@ -121,7 +127,7 @@ impl TestServer {
             meta,
             engine: Arc::new(engine),
             clock,
-            metadata_state: Arc::new(SilentMetadata),
+            metadata_state: options.metadata_state,
         };
         let gateway = Gateway::new(config, components).expect("a gateway");
 
@@ -217,6 +223,7 @@ fn faulty_disk(index: usize) -> FaultyShardStore {
 fn entry(index: usize, store: &Arc<dyn ShardStore>) -> DiskEntry {
     DiskEntry {
         store: Arc::clone(store),
+        path: format!("/disk-{index}"),
         host: format!("host-{index}"),
         zone: "zone".to_owned(),
         locality: Locality::Local,

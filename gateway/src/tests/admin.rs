@@ -1,8 +1,14 @@
 //! What is under `/-/`: health, metrics, administration.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_storage_node::fault::Fault;
 
-use crate::admin::api::{ClusterStatus, CreatedKey, KeyList, User, UserList};
+use crate::admin::MetadataState;
+use crate::admin::api::{ClusterStatus, CreatedKey, KeyList, MetadataStatus, User, UserList};
 use crate::metrics_access::MetricsToken;
 use crate::server::{ListenerOptions, Surface};
 use crate::testing::{Answer, Client, Payload, TestServer, TestServerOptions};
@@ -244,6 +250,69 @@ async fn health_and_metrics_tell_the_state() {
     );
     assert_eq!(anyone.get("/-/health/live").send().await.status, 200);
     assert_eq!(anyone.get("/-/nothing").send().await.status, 404);
+}
+
+/// Metadata that can be asked for one record at a time.
+#[derive(Debug, Default)]
+struct Unscannable(MemoryKv);
+
+#[async_trait]
+impl KvStore for Unscannable {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.0.get(key).await
+    }
+
+    async fn scan(&self, _: Scan) -> Result<ScanPage, KvError> {
+        let detail = "injected".to_owned();
+        Err(KvError::Unavailable { detail })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        self.0.commit(batch).await
+    }
+}
+
+#[tokio::test]
+async fn queues_that_cannot_be_read_are_not_shown_as_empty() {
+    let server = TestServer::start_with(TestServerOptions {
+        kv: Arc::new(Unscannable::default()),
+        ..TestServerOptions::default()
+    })
+    .await;
+    let status: ClusterStatus = parse(&server.client().get("/-/admin/v1/cluster").send().await);
+    assert_eq!(
+        (status.queues.deletions, status.queues.repairs),
+        (None, None)
+    );
+    let metrics = server.anonymous().get("/-/metrics").send().await.text();
+    assert!(!metrics.contains("cairn_engine_queue_depth{"), "{metrics}");
+}
+
+/// Metadata on disks that are full.
+#[derive(Debug)]
+struct Full;
+
+#[async_trait]
+impl MetadataState for Full {
+    async fn status(&self) -> MetadataStatus {
+        MetadataStatus::default()
+    }
+
+    fn refusal(&self) -> Option<String> {
+        Some("no disk has room".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_whose_metadata_take_no_commits_is_not_ready() {
+    let server = TestServer::start_with(TestServerOptions {
+        metadata_state: Arc::new(Full),
+        ..TestServerOptions::default()
+    })
+    .await;
+    let anyone = server.anonymous();
+    assert_eq!(anyone.get("/-/health/ready").send().await.status, 503);
+    assert_eq!(anyone.get("/-/health/live").send().await.status, 200);
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn a_reduced_chunk_is_repaired_and_forgotten() {
         .unwrap();
     assert_eq!(meta.data(id).await.unwrap().unwrap().chunks[600], new);
     meta.finish_repair(repair).await.unwrap();
-    assert_eq!(meta.queue_depths().await.unwrap().repairs, 0);
+    assert_eq!(meta.queue_depths().await.unwrap().repairs.count, 0);
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn finished_deletions_leave_no_records() {
         .unwrap();
     assert_eq!(meta.data_exists(&[id]).await.unwrap(), [false]);
     let depths = meta.queue_depths().await.unwrap();
-    assert_eq!((depths.deletions, depths.repairs), (0, 0));
+    assert_eq!((depths.deletions.count, depths.repairs.count), (0, 0));
     assert!(meta.list_data(None, 10).await.unwrap().data.is_empty());
 }
 
@@ -281,7 +281,7 @@ async fn an_object_of_ten_thousand_parts_is_completed_at_once_and_deleted_in_ste
 
     delete(&meta, &bucket, &key("big"), None, 3).await;
     let mut deleted = 0;
-    while meta.queue_depths().await.unwrap().deletions > 0 {
+    while meta.queue_depths().await.unwrap().deletions.count > 0 {
         let due = meta.due_deletions(10, 1_000).await.unwrap().data;
         deleted += due.len();
         meta.finish_deletions(&due).await.unwrap();

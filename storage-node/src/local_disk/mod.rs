@@ -393,7 +393,9 @@ impl ShardStore for LocalDisk {
         let stats = || bookkeeping.log.stats.values();
         Ok(DiskStatus {
             disk_id: self.disk_id(),
+            path: self.path().display().to_string(),
             health: self.disk.health(space.free_bytes),
+            failure: self.disk.failure_reason(),
             capacity_bytes: space.capacity_bytes,
             free_bytes: space.free_bytes,
             shard_bytes: stats().map(|stats| stats.live_payload_bytes).sum(),

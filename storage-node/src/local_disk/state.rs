@@ -159,6 +159,11 @@ impl DiskState {
         ))
     }
 
+    /// Why the disk failed, if it did.
+    pub(super) fn failure_reason(&self) -> Option<String> {
+        self.failure.get().map(|failure| failure.reason.clone())
+    }
+
     /// `Err` once the disk has failed.
     pub(super) fn check_alive(&self) -> Result<(), ShardError> {
         if self.failure.get().is_some() {

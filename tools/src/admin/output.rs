@@ -1,6 +1,6 @@
 //! Results as tables, or as JSON for programs.
 
-use cairn_gateway::admin::api::{ClusterStatus, CreatedKey, Disk, Key, User};
+use cairn_gateway::admin::api::{ClusterStatus, CreatedKey, Disk, Key, Queues, User};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
@@ -63,16 +63,38 @@ pub(super) fn cluster(status: &ClusterStatus) -> String {
         "NOT HEALTHY"
     };
     format!(
-        "version {}, region {}, coding {}\nwritable: {writable}\nmetadata: {} ({metadata}) {}\nwaiting: {} missed disks, {} repairs, {} deletions\n{}",
+        "version {}, region {}, coding {}\nwritable: {writable}\nmetadata: {} ({metadata}) {}\n{}\n{}{}",
         status.version,
         status.region,
         status.geometry,
         status.metadata.backend,
         status.metadata.detail,
-        status.queues.missed_disks,
-        status.queues.repairs,
-        status.queues.deletions,
+        queues(&status.queues),
         disks(&status.disks),
+        failures(&status.disks),
+    )
+}
+
+/// Why disks failed, a line for each that says so.
+fn failures(disks: &[Disk]) -> String {
+    let line = |disk: &Disk| {
+        let failure = disk.failure.as_ref()?;
+        Some(format!("\n{} {}: {failure}", disk.host, disk.path))
+    };
+    disks.iter().filter_map(line).collect()
+}
+
+fn queues(queues: &Queues) -> String {
+    let depth = |count: Option<u64>, has_more| match (count, has_more) {
+        (None, _) => "unknown".to_owned(),
+        (Some(count), false) => count.to_string(),
+        (Some(count), true) => format!("at least {count}"),
+    };
+    format!(
+        "waiting: missed disks: {}, repairs: {}, deletions: {}",
+        depth(queues.missed_disks, false),
+        depth(queues.repairs, queues.has_more_repairs),
+        depth(queues.deletions, queues.has_more_deletions),
     )
 }
 
@@ -82,7 +104,7 @@ fn disks(disks: &[Disk]) -> String {
     };
     table(
         &[
-            "disk", "health", "zone", "host", "free GiB", "of GiB", "shards",
+            "disk", "health", "zone", "host", "path", "free GiB", "of GiB", "shards",
         ],
         disks.iter().map(|disk| {
             let shard_count = disk
@@ -94,6 +116,7 @@ fn disks(disks: &[Disk]) -> String {
                 disk.health.clone(),
                 disk.zone.clone(),
                 disk.host.clone(),
+                disk.path.clone(),
                 free,
                 capacity,
                 shard_count,
@@ -111,4 +134,50 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
         table.add_row(row);
     });
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_disk_says_where_it_is_and_why_it_failed() {
+        let disk = Disk {
+            id: "0".repeat(32),
+            path: "/mnt/disk3".to_owned(),
+            health: "failed".to_owned(),
+            failure: Some("sync: Input/output error".to_owned()),
+            host: "node1".to_owned(),
+            zone: "default".to_owned(),
+            capacity_bytes: None,
+            free_bytes: None,
+            shard_count: None,
+            shard_bytes: None,
+            garbage_bytes: None,
+        };
+        let disks = [disk];
+        assert!(super::disks(&disks).contains("/mnt/disk3"));
+        assert_eq!(
+            failures(&disks),
+            "\nnode1 /mnt/disk3: sync: Input/output error"
+        );
+    }
+
+    #[test]
+    fn a_queue_that_was_not_counted_does_not_look_empty() {
+        assert_eq!(
+            queues(&Queues::default()),
+            "waiting: repairs: unknown, deletions: unknown"
+        );
+        let counted = Queues {
+            deletions: Some(50_000),
+            has_more_deletions: true,
+            repairs: Some(0),
+            has_more_repairs: false,
+        };
+        assert_eq!(
+            queues(&counted),
+            "waiting: repairs: 0, deletions: at least 50000"
+        );
+    }
 }

@@ -27,6 +27,9 @@ pub(crate) struct SpaceLimits {
     pub(crate) capacity_bytes_max: Option<u64>,
 }
 
+/// Why a disk is not open where nobody has said anything else.
+const NOT_THERE: &str = "the disk is not there";
+
 /// The place of one disk.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -35,6 +38,8 @@ pub(crate) struct Slot {
     cluster_id: ClusterId,
     limits: SpaceLimits,
     disk: ArcSwapOption<LocalDisk>,
+    /// Why it is not open, as it said when it was closed, or when it was to be opened.
+    failure: ArcSwapOption<String>,
 }
 
 /// Opens all disks that are there, side by side, since each may have an index to rebuild.
@@ -78,6 +83,7 @@ impl Slot {
             cluster_id,
             limits,
             disk: ArcSwapOption::empty(),
+            failure: ArcSwapOption::empty(),
         }
     }
 
@@ -101,8 +107,10 @@ impl Slot {
                 path,
                 source: std::io::Error::other(panic),
             })
-        })?;
-        self.disk.store(Some(Arc::new(disk)));
+        });
+        let failure = disk.as_ref().err().map(|error| Arc::new(error.to_string()));
+        self.failure.store(failure);
+        self.disk.store(Some(Arc::new(disk?)));
         Ok(())
     }
 
@@ -124,19 +132,28 @@ impl Slot {
 
     /// Closes the disk; it can be opened again once all calls that are under way have ended.
     pub(crate) async fn close(&self) {
-        if let Some(disk) = self.disk.swap(None)
-            && let Err(error) = disk.close().await
-        {
+        let Some(disk) = self.disk.swap(None) else {
+            return;
+        };
+        let failure = disk.status().await.ok().and_then(|status| status.failure);
+        self.failure.store(failure.map(Arc::new));
+        if let Err(error) = disk.close().await {
             // A disk that has failed says so again; that was logged when it happened.
             tracing::debug!(path = %self.path.display(), %error, "a disk did not close cleanly");
         }
+    }
+
+    /// Why it is not open.
+    fn failure(&self) -> String {
+        let failure = self.failure.load_full();
+        failure.map_or_else(|| NOT_THERE.to_owned(), |failure| failure.to_string())
     }
 
     fn disk(&self) -> Result<Arc<LocalDisk>, ShardError> {
         self.disk.load_full().ok_or_else(|| ShardError::DiskFailed {
             disk_id: self.disk_id,
             path: self.path.clone(),
-            detail: "the disk is not there".to_owned(),
+            detail: self.failure(),
         })
     }
 }
@@ -185,7 +202,9 @@ impl ShardStore for Slot {
             Some(disk) => disk.status().await,
             None => Ok(DiskStatus {
                 disk_id: self.disk_id,
+                path: self.path.display().to_string(),
                 health: DiskHealth::Failed,
+                failure: Some(self.failure()),
                 capacity_bytes: 0,
                 free_bytes: 0,
                 shard_bytes: 0,

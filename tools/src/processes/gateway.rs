@@ -235,7 +235,7 @@ async fn look(nodes: &[Node]) -> Seen {
             seen.found.push(FoundDisk {
                 disk_id: disk.disk_id,
                 node: DiskNode::Url(node.url.clone()),
-                path: String::new(),
+                path: status.map(|status| status.path.clone()),
                 host: description.info.host.clone(),
                 zone: description.info.zone.clone(),
             });
@@ -264,6 +264,7 @@ async fn entries(
                 || node.client.disk(disk_id) as _,
                 |entry| Arc::clone(&entry.store),
             ),
+            path: record.path,
             host: record.host,
             zone: record.zone,
             locality: Locality::Remote,
@@ -309,7 +310,11 @@ async fn keep_looking(meta: &Meta, nodes: &[Node], disks: Disks, geometry: Geome
 
 fn is_same(entries: &[DiskEntry], others: &[DiskEntry]) -> bool {
     let same = |a: &DiskEntry, b: &DiskEntry| {
-        Arc::ptr_eq(&a.store, &b.store) && a.role == b.role && a.host == b.host && a.zone == b.zone
+        Arc::ptr_eq(&a.store, &b.store)
+            && a.role == b.role
+            && a.path == b.path
+            && a.host == b.host
+            && a.zone == b.zone
     };
     entries.len() == others.len() && entries.iter().zip(others).all(|(a, b)| same(a, b))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cairn_gateway::admin::MetadataState;
 use cairn_gateway::admin::api::MetadataStatus;
-use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions, Start};
+use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions, RocksKvStatus, Start};
 use cairn_storage_node::ClusterId;
 
 use super::error::StartError;
@@ -144,67 +144,78 @@ pub(crate) struct RocksState(pub(crate) Arc<RocksKv>);
 #[async_trait]
 impl MetadataState for RocksState {
     async fn status(&self) -> MetadataStatus {
-        let status = self.0.status();
-        let failed: Vec<String> = status
-            .places
-            .iter()
-            .filter_map(|place| {
-                Some(format!(
-                    "{}: {}",
-                    place.path.display(),
-                    place.failure.as_ref()?
-                ))
-            })
-            .collect();
-        let detail = match (&status.broken, status.is_reduced()) {
-            (Some(broken), _) => broken.clone(),
-            (None, true) => {
-                format!(
-                    "{} of {} copies; {}",
-                    status.holder_count(),
-                    status.holder_count_wanted,
-                    failed.join("; ")
-                )
-            }
-            (None, false) => format!(
-                "database in {}, {} copies in all",
-                status.primary.display(),
-                status.holder_count()
-            ),
-        };
-        let counters = status.counters;
-        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let figures = [
-            ("copies", count(status.holder_count())),
-            ("copies_wanted", count(status.holder_count_wanted)),
-            ("queue_depth", count(status.queue_depth)),
-            ("journal_bytes", status.journal_bytes),
-        ];
-        let counters = [
-            ("commits", counters.commits),
-            ("conflicts", counters.conflicts),
-            ("commits_refused_busy", counters.busy),
-            ("commit_groups", counters.groups),
-            ("journal_written_bytes", counters.journal_bytes),
-            ("reduced_groups", counters.reduced_groups),
-            ("copies_lost", counters.copies_lost),
-            ("copies_established", counters.copies_established),
-            ("failovers", counters.failovers),
-            ("checkpoints", counters.checkpoints),
-            ("checkpoint_copied_bytes", counters.checkpoint_bytes),
-            ("checkpoint_verified_bytes", counters.verified_bytes),
-        ];
-        MetadataStatus {
-            backend: "rocksdb".to_owned(),
-            healthy: status.broken.is_none(),
-            detail,
-            figures: by_name(figures),
-            counters: by_name(counters),
-        }
+        describe(&self.0.status())
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.0.status().refusal().map(str::to_owned)
     }
 }
 
-fn by_name<const N: usize>(values: [(&str, u64); N]) -> BTreeMap<String, u64> {
+/// What operators are told.
+fn describe(status: &RocksKvStatus) -> MetadataStatus {
+    let failed: Vec<String> = status
+        .places
+        .iter()
+        .filter_map(|place| {
+            Some(format!(
+                "{}: {}",
+                place.path.display(),
+                place.failure.as_ref()?
+            ))
+        })
+        .collect();
+    let detail = match (status.refusal(), status.is_reduced()) {
+        (Some(refusal), _) => refusal.to_owned(),
+        (None, true) => {
+            format!(
+                "{} of {} copies; {}",
+                status.holder_count(),
+                status.holder_count_wanted,
+                failed.join("; ")
+            )
+        }
+        (None, false) => format!(
+            "database in {}, {} copies in all",
+            status.primary.display(),
+            status.holder_count()
+        ),
+    };
+    let counters = status.counters;
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let figures = [
+        ("copies", count(status.holder_count())),
+        ("copies_wanted", count(status.holder_count_wanted)),
+        ("queue_depth", count(status.queue_depth)),
+        ("journal_bytes", status.journal_bytes),
+        ("has_room", u64::from(status.has_room)),
+    ];
+    let free_bytes = status.free_bytes_min().map(|bytes| ("free_bytes", bytes));
+    let counters = [
+        ("commits", counters.commits),
+        ("conflicts", counters.conflicts),
+        ("commits_refused_busy", counters.busy),
+        ("commits_refused_no_room", counters.refused_no_room),
+        ("commit_groups", counters.groups),
+        ("journal_written_bytes", counters.journal_bytes),
+        ("reduced_groups", counters.reduced_groups),
+        ("copies_lost", counters.copies_lost),
+        ("copies_established", counters.copies_established),
+        ("failovers", counters.failovers),
+        ("checkpoints", counters.checkpoints),
+        ("checkpoint_copied_bytes", counters.checkpoint_bytes),
+        ("checkpoint_verified_bytes", counters.verified_bytes),
+    ];
+    MetadataStatus {
+        backend: "rocksdb".to_owned(),
+        healthy: status.refusal().is_none(),
+        detail,
+        figures: by_name(figures.into_iter().chain(free_bytes)),
+        counters: by_name(counters),
+    }
+}
+
+fn by_name<'a>(values: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<String, u64> {
     values
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
@@ -214,6 +225,28 @@ fn by_name<const N: usize>(values: [(&str, u64); N]) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_whose_disks_are_full_is_not_healthy_and_says_why() {
+        let root = tempfile::tempdir().unwrap();
+        let options = RocksKvOptions::new(root.path().join("meta"), [1; 16]);
+        let (kv, _) = RocksKv::open(&options).unwrap();
+        let status = kv.status();
+        assert!(describe(&status).healthy);
+        let mut full = status;
+        full.has_room = false;
+        full.counters.refused_no_room = 3;
+        for place in &mut full.places {
+            place.free_bytes = Some(4096);
+        }
+        let told = describe(&full);
+        assert!(!told.healthy && told.detail.contains("no disk has room"));
+        assert_eq!(
+            (told.figures["has_room"], told.figures["free_bytes"]),
+            (0, 4096)
+        );
+        assert_eq!(told.counters["commits_refused_no_room"], 3);
+    }
 
     #[test]
     fn the_database_is_on_the_first_disk_and_all_others_may_hold_copies() {

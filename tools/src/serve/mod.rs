@@ -254,7 +254,7 @@ fn found(slots: &[Arc<Slot>], host: &str) -> Vec<FoundDisk> {
     let found = |slot: &Arc<Slot>| FoundDisk {
         disk_id: slot.disk_id(),
         node: DiskNode::Local,
-        path: slot.path().display().to_string(),
+        path: Some(slot.path().display().to_string()),
         host: host.to_owned(),
         zone: ZONE.to_owned(),
     };
@@ -264,6 +264,7 @@ fn found(slots: &[Arc<Slot>], host: &str) -> Vec<FoundDisk> {
 fn entries(slots: &[Arc<Slot>], host: &str) -> Vec<DiskEntry> {
     let entry = |slot: &Arc<Slot>| DiskEntry {
         store: Arc::clone(slot) as _,
+        path: slot.path().display().to_string(),
         host: host.to_owned(),
         zone: ZONE.to_owned(),
         locality: Locality::Local,

@@ -12,8 +12,8 @@ pub(crate) struct FoundDisk {
     pub(crate) disk_id: cairn_storage_node::DiskId,
     /// How it is reached.
     pub(crate) node: DiskNode,
-    /// Its directory, as far as known here.
-    pub(crate) path: String,
+    /// Its directory, if it said so.
+    pub(crate) path: Option<String>,
     /// Failure domain.
     pub(crate) host: String,
     /// Failure domain.
@@ -66,7 +66,11 @@ pub(crate) async fn register_disks(
         let record = DiskRecord {
             id,
             node: found.node.clone(),
-            path: found.path.clone(),
+            path: found
+                .path
+                .clone()
+                .or_else(|| Some(before?.path.clone()))
+                .unwrap_or_default(),
             host: found.host.clone(),
             zone: found.zone.clone(),
             state: before.map_or(DiskState::Active, |disk| disk.state),
@@ -120,7 +124,7 @@ mod tests {
         let disk = FoundDisk {
             disk_id: cairn_storage_node::DiskId([1; 16]),
             node: DiskNode::Local,
-            path: "/d1".to_owned(),
+            path: Some("/d1".to_owned()),
             host: "host".to_owned(),
             zone: "zone".to_owned(),
         };
@@ -131,7 +135,14 @@ mod tests {
         register_disks(&meta, std::slice::from_ref(&disk), 3)
             .await
             .unwrap();
-        assert_eq!(meta.disks().await.unwrap().len(), 1);
+        // A disk that does not say where it is has not moved.
+        let silent = FoundDisk { path: None, ..disk };
+        register_disks(&meta, &[silent], 4).await.unwrap();
+        let disks = meta.disks().await.unwrap();
+        assert!(
+            matches!(&disks[..], [disk] if disk.path == "/d1"),
+            "{disks:?}"
+        );
         assert!(!is_coded_differently(&meta, other).await.unwrap());
         assert!(is_coded_differently(&meta, one).await.unwrap());
     }

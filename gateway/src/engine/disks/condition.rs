@@ -175,7 +175,9 @@ mod tests {
     fn healthy() -> DiskStatus {
         DiskStatus {
             disk_id: DiskId([1; 16]),
+            path: String::new(),
             health: DiskHealth::Healthy,
+            failure: None,
             capacity_bytes: 0,
             free_bytes: 0,
             shard_bytes: 0,

@@ -38,6 +38,8 @@ pub struct Disk {
 pub struct DiskView {
     /// Its identity.
     pub disk_id: DiskId,
+    /// Where it is on its machine; empty if that is not known.
+    pub path: String,
     /// The machine it is in.
     pub host: String,
     /// The zone the machine is in.
@@ -101,6 +103,7 @@ impl Disk {
         let condition = self.condition();
         DiskView {
             disk_id: self.id,
+            path: self.entry.path.clone(),
             host: self.entry.host.clone(),
             zone: self.entry.zone.clone(),
             locality: self.entry.locality,

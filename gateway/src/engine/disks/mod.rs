@@ -30,6 +30,8 @@ use super::placement::Candidate;
 pub struct DiskEntry {
     /// Reaches it; says its identity.
     pub store: Arc<dyn ShardStore>,
+    /// Where it is on its machine, for operators; empty if that is not known.
+    pub path: String,
     /// The machine it is in.
     pub host: String,
     /// The zone the machine is in.

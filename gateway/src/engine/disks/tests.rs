@@ -5,6 +5,7 @@ use super::*;
 fn entry(number: u8, host: &str, zone: &str) -> DiskEntry {
     DiskEntry {
         store: Arc::new(MemoryShardStore::new(DiskId([number; 16]))),
+        path: String::new(),
         host: host.to_owned(),
         zone: zone.to_owned(),
         locality: Locality::Local,

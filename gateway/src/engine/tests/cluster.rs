@@ -67,6 +67,7 @@ fn entry(number: u8) -> (Arc<MemoryShardStore>, FaultSwitch, DiskEntry) {
     let switch = faulty.switch();
     let entry = DiskEntry {
         store: Arc::new(faulty),
+        path: String::new(),
         host: format!("host-{number}"),
         zone: format!("zone-{}", number / 2),
         locality: Locality::Local,

@@ -181,6 +181,7 @@ impl Holders {
         let (commands, inbox) = mpsc::sync_channel::<(Arc<Round>, Command)>(1);
         let (opened, is_open) = mpsc::sync_channel(1);
         let id = place.id;
+        let looked_at = Arc::clone(&place);
         let thread = std::thread::Builder::new()
             .name("meta-journal".to_owned())
             .spawn(move || {
@@ -194,6 +195,9 @@ impl Holders {
                 };
                 while let Ok((round, command)) = inbox.recv() {
                     let result = command.run(journal.as_mut());
+                    if matches!(command, Command::Check) {
+                        looked_at.measure_free_bytes();
+                    }
                     let is_over = result.is_err() && command.is_final_when_it_fails();
                     round.answer(id, result);
                     if is_over {

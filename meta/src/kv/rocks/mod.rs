@@ -162,6 +162,7 @@ impl RocksKv {
                 .failures
                 .get(&place.id)
                 .map(|failure| failure.error.clone()),
+            free_bytes: place.free_bytes(),
         });
         RocksKvStatus {
             sequence: view.sequence,
@@ -170,6 +171,7 @@ impl RocksKv {
             places: places.collect(),
             holder_count_wanted: self.shared.holder_count_wanted,
             broken: view.broken,
+            has_room: !view.lacks_room,
             queue_depth: self.shared.queue_depth.load(Ordering::Relaxed),
             journal_bytes: view.journal_bytes,
             checkpoint_age: view.checkpointed_at.map(|at| at.elapsed()),

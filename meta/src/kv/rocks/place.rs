@@ -14,6 +14,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::options::OpenError;
 use super::roster::{DatabaseId, PLACE_FILE_NAME, PlaceFile, PlaceId, Roster};
@@ -35,8 +36,12 @@ pub(crate) struct Place {
     /// Where it is now.
     pub(crate) path: PathBuf,
     cluster_id: [u8; 16],
+    free_bytes: AtomicU64,
     _lock: LockFile,
 }
+
+/// [`Place::free_bytes`] before the first look.
+const NOT_LOOKED_AT: u64 = u64::MAX;
 
 /// What was found at a configured path.
 #[derive(Debug)]
@@ -117,6 +122,7 @@ pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenEr
             id: file.place,
             path: path.to_owned(),
             cluster_id,
+            free_bytes: AtomicU64::new(NOT_LOOKED_AT),
             _lock: lock,
         },
         file,
@@ -147,6 +153,7 @@ impl Place {
             id: PlaceId::random(),
             path: path.to_owned(),
             cluster_id,
+            free_bytes: AtomicU64::new(NOT_LOOKED_AT),
             _lock: lock,
         };
         place.write_roster(&Roster::initial(0)).map_err(failed)?;
@@ -176,6 +183,20 @@ impl Place {
     /// Returns when the disk has written something: whether that succeeded says no more than that it answers.
     pub(crate) fn probe(&self) -> io::Result<()> {
         durable_file::replace_file(&self.path.join(PROBE_NAME), &[])
+    }
+
+    /// Looks how much is free on the disk, for [`Place::free_bytes`]. Waits for the disk.
+    pub(crate) fn measure_free_bytes(&self) {
+        let free_bytes = rustix::fs::statvfs(&self.path).map_or(NOT_LOOKED_AT, |found| {
+            found.f_bavail.saturating_mul(found.f_frsize)
+        });
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+    }
+
+    /// What was free at the last look.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        let free_bytes = self.free_bytes.load(Ordering::Relaxed);
+        (free_bytes != NOT_LOOKED_AT).then_some(free_bytes)
     }
 
     fn check_identity_or_new(&self) -> io::Result<()> {

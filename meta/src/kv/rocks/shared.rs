@@ -103,6 +103,8 @@ pub(crate) struct View {
     pub(crate) holders: Vec<Arc<Place>>,
     pub(crate) failures: BTreeMap<PlaceId, PlaceFailure>,
     pub(crate) broken: Option<String>,
+    /// A commit was refused because no disk had room for another journal file, and none has got one since.
+    pub(crate) lacks_room: bool,
     /// Since the last checkpoint.
     pub(crate) journal_bytes: u64,
     pub(crate) checkpointed_at: Option<Instant>,

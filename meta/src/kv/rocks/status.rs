@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Why commits are refused while all disks are full.
+pub(crate) const NO_ROOM: &str = "no disk has room for another file of the metadata journal";
+
 /// The state at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RocksKvStatus {
@@ -19,6 +22,9 @@ pub struct RocksKvStatus {
     pub holder_count_wanted: usize,
     /// Why nothing can be committed, if so.
     pub broken: Option<String>,
+    /// Whether the last commit that needed another journal file found a disk with room for it. It is looked for
+    /// again every second.
+    pub has_room: bool,
     /// Commits that wait.
     pub queue_depth: usize,
     /// Bytes of journal since the last checkpoint.
@@ -33,6 +39,20 @@ impl RocksKvStatus {
     /// How many places hold the whole journal.
     pub fn holder_count(&self) -> usize {
         self.places.iter().filter(|place| place.is_holder).count()
+    }
+
+    /// Why commits are refused, if they are.
+    pub fn refusal(&self) -> Option<&str> {
+        match &self.broken {
+            Some(broken) => Some(broken),
+            None => (!self.has_room).then_some(NO_ROOM),
+        }
+    }
+
+    /// What is left on the fullest disk that holds the journal; `None` until the first look.
+    pub fn free_bytes_min(&self) -> Option<u64> {
+        let holders = self.places.iter().filter(|place| place.is_holder);
+        holders.filter_map(|place| place.free_bytes).min()
     }
 
     /// Whether fewer disks may vanish than was asked for.
@@ -50,6 +70,8 @@ pub struct PlaceStatus {
     pub is_holder: bool,
     /// Why it was given up last, if it was and has not come back.
     pub failure: Option<String>,
+    /// What was left on its disk when it was looked at last, a second ago while it is a holder.
+    pub free_bytes: Option<u64>,
 }
 
 /// What was counted since the start.
@@ -61,6 +83,8 @@ pub struct RocksKvCounters {
     pub conflicts: u64,
     /// Commits refused because too many were waiting.
     pub busy: u64,
+    /// Commits refused because no disk had room for the journal.
+    pub refused_no_room: u64,
     /// Journal records, each one sync on every holder.
     pub groups: u64,
     /// Bytes of them.
@@ -86,6 +110,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) busy: AtomicU64,
+    pub(crate) refused_no_room: AtomicU64,
     pub(crate) groups: AtomicU64,
     pub(crate) journal_bytes: AtomicU64,
     pub(crate) reduced_groups: AtomicU64,
@@ -109,6 +134,7 @@ impl Counters {
             commits: read(&self.commits),
             conflicts: read(&self.conflicts),
             busy: read(&self.busy),
+            refused_no_room: read(&self.refused_no_room),
             groups: read(&self.groups),
             journal_bytes: read(&self.journal_bytes),
             reduced_groups: read(&self.reduced_groups),

@@ -29,7 +29,7 @@ use super::place::Place;
 use super::record::{Frame, RecordBuilder};
 use super::roster::{PlaceId, Roster};
 use super::shared::{Live, QueueSlot, Shared, Suspicion};
-use super::status::add;
+use super::status::{NO_ROOM, add};
 use crate::kv::{Batch, Check, KvError, Write};
 
 /// Most commits in one group: bounds the time the first of them waits for the last to be validated.
@@ -276,11 +276,13 @@ impl Writer {
 
     fn answer(&self, verdicts: Vec<(Pending, Result<(), KvError>)>, outcome: &Result<(), KvError>) {
         let counters = &self.shared.counters;
+        let lacks_room = outcome.is_err() && self.shared.view().lacks_room;
         for (Pending { answer, slot, .. }, verdict) in verdicts {
             let result = verdict.and_then(|()| outcome.clone());
             match &result {
                 Ok(()) => add(&counters.commits, 1),
                 Err(KvError::Conflict) => add(&counters.conflicts, 1),
+                Err(KvError::Unavailable { .. }) if lacks_room => add(&counters.refused_no_room, 1),
                 Err(_) => {}
             }
             drop(slot);
@@ -292,10 +294,14 @@ impl Writer {
     /// Makes a record durable and applies it.
     fn persist(&mut self, record: RecordBuilder) -> Result<(), KvError> {
         let len = record.len() as u64;
-        if self.offset + len > self.settings.file_size_bytes && self.offset > FILE_HEAD_BYTES as u64
+        if self.offset + len > self.settings.file_size_bytes
+            && self.offset > FILE_HEAD_BYTES as u64
+            && let Err(detail) = self.rotate()
         {
-            self.rotate()
-                .map_err(|detail| KvError::Unavailable { detail })?;
+            if self.broken.is_none() {
+                self.tell_no_room(&detail);
+            }
+            return Err(KvError::Unavailable { detail });
         }
         let frame = Arc::new(record.finish(&self.head.salt, self.roster.epoch, self.sequence + 1));
         let failures = self.holders.round(&Command::Append(Arc::clone(&frame)));
@@ -399,10 +405,28 @@ impl Writer {
         }
         self.settle(rotation.failures)?;
         if !rotation.has_begun {
-            return Err("no disk has room for another file of the metadata journal".to_owned());
+            return Err(NO_ROOM.to_owned());
+        }
+        if std::mem::take(&mut self.shared.view().lacks_room) {
+            tracing::info!("metadata can be committed again");
         }
         self.wake_maintenance();
         Ok(())
+    }
+
+    /// A commit is refused because no disk has room: said once, until one has.
+    fn tell_no_room(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.shared.view().lacks_room, true) {
+            tracing::error!(reason, "metadata cannot be committed");
+        }
+    }
+
+    /// Looks for room after there was none. It cannot be left to the next commit: who is not ready is sent none.
+    fn look_for_room(&mut self) {
+        let lacks_room = self.shared.view().lacks_room;
+        if lacks_room && let Err(reason) = self.rotate() {
+            tracing::debug!(reason, "metadata cannot be committed yet");
+        }
     }
 
     fn cut(&mut self, sequence: u64, places: &[PlaceId], generation: u64) {
@@ -422,6 +446,7 @@ impl Writer {
                 self.revive();
             }
         } else {
+            self.look_for_room();
             let generation = self.shared.live().generation;
             if let Err(suspicion) = self.ask_database(|live| live.database.check()) {
                 self.suspect(generation, &suspicion);

@@ -369,12 +369,17 @@ async fn full_disks_refuse_commits_until_there_is_room_again() {
         matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
         "{outcome:?}"
     );
+    // An operator sees it, and sees it end: whoever looks whether this is ready does not commit.
     let status = store.status();
+    assert!(status.refusal().unwrap().contains("no disk has room"));
+    assert_eq!(status.counters.refused_no_room, 1);
     assert_eq!((status.holder_count(), status.broken), (2, None));
+    until(|| store.status().free_bytes_min().is_some()).await;
 
     for path in &unfinished {
         std::fs::remove_file(path).unwrap();
     }
+    until(|| store.status().refusal().is_none()).await;
     put(&store, "after", "1").await;
     drop(store);
     for lost in [0, 1] {
