@@ -167,17 +167,18 @@ mod tests {
     fn a_queue_that_was_not_counted_does_not_look_empty() {
         assert_eq!(
             queues(&Queues::default()),
-            "waiting: repairs: unknown, deletions: unknown"
+            "waiting: missed disks: unknown, repairs: unknown, deletions: unknown"
         );
         let counted = Queues {
             deletions: Some(50_000),
             has_more_deletions: true,
             repairs: Some(0),
             has_more_repairs: false,
+            missed_disks: Some(1),
         };
         assert_eq!(
             queues(&counted),
-            "waiting: repairs: 0, deletions: at least 50000"
+            "waiting: missed disks: 1, repairs: 0, deletions: at least 50000"
         );
     }
 }

@@ -10,8 +10,8 @@ use super::raw::{RawSettings, Sources};
 use super::reader::{Effective, Reader};
 use super::setting::Process;
 use super::shared::{
-    ClusterConfig, FrontConfig, ListenConfig, LogConfig, directory, domain_label, drain_timeout,
-    endpoint, file, yes_or_no,
+    ClusterConfig, FrontConfig, ListenConfig, LogConfig, RootCredentials, directory, domain_label,
+    drain_timeout, endpoint, file, read_root, yes_or_no,
 };
 use super::value::ByteSize;
 use crate::local_disks::SpaceLimits;
@@ -29,6 +29,10 @@ pub struct ServeConfig {
     pub accept_missing_metadata_copies: bool,
     /// What faces clients.
     pub front: FrontConfig,
+    /// Root credentials, if given.
+    pub root: Option<RootCredentials>,
+    /// Where the master key is kept, if outside.
+    pub master_key_file: Option<PathBuf>,
     /// Left free on each disk.
     pub disk_reserve: ByteSize,
     /// What each disk may hold, if less than its file system does.
@@ -50,6 +54,10 @@ pub struct GatewayConfig {
     pub cluster_ca_file: Option<PathBuf>,
     /// What faces clients.
     pub front: FrontConfig,
+    /// Root credentials.
+    pub root: RootCredentials,
+    /// Where the master key is kept.
+    pub master_key_file: PathBuf,
     /// What this process proves to the others.
     pub cluster: ClusterConfig,
     /// Identity of the cluster, if not derived from its secret.
@@ -121,12 +129,16 @@ impl ServeConfig {
             let data = reader.some("data", directory);
             let front = FrontConfig::read(reader);
             check_disk_count(reader, &front, data.len());
+            let root = read_root(reader);
+            let master_key_file = reader.optional("master_key_file", file);
             let (disk_reserve, disk_capacity_max) = disk_space(reader);
             Some(Self {
                 data,
                 meta: reader.optional("meta", directory),
                 accept_missing_metadata_copies: accept_missing(reader),
                 front,
+                root,
+                master_key_file,
                 disk_reserve,
                 disk_capacity_max,
                 drain_timeout: drain_timeout(reader),
@@ -148,9 +160,11 @@ impl GatewayConfig {
             let cluster_ca_file = reader.optional("cluster_ca_file", file);
             check_cluster_ca(reader, meta.iter().chain(&nodes));
             let front = FrontConfig::read(reader);
+            let root = read_root(reader);
             if !reader.is_set("root_access_key") && !reader.is_set("root_secret_key") {
                 reader.conflict("root_access_key", "must be set for a gateway, to the same value on all of them, with root_secret_key");
             }
+            let master_key_file = reader.optional("master_key_file", file);
             if !reader.is_set("master_key_file") {
                 reader.conflict(
                     "master_key_file",
@@ -166,6 +180,8 @@ impl GatewayConfig {
                 nodes,
                 cluster_ca_file,
                 front,
+                root: root?,
+                master_key_file: master_key_file?,
                 cluster: cluster?,
                 cluster_id,
                 drain_timeout,

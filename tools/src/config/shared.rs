@@ -70,10 +70,6 @@ pub struct FrontConfig {
     pub delete_delay: Duration,
     /// From this age on, shards that no metadata names are deleted.
     pub orphan_age: Duration,
-    /// Root credentials, if given.
-    pub root: Option<RootCredentials>,
-    /// Where the master key is kept, if outside.
-    pub master_key_file: Option<PathBuf>,
     /// Certificate and key, if HTTPS is wanted.
     pub tls: Option<TlsFiles>,
 }
@@ -111,14 +107,18 @@ impl FrontConfig {
             disk_lost_after: reader.or("disk_lost_after", Duration::from_mins(15), duration),
             delete_delay: reader.or("delete_delay", cairn_meta::DELETE_DELAY_DEFAULT, duration),
             orphan_age: reader.or("orphan_age", Duration::from_hours(24), orphan_age),
-            root: read_root(reader),
-            master_key_file: reader.optional("master_key_file", file),
             tls: read_tls(reader),
         }
     }
+
+    /// How large chunks of new objects are coded on so many disks.
+    pub(crate) fn geometry(&self, disk_count: usize) -> Geometry {
+        self.erasure
+            .unwrap_or_else(|| Geometry::for_disk_count(disk_count))
+    }
 }
 
-fn read_root(reader: &mut Reader<'_>) -> Option<RootCredentials> {
+pub(super) fn read_root(reader: &mut Reader<'_>) -> Option<RootCredentials> {
     let access_key = reader.optional("root_access_key", access_key);
     let secret_key = reader.optional("root_secret_key", secret_key);
     check_pair(reader, "root_access_key", "root_secret_key");

@@ -113,7 +113,9 @@ fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local_disks::{Roster, Tolerance, decide, look};
+    use crate::local_disks::Tolerance;
+    use crate::local_disks::plan::decide;
+    use crate::local_disks::sighting::look;
 
     /// One start of a process, as far as it concerns its disks.
     fn start(paths: &[PathBuf], cluster: u8) -> Result<Adopted, DisksError> {

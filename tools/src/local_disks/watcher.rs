@@ -13,7 +13,7 @@ use super::slot::Slot;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches one disk until `stop`.
-pub(crate) async fn watch(slot: Arc<Slot>, stop: CancellationToken) {
+pub(super) async fn watch(slot: Arc<Slot>, stop: CancellationToken) {
     let mut watcher = Watcher::new(slot).await;
     loop {
         tokio::select! {
@@ -225,7 +225,9 @@ mod tests {
         for _ in 0..5 {
             watcher.look().await;
             assert_eq!(&read().await.unwrap()[..], &first.payload[..]);
-            assert_eq!(slot.status().await.unwrap().health, DiskHealth::Failed);
+            let status = slot.status().await.unwrap();
+            assert_eq!(status.health, DiskHealth::Failed);
+            assert!(status.failure.is_some() && Path::new(&status.path) == dir.path());
         }
 
         for path in in_the_way {

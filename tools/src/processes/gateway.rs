@@ -36,110 +36,125 @@ pub(super) async fn run(
     config: GatewayConfig,
     stop: CancellationToken,
 ) -> Result<(), CommandError> {
-    tokio::select! {
-        served = serve(&config, stop.clone()) => served,
-        // Only while starting: `serve` itself ends in an orderly way.
-        () = async { stop.cancelled().await; tokio::time::sleep(config.drain_timeout * 2).await } => {
-            Err(CommandError::failed("did not stop in time"))
-        }
+    let mut gateway = tokio::select! {
+        started = start(&config) => started?,
+        // Nothing is half-done by a start that is dropped, as in `cairn serve`.
+        () = stop.cancelled() => return Ok(()),
+    };
+    say(&gateway.welcome());
+    let Gateway {
+        front,
+        meta,
+        nodes,
+        geometry,
+        ..
+    } = &mut gateway;
+    let disks = front.disks().clone();
+    let failure = tokio::select! {
+        error = front.failed() => Some(error),
+        () = keep_looking(meta, nodes, disks, *geometry) => None,
+        () = stop.cancelled() => None,
+    };
+    gateway.front.stop().await;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }
 
-async fn serve(config: &GatewayConfig, stop: CancellationToken) -> Result<(), CommandError> {
-    let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
-    let options = ClientOptions {
-        trust: config
-            .cluster_ca_file
-            .as_deref()
-            .map(TlsTrust::in_file)
-            .transpose()
-            .map_err(StartError::from)?,
-        ..ClientOptions::default()
-    };
-    let kv = Arc::new(RemoteKv::with_options(
-        config.meta.clone(),
-        secret.clone(),
-        options.clone(),
-    ));
-    let nodes: Vec<Node> = config
-        .nodes
-        .iter()
-        .map(|endpoint| Node {
-            url: endpoint.to_string(),
-            client: NodeClient::with_options(endpoint.clone(), secret.clone(), options.clone()),
-        })
-        .collect();
-    let Some(master_key_file) = &config.front.master_key_file else {
-        return Err(CommandError::usage("master_key_file is not set"));
-    };
-    let Some(root) = &config.front.root else {
-        return Err(CommandError::usage("root_access_key is not set"));
-    };
-    let requests =
-        MetadataRequests::new().map_err(|error| CommandError::failed(error.to_string()))?;
-    let measured = MeasuredKv::new(Arc::clone(&kv) as _, requests.clone());
-    let meta = Meta::new(
-        Arc::new(measured),
-        read_master_key(master_key_file).map_err(StartError::from)?,
-    )
-    .with_delete_delay(config.front.delete_delay);
-    let cluster = cluster_id(&config.cluster, config.cluster_id);
+/// A gateway that serves.
+#[derive(Debug)]
+struct Gateway {
+    front: Front,
+    is_tls: bool,
+    meta: Meta,
+    nodes: Vec<Node>,
+    disk_count: usize,
+    geometry: Geometry,
+}
 
-    let Some(Seen {
+impl Gateway {
+    fn welcome(&self) -> String {
+        format!(
+            "Cairn gateway at {}://{} with {} disks on {} nodes, coded {}\n",
+            if self.is_tls { "https" } else { "http" },
+            self.front.address(),
+            self.disk_count,
+            self.nodes.len(),
+            self.geometry,
+        )
+    }
+}
+
+async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
+    let Peers { kv, nodes } = Peers::of(config)?;
+    let requests =
+        MetadataRequests::new().map_err(|error| StartError::Internal(error.to_string()))?;
+    let measured = MeasuredKv::new(Arc::clone(&kv) as _, requests.clone());
+    let master_key = read_master_key(&config.master_key_file)?;
+    let meta =
+        Meta::new(Arc::new(measured), master_key).with_delete_delay(config.front.delete_delay);
+
+    let Seen {
         found, shard_count, ..
-    }) = first_look(&meta, &nodes, &stop).await?
-    else {
-        return Ok(());
-    };
+    } = first_look(&meta, &nodes).await?;
     refuse_lost_metadata(&meta, &config.meta, shard_count).await?;
-    let disk_count = meta
-        .disks()
-        .await
-        .map_err(StartError::from)?
-        .len()
-        .max(found.len());
-    let geometry = config
-        .front
-        .erasure
-        .unwrap_or_else(|| Geometry::for_disk_count(disk_count));
+    let disk_count = meta.disks().await?.len().max(found.len());
+    let geometry = config.front.geometry(disk_count);
     let listeners = FrontListeners::bind(&config.front).await?;
-    register(&meta, cluster, geometry, &found, clock::now_ms())
-        .await
-        .map_err(StartError::from)?;
-    let entries = entries(&meta, &nodes, &[]).await?;
-    let mut front = Front::start(FrontParts {
+    let cluster = cluster_id(&config.cluster, config.cluster_id);
+    register(&meta, cluster, geometry, &found, clock::now_ms()).await?;
+    let front = Front::start(FrontParts {
         listeners,
         config: &config.front,
-        root,
+        root: &config.root,
         drain_timeout: config.drain_timeout,
         geometry,
-        disks: entries,
+        disks: entries(&meta, &nodes, &[]).await?,
         meta: meta.clone(),
         metadata_state: Arc::new(RemoteState { kv, requests }),
     })
     .await?;
-    say(&format!(
-        "Cairn gateway at {}://{} with {} disks on {} nodes, coded {geometry}\n",
-        if config.front.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        },
-        front.address(),
-        found.len(),
-        nodes.len()
-    ));
+    Ok(Gateway {
+        front,
+        is_tls: config.front.tls.is_some(),
+        meta,
+        nodes,
+        disk_count: found.len(),
+        geometry,
+    })
+}
 
-    let disks = front.disks().clone();
-    let failure = tokio::select! {
-        error = front.failed() => Some(error),
-        () = keep_looking(&meta, &nodes, disks, geometry) => None,
-        () = stop.cancelled() => None,
-    };
-    front.stop().await;
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
+/// The other processes that a gateway calls.
+#[derive(Debug)]
+struct Peers {
+    kv: Arc<RemoteKv>,
+    nodes: Vec<Node>,
+}
+
+impl Peers {
+    fn of(config: &GatewayConfig) -> Result<Self, StartError> {
+        let secret = ClusterSecret::new(config.cluster.secret.reveal())?;
+        let options = ClientOptions {
+            trust: config
+                .cluster_ca_file
+                .as_deref()
+                .map(TlsTrust::in_file)
+                .transpose()?,
+            ..ClientOptions::default()
+        };
+        let node = |endpoint: &Endpoint| Node {
+            url: endpoint.to_string(),
+            client: NodeClient::with_options(endpoint.clone(), secret.clone(), options.clone()),
+        };
+        Ok(Self {
+            nodes: config.nodes.iter().map(node).collect(),
+            kv: Arc::new(RemoteKv::with_options(
+                config.meta.clone(),
+                secret.clone(),
+                options.clone(),
+            )),
+        })
     }
 }
 
@@ -168,12 +183,8 @@ async fn refuse_lost_metadata(
     Ok(())
 }
 
-/// Waits until the metadata answer and at least one node does; `None` if told to stop before.
-async fn first_look(
-    meta: &Meta,
-    nodes: &[Node],
-    stop: &CancellationToken,
-) -> Result<Option<Seen>, CommandError> {
+/// Waits until the metadata answer and at least one node does.
+async fn first_look(meta: &Meta, nodes: &[Node]) -> Result<Seen, StartError> {
     let mut has_complained = false;
     loop {
         let problem = match meta.check_master_key().await {
@@ -186,20 +197,17 @@ async fn first_look(
                     for error in &seen.silent {
                         tracing::warn!(%error, "a storage node does not answer; serving without it");
                     }
-                    return Ok(Some(seen));
+                    return Ok(seen);
                 }
             },
             Err(error @ MetaError::Kv(_)) => error.to_string(),
-            Err(error) => return Err(StartError::from(error).into()),
+            Err(error) => return Err(error.into()),
         };
         if !has_complained {
             tracing::warn!(%problem, "waiting before serving");
             has_complained = true;
         }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(RETRY_INTERVAL) => {}
-        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

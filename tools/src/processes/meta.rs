@@ -12,7 +12,7 @@ use super::internal_server::InternalServer;
 use super::say;
 use crate::command::CommandError;
 use crate::config::MetaConfig;
-use crate::serve::{MetadataPlaces, StartError, cluster_id, open_metadata};
+use crate::serve::{MetadataPlaces, StartError, close_metadata, cluster_id, open_metadata};
 
 pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(), CommandError> {
     let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
@@ -27,11 +27,12 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         accept_missing: config.accept_missing_metadata_copies,
     };
     places.warn_of_shared_disks();
-    let kv = open_metadata(
-        places,
-        ClusterId(cluster_id(&config.cluster, config.cluster_id)),
-    )
-    .await?;
+    let cluster_id = ClusterId(cluster_id(&config.cluster, config.cluster_id));
+    let kv = tokio::select! {
+        opened = open_metadata(places, cluster_id) => opened?,
+        // As in `cairn serve`: the next start goes on from what is on the disks.
+        () = stop.cancelled() => return Ok(()),
+    };
     let server = InternalServer::bind(&config.listen).await?;
     say(&format!(
         "Cairn metadata service at {}\n",
@@ -45,8 +46,6 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
             config.drain_timeout,
         )
         .await;
-    let closed = tokio::task::spawn_blocking(move || kv.close()).await;
-    closed
-        .map_err(|panic| CommandError::failed(format!("closing the metadata failed: {panic}")))?;
+    close_metadata(kv).await;
     Ok(outcome?)
 }

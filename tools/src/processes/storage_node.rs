@@ -1,13 +1,11 @@
 //! `cairn storage-node`: disks of this machine, for gateways.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_rpc::ClusterSecret;
 use cairn_storage_node::ClusterId;
 use cairn_storage_node::http::{NodeInfo, node_service};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::condition::NodeCondition;
 use super::internal_server::InternalServer;
@@ -15,7 +13,7 @@ use super::say;
 use crate::command::CommandError;
 use crate::config::StorageNodeConfig;
 use crate::host_name::host_name;
-use crate::local_disks::{self, Roster, Slot, Tolerance};
+use crate::local_disks::{self, Slot, Survey, Tolerance, WatchedDisks};
 use crate::serve::{StartError, cluster_id};
 
 pub(super) async fn run(
@@ -23,7 +21,11 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), CommandError> {
     let secret = ClusterSecret::new(config.cluster.secret.reveal()).map_err(StartError::from)?;
-    let slots = open_disks(&config).await?;
+    let slots = tokio::select! {
+        opened = open_disks(&config) => opened?,
+        // As in `cairn serve`: the next start goes on from what is on the disks.
+        () = stop.cancelled() => return Ok(()),
+    };
     let stores = slots.iter().map(|slot| Arc::clone(slot) as _).collect();
     let info = NodeInfo {
         host: config.host.clone().unwrap_or_else(host_name),
@@ -36,31 +38,23 @@ pub(super) async fn run(
         slots.len()
     ));
 
-    let watchers = TaskTracker::new();
-    for slot in &slots {
-        watchers.spawn(local_disks::watch(Arc::clone(slot), stop.clone()));
-    }
-    watchers.close();
+    let condition = Arc::new(NodeCondition(slots.clone()));
+    let disks = WatchedDisks::begin(slots);
     let outcome = server
         .serve(
             node_service(stores, info, secret),
-            Arc::new(NodeCondition(slots.clone())),
-            stop.clone(),
+            condition,
+            stop,
             config.drain_timeout,
         )
         .await;
-    stop.cancel();
-    watchers.wait().await;
-    futures_util::future::join_all(slots.iter().map(|slot| slot.close())).await;
+    disks.close().await;
     Ok(outcome?)
 }
 
 /// The same steps as in `cairn serve`; how many disks may be away is not this node's to judge.
 async fn open_disks(config: &StorageNodeConfig) -> Result<Vec<Arc<Slot>>, StartError> {
-    let sites = local_disks::look(&config.data)?;
-    let directories: Vec<&Path> = config.data.iter().map(PathBuf::as_path).collect();
-    let roster = Roster::newest(&directories)?;
-    let plan = local_disks::decide(&sites, roster.as_ref(), |_| Tolerance::Any)?;
+    let Survey { roster, plan } = local_disks::survey(&config.data, |_| Tolerance::Any).await?;
     let expected = ClusterId(cluster_id(&config.cluster, config.cluster_id));
     plan.check_cluster(expected)?;
     // Opening refuses single disks of any other cluster, by name.

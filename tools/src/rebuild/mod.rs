@@ -10,7 +10,7 @@ mod place;
 mod progress;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cairn_gateway::engine::Geometry;
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::command::CommandError;
 use crate::config::{ServeConfig, Sources};
 use crate::local_disks::{
-    self, Action, Adopted, AdoptedDisk, DisksError, Plan, Roster, Slot, Tolerance,
+    self, Action, Adopted, AdoptedDisk, DisksError, Plan, Slot, Survey, Tolerance,
 };
 use crate::logging;
 use crate::serve::{MetadataPlaces, register};
@@ -62,19 +62,12 @@ struct Rebuilt {
 
 async fn rebuild(config: &ServeConfig) -> Result<Rebuilt, RebuildError> {
     // Only looking, until all of it makes sense.
-    let sites = local_disks::look(&config.data)?;
-    let directories: Vec<&Path> = config.data.iter().map(PathBuf::as_path).collect();
-    let roster = Roster::newest(&directories)?;
-    let allowed_missing = |disk_count| {
-        let geometry = config
-            .front
-            .erasure
-            .unwrap_or_else(|| Geometry::for_disk_count(disk_count));
-        usize::from(geometry.parity_count())
-    };
-    let plan = local_disks::decide(&sites, roster.as_ref(), |disk_count| {
+    let allowed_missing =
+        |disk_count| usize::from(config.front.geometry(disk_count).parity_count());
+    let Survey { plan, .. } = local_disks::survey(&config.data, |disk_count| {
         Tolerance::AtMost(allowed_missing(disk_count))
-    })?;
+    })
+    .await?;
     let cluster_id = plan.cluster_id.ok_or(RebuildError::NoDisks)?;
     let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), 0);
     place::refuse_existing(places.all())?;
@@ -95,10 +88,7 @@ async fn rebuild(config: &ServeConfig) -> Result<Rebuilt, RebuildError> {
         place::clear_unfinished(place)?;
     }
     let place = NewPlace::begin(&target)?;
-    let geometry = config
-        .front
-        .erasure
-        .unwrap_or_else(|| Geometry::for_disk_count(known_count));
+    let geometry = config.front.geometry(known_count);
     let report = fill(&place, (cluster_id, geometry), &working, awaited).await?;
     place.finish()?;
     futures_util::future::join_all(slots.iter().map(|slot| slot.close())).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cairn_gateway::admin::MetadataState;
@@ -135,6 +136,20 @@ pub(crate) async fn open(
         tracing::info!("{report}");
     }
     Ok(Arc::new(kv))
+}
+
+/// How long the end of a process waits for the database. Its disks are given up one after the other, each after ten
+/// seconds without an answer; what was acknowledged is in the journals anyway.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Closes the database, or gives up waiting for it.
+pub(crate) async fn close(kv: Arc<RocksKv>) {
+    let closing = tokio::task::spawn_blocking(move || kv.close());
+    match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => tracing::error!(%panic, "closing the metadata failed"),
+        Err(_) => tracing::warn!("the metadata do not close in time; ending without"),
+    }
 }
 
 /// Tells the gateway how the database is.

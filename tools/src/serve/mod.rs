@@ -17,25 +17,24 @@ pub use welcome::Welcome;
 
 pub(crate) use cluster_identity::cluster_id;
 pub(crate) use front::{Front, FrontListeners, FrontParts};
-pub(crate) use metadata::{MetadataPlaces, PLACE_FILE_NAME, RocksState, open as open_metadata};
+pub(crate) use metadata::{
+    MetadataPlaces, PLACE_FILE_NAME, RocksState, close as close_metadata, open as open_metadata,
+};
 pub(crate) use registration::{FoundDisk, is_coded_differently, register, register_disks};
 pub(crate) use secrets::read_master_key;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_gateway::engine::{DiskEntry, DiskRole, Geometry, Locality};
 use cairn_meta::kv::rocks::RocksKv;
 use cairn_meta::{DiskNode, Meta};
 use cairn_storage_node::{ClusterId, ShardStore as _};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::{RootCredentials, ServeConfig};
 use crate::host_name::host_name;
-use crate::local_disks::{self, Adopted, DisksError, Roster, Slot, Tolerance};
+use crate::local_disks::{self, Adopted, DisksError, Slot, Survey, Tolerance, WatchedDisks};
 use secrets::{Given, Keeping, Secrets};
 
 /// Zone of disks that are all in one process.
@@ -45,10 +44,8 @@ const ZONE: &str = "default";
 #[derive(Debug)]
 pub struct Server {
     front: Front,
-    slots: Vec<Arc<Slot>>,
+    disks: WatchedDisks,
     kv: Arc<RocksKv>,
-    stop_watching: CancellationToken,
-    watchers: TaskTracker,
     geometry: Geometry,
     root: RootCredentials,
     is_root_new: bool,
@@ -60,18 +57,12 @@ pub struct Server {
 /// [`StartError`] says what to do about it.
 pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     // Who are the disks? Only looking, until all of it makes sense.
-    let sites = local_disks::look(&config.data)?;
-    let directories: Vec<&Path> = config.data.iter().map(PathBuf::as_path).collect();
-    let roster = Roster::newest(&directories)?;
-    let geometry_of = |disk_count| {
-        config
-            .front
-            .erasure
-            .unwrap_or_else(|| Geometry::for_disk_count(disk_count))
-    };
-    let allowed =
-        |disk_count| Tolerance::AtMost(usize::from(geometry_of(disk_count).parity_count()));
-    let plan = local_disks::decide(&sites, roster.as_ref(), allowed)?;
+    let Survey { roster, plan } = local_disks::survey(&config.data, |disk_count| {
+        Tolerance::AtMost(usize::from(
+            config.front.geometry(disk_count).parity_count(),
+        ))
+    })
+    .await?;
     refuse_lost_disks(config, plan.is_first_start)?;
     refuse_lost_metadata(config, roster.is_some())?;
     let cluster_id = match plan.cluster_id {
@@ -84,7 +75,7 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
 
     // From here on directories are written.
     let adopted = local_disks::adopt(&plan, cluster_id)?;
-    let geometry = geometry_of(adopted.disks.len());
+    let geometry = config.front.geometry(adopted.disks.len());
     let parity_count = usize::from(geometry.parity_count());
     let secrets = establish_secrets(config, &adopted, parity_count, roster.is_some())?;
     let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count)
@@ -122,21 +113,13 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     })
     .await?;
 
-    let stop_watching = CancellationToken::new();
-    let watchers = TaskTracker::new();
-    for slot in &slots {
-        watchers.spawn(local_disks::watch(Arc::clone(slot), stop_watching.clone()));
-    }
-    watchers.close();
     let Secrets {
         root, is_root_new, ..
     } = secrets;
     Ok(Server {
         front,
-        slots,
+        disks: WatchedDisks::begin(slots),
         kv,
-        stop_watching,
-        watchers,
         geometry,
         root,
         is_root_new,
@@ -156,7 +139,7 @@ impl Server {
 
     /// What to tell the person who started it.
     pub fn welcome<'a>(&'a self, config: &'a ServeConfig) -> Welcome<'a> {
-        let disk_count = self.slots.len();
+        let disk_count = self.disks.len();
         let layout = match (self.geometry.data_count(), self.geometry.parity_count()) {
             (1, 0) => {
                 "one copy on one disk: the loss of the disk is the loss of the data".to_owned()
@@ -185,16 +168,12 @@ impl Server {
         self.front.failed().await
     }
 
-    /// Takes no new connections, lets running requests finish (bounded by the drain time-out), and closes everything.
+    /// Takes no new connections, lets running requests finish (bounded by the drain time-out), and closes everything that
+    /// closes in time.
     pub async fn stop(self) {
         self.front.stop().await;
-        self.stop_watching.cancel();
-        self.watchers.wait().await;
-        futures_util::future::join_all(self.slots.iter().map(|slot| slot.close())).await;
-        let kv = self.kv;
-        if let Err(panic) = tokio::task::spawn_blocking(move || kv.close()).await {
-            tracing::error!(%panic, "closing the metadata failed");
-        }
+        self.disks.close().await;
+        metadata::close(self.kv).await;
     }
 }
 
@@ -230,7 +209,6 @@ fn establish_secrets(
     is_initialized: bool,
 ) -> Result<Secrets, StartError> {
     let master_key = config
-        .front
         .master_key_file
         .as_deref()
         .map(read_master_key)
@@ -244,7 +222,7 @@ fn establish_secrets(
     Ok(secrets::establish(
         keeping,
         Given {
-            root: config.front.root.clone(),
+            root: config.root.clone(),
             master_key,
         },
     )?)

@@ -1,0 +1,41 @@
+//! What is to be done with the data directories: looked at, compared with what was known, decided. Nothing is written.
+
+use std::path::{Path, PathBuf};
+
+use super::error::DisksError;
+use super::plan::{Plan, Tolerance, decide};
+use super::roster::Roster;
+use super::sighting::look;
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// The disks that were known.
+    pub(crate) roster: Option<Roster>,
+    /// What to do.
+    pub(crate) plan: Plan,
+}
+
+/// Looks and decides. `tolerance` is asked with the number of disks that the store has or will have.
+///
+/// Looking is done aside, so that a disk that hangs does not keep the process from being told to stop.
+///
+/// # Errors
+/// When something does not fit together; see [`DisksError`].
+pub(crate) async fn survey(
+    directories: &[PathBuf],
+    tolerance: impl Fn(usize) -> Tolerance,
+) -> Result<Survey, DisksError> {
+    let directories = directories.to_vec();
+    let looked = tokio::task::spawn_blocking(move || {
+        let sites = look(&directories)?;
+        let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+        Ok((sites, Roster::newest(&directories)?))
+    });
+    let (sites, roster) = looked.await.unwrap_or_else(|panic| {
+        let panic = std::io::Error::other(panic);
+        Err(DisksError::io(Path::new("the data directories"), panic))
+    })?;
+    let plan = decide(&sites, roster.as_ref(), tolerance)?;
+    Ok(Survey { roster, plan })
+}
