@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use clap::builder::{OsStr, Resettable};
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, FromArgMatches as _};
 
 use crate::admin::{self, AdminArgs};
@@ -58,10 +59,28 @@ pub fn command() -> Command {
     for process in Process::ALL {
         command = command.subcommand(process_command(process));
     }
-    command
+    let command = command
         .subcommand(rebuild_command())
         .subcommand(AdminArgs::augment_args(Command::new("admin")))
-        .subcommand(BenchArgs::augment_args(Command::new("bench")))
+        .subcommand(BenchArgs::augment_args(Command::new("bench")));
+    without_variables(command, &|variable| {
+        std::env::var_os(variable).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The same command, its arguments taking nothing from variables that are empty: that is how shells and compose files
+/// spell "not set", and how the settings of servers are read.
+fn without_variables(command: Command, is_empty: &dyn Fn(&std::ffi::OsStr) -> bool) -> Command {
+    let ignore = |arg: Arg| {
+        if arg.get_env().is_some_and(is_empty) {
+            arg.env(Resettable::<OsStr>::Reset)
+        } else {
+            arg
+        }
+    };
+    command
+        .mut_args(ignore)
+        .mut_subcommands(|subcommand| without_variables(subcommand, is_empty))
 }
 
 /// The flag of each setting; clap wants names that live as long as the program.
@@ -167,6 +186,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_all_commands_forget_empty_variables_alone() {
+        let arg = |name: &'static str| Arg::new(name).long(name).env(name);
+        let command = Command::new("outer")
+            .arg(arg("A"))
+            .subcommand(Command::new("inner").arg(arg("B")).arg(arg("C")));
+        let command = without_variables(command, &|name| name != "C");
+        let inner = command.find_subcommand("inner").unwrap();
+        let variables: Vec<_> = command
+            .get_arguments()
+            .chain(inner.get_arguments())
+            .filter_map(Arg::get_env)
+            .collect();
+        assert_eq!(variables, ["C"]);
     }
 
     #[test]

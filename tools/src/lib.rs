@@ -31,6 +31,7 @@ mod rebuild;
 mod s3_client;
 pub mod serve;
 mod shutdown;
+mod standard_output;
 
 pub use command::CommandError;
 pub use local_disks::DisksError;

@@ -56,7 +56,12 @@ async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
             let list: UserList = client.get("/users", &[]).await?;
             output::print(json, &list, |list| output::users(&list.users))
         }
-        Area::User(UserCommand::Delete { name }) => client.delete("/users", &name).await,
+        Area::User(UserCommand::Delete { name }) => {
+            client.delete("/users", &name).await?;
+            output::print(json, &serde_json::json!({ "deleted": name }), |_| {
+                format!("deleted user {name}")
+            })
+        }
         Area::Key(KeyCommand::Create {
             user,
             access_key,
@@ -79,7 +84,12 @@ async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
             let list: KeyList = client.get("/keys", &[("user", &user)]).await?;
             output::print(json, &list, |list| output::keys(&list.keys))
         }
-        Area::Key(KeyCommand::Delete { access_key }) => client.delete("/keys", &access_key).await,
+        Area::Key(KeyCommand::Delete { access_key }) => {
+            client.delete("/keys", &access_key).await?;
+            output::print(json, &serde_json::json!({ "deleted": access_key }), |_| {
+                format!("deleted key {access_key}")
+            })
+        }
         Area::Cluster(ClusterCommand::Status) => {
             let status: ClusterStatus = client.get("/cluster", &[]).await?;
             output::print(json, &status, output::cluster)

@@ -5,12 +5,9 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::command::CommandError;
+use crate::standard_output;
 
-/// Prints a result on standard output.
-#[expect(
-    clippy::print_stdout,
-    reason = "the result of a command belongs on standard output"
-)]
+/// Prints a result.
 pub(super) fn print<T: Serialize>(
     json: bool,
     result: &T,
@@ -19,11 +16,10 @@ pub(super) fn print<T: Serialize>(
     if json {
         let json = serde_json::to_string_pretty(result)
             .map_err(|error| CommandError::failed(error.to_string()))?;
-        println!("{json}");
+        standard_output::print(&json)
     } else {
-        println!("{}", text(result));
+        standard_output::print(&text(result))
     }
-    Ok(())
 }
 
 pub(super) fn users(users: &[User]) -> String {

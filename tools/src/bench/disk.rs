@@ -11,6 +11,7 @@ use super::args::DiskArgs;
 use super::measurement::Tally;
 use super::report::float;
 use crate::command::CommandError;
+use crate::standard_output;
 
 const APPEND_BYTES: usize = 4 << 10;
 const WRITE_BYTES: usize = 1 << 20;
@@ -44,27 +45,22 @@ pub(super) fn run(args: &DiskArgs) -> Result<(), CommandError> {
             / f64::from(1 << 20)
             / sequential.as_secs_f64().max(1e-9),
     };
-    print(&result, args.json);
-    Ok(())
+    if args.json {
+        standard_output::print(&serde_json::json!(result).to_string())
+    } else {
+        standard_output::print(&text(&result))
+    }
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the result of a command belongs on standard output"
-)]
-fn print(result: &DiskResult, is_json: bool) {
-    if is_json {
-        println!("{}", serde_json::json!(result));
-    } else {
-        println!(
-            "append of 4 KiB + fdatasync: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-            result.fdatasync_ms_p50, result.fdatasync_ms_p99, result.fdatasync_ms_max
-        );
-        println!(
-            "sequential write with fdatasync every 64 MiB: {:.0} MiB/s",
-            result.sequential_mebibytes_per_second
-        );
-    }
+fn text(result: &DiskResult) -> String {
+    format!(
+        "append of 4 KiB + fdatasync: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms\n\
+         sequential write with fdatasync every 64 MiB: {:.0} MiB/s",
+        result.fdatasync_ms_p50,
+        result.fdatasync_ms_p99,
+        result.fdatasync_ms_max,
+        result.sequential_mebibytes_per_second
+    )
 }
 
 fn small_appends(dir: &Path, count: u32) -> std::io::Result<Tally> {

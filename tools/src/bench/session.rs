@@ -21,6 +21,7 @@ use super::worker::{self, Shared};
 use crate::clock;
 use crate::command::CommandError;
 use crate::s3_client::{ClientError, Connection, Destination, KeyPair, Request, Signer};
+use crate::standard_output;
 
 /// Connections that delete what is left at the end.
 const CLEANUP_CONCURRENCY: usize = 16;
@@ -77,7 +78,12 @@ impl Session {
     fn new(args: S3Args) -> Result<Self, CommandError> {
         let destination = Destination::new(&args.endpoint, args.ca_file.as_deref())?;
         let credential = |given: &Option<String>, variable: &str, flag: &str| {
-            given.clone().or_else(|| std::env::var(variable).ok()).ok_or_else(|| {
+            let set = || {
+                std::env::var(variable)
+                    .ok()
+                    .filter(|value| !value.is_empty())
+            };
+            given.clone().or_else(set).ok_or_else(|| {
                 CommandError::usage(format!("give {flag} or set {variable} (Cairn prints the root credentials at its first start)"))
             })
         };
@@ -282,10 +288,6 @@ impl Session {
             .map_err(CommandError::from)
     }
 
-    #[expect(
-        clippy::print_stdout,
-        reason = "the result of a command belongs on standard output"
-    )]
     fn report(&self, rows: &[Row]) -> Result<(), CommandError> {
         let json = serde_json::json!({ "endpoint": self.destination.endpoint().to_string(), "threads": self.args.threads, "seed": self.args.seed, "measurements": rows });
         if let Some(path) = &self.args.json_file {
@@ -301,9 +303,9 @@ impl Session {
             written.map_err(|error| unwritable(path, &error))?;
         }
         if self.args.json {
-            println!("{json:#}");
+            standard_output::print(&format!("{json:#}"))?;
         } else {
-            println!("{}", report::table(rows));
+            standard_output::print(&report::table(rows).to_string())?;
         }
         let error_count: u64 = rows.iter().map(Row::error_count).sum();
         match rows.iter().find(|row| row.error_count() > 0) {

@@ -238,30 +238,50 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         rule: "3 to 128 letters, digits, `_` and `-`",
         example: "cairn-root",
-        default: "serve: made at the first start and printed once",
+        default: "made at the first start and printed once",
         help: "Access key of the root user; needs `root_secret_key`.",
-        ..one("root_access_key", FRONT)
+        ..one("root_access_key", &[Serve])
+    },
+    Setting {
+        rule: "3 to 128 letters, digits, `_` and `-`",
+        example: "cairn-root",
+        help: "Access key of the root user; needs `root_secret_key`; the same on all gateways.",
+        ..one("root_access_key", &[Gateway])
     },
     Setting {
         exposure: Exposure::Secret,
         rule: "8 to 128 printable characters without spaces",
         example: "(40 random characters)",
-        default: "serve: made at the first start and printed once",
+        default: "made at the first start and printed once",
         help: "Secret key of the root user; needs `root_access_key`.",
-        ..one("root_secret_key", FRONT)
+        ..one("root_secret_key", &[Serve])
+    },
+    Setting {
+        exposure: Exposure::Secret,
+        rule: "8 to 128 printable characters without spaces",
+        example: "(40 random characters)",
+        help: "Secret key of the root user; needs `root_access_key`; the same on all gateways.",
+        ..one("root_secret_key", &[Gateway])
     },
     Setting {
         rule: "a file that holds 64 hexadecimal digits",
         example: "/run/secrets/cairn-master-key",
-        default: "serve: made at the first start and kept on the disks",
+        default: "made at the first start and kept on the disks",
         help: "The master key that encrypts users' secret keys at rest.",
-        ..one("master_key_file", FRONT)
+        ..one("master_key_file", &[Serve])
+    },
+    Setting {
+        rule: "a file that holds 64 hexadecimal digits",
+        example: "/run/secrets/cairn-master-key",
+        help: "The master key that encrypts users' secret keys at rest; the same on all gateways.",
+        ..one("master_key_file", &[Gateway])
     },
     Setting {
         exposure: Exposure::Secret,
         rule: "32 to 256 printable characters without spaces",
         example: "(64 random hexadecimal digits)",
-        help: "What gateways, storage nodes and the metadata service prove to each other; or `cluster_secret_file`.",
+        default: "none: this or `cluster_secret_file` must be set",
+        help: "What gateways, storage nodes and the metadata service prove to each other.",
         ..one("cluster_secret", INTERNAL)
     },
     Setting {

@@ -17,7 +17,7 @@ use crate::config::{
     Effective, GatewayConfig, LogConfig, MetaConfig, Problems, Process, ServeConfig, Sources,
     StorageNodeConfig,
 };
-use crate::{allocator, logging, serve, shutdown};
+use crate::{allocator, logging, serve, shutdown, standard_output};
 
 /// Runs a process until it is told to stop.
 ///
@@ -96,13 +96,9 @@ async fn serve_until(config: ServeConfig, stop: CancellationToken) -> Result<(),
 }
 
 /// Prints for the person, or the script, that started the process.
-#[expect(
-    clippy::print_stdout,
-    reason = "where the process listens is its result"
-)]
 fn say(text: &str) {
-    use std::io::Write as _;
-    print!("{text}");
-    // A closed standard output is no reason not to serve.
-    drop(std::io::stdout().flush());
+    if let Err(error) = standard_output::write(text) {
+        // A closed standard output is no reason not to serve.
+        tracing::debug!(%error, "nobody is told where this process listens");
+    }
 }

@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 
 use super::Rebuilt;
 use crate::command::CommandError;
+use crate::standard_output;
 
 /// Incomplete objects that the text shows; JSON has all.
 const INCOMPLETE_SHOWN_MAX: usize = 20;
@@ -17,19 +18,14 @@ Empty buckets, uploads in progress and what was changed in the metadata alone ar
 shortly before the loss may be back. See \"All metadata are lost\" in docs/operations.md.
 Now start cairn serve: it makes the copies of the metadata again and repairs what lacks shards.";
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the result of a command belongs on standard output"
-)]
 pub(super) fn print(json: bool, rebuilt: &Rebuilt) -> Result<(), CommandError> {
     if json {
         let json = serde_json::to_string_pretty(rebuilt)
             .map_err(|error| CommandError::failed(error.to_string()))?;
-        println!("{json}");
+        standard_output::print(&json)
     } else {
-        println!("{}", text(rebuilt));
+        standard_output::print(&text(rebuilt))
     }
-    Ok(())
 }
 
 fn text(rebuilt: &Rebuilt) -> String {

@@ -40,12 +40,15 @@ impl Welcome<'_> {
     pub fn text(&self) -> String {
         let (secret, remark) = match self.new_root {
             Some(root) => (
-                root.secret_key.reveal(),
+                format!("export AWS_SECRET_ACCESS_KEY='{}'", root.secret_key.reveal()),
                 "These root credentials were made just now and are not shown again. Keep them; a copy is in\n\
                  cairn-secrets.json on several of the disks, readable for the owner of this process alone.\n\n",
             ),
+            // A comment, so that what is pasted does not make a secret of it.
             None => (
-                "(as you set it, or as shown at the first start: in cairn-secrets.json on several of the disks)",
+                "# AWS_SECRET_ACCESS_KEY: as you set it, or as shown at the first start; it is in cairn-secrets.json on \
+                 several of the disks"
+                    .to_owned(),
                 "",
             ),
         };
@@ -54,7 +57,7 @@ impl Welcome<'_> {
              export AWS_ENDPOINT_URL={endpoint}\n\
              export AWS_DEFAULT_REGION={region}\n\
              export AWS_ACCESS_KEY_ID={access_key}\n\
-             export AWS_SECRET_ACCESS_KEY='{secret}'\n\
+             {secret}\n\
              aws s3 mb s3://photos && echo hello | aws s3 cp - s3://photos/hello.txt && aws s3 ls s3://photos/\n",
             endpoint = self.endpoint(),
             layout = self.layout,
@@ -90,6 +93,11 @@ mod tests {
         );
         assert!(text.contains("AWS_SECRET_ACCESS_KEY='s3cr3t'"), "{text}");
         welcome.new_root = None;
-        assert!(!welcome.text().contains("s3cr3t"));
+        let text = welcome.text();
+        assert!(!text.contains("s3cr3t"), "{text}");
+        assert!(
+            !text.contains("export AWS_SECRET_ACCESS_KEY"),
+            "what is pasted sets no secret: {text}"
+        );
     }
 }
