@@ -32,6 +32,7 @@ struct Node {
     arguments: Vec<String>,
     endpoint: String,
     process: Option<CairnProcess>,
+    expected_errors: Vec<&'static str>,
 }
 
 /// One of the processes of a [`Cluster`].
@@ -170,6 +171,14 @@ impl Cluster {
         gateway.spawn(self.root.path())
     }
 
+    /// Does not fail on errors with one of these messages in any log, from now on and over restarts.
+    pub fn expect_errors(&mut self, messages: &[&'static str]) {
+        let nodes = self.gateways.iter_mut().chain(&mut self.nodes);
+        for node in nodes.chain([&mut self.meta]) {
+            node.expect_errors(messages);
+        }
+    }
+
     /// Where a storage node listens, as a URL.
     pub fn node_endpoint(&self, node: usize) -> &str {
         &self.nodes[node].endpoint
@@ -295,6 +304,14 @@ impl Node {
             arguments,
             endpoint: String::new(),
             process: None,
+            expected_errors: Vec::new(),
+        }
+    }
+
+    fn expect_errors(&mut self, messages: &[&'static str]) {
+        self.expected_errors.extend(messages);
+        if let Some(process) = &mut self.process {
+            process.expect_errors(messages);
         }
     }
 
@@ -335,6 +352,8 @@ impl Node {
                 ),
             ]);
         }
-        CairnProcess::start(&self.name, &arguments, &environment, root)
+        let mut process = CairnProcess::start(&self.name, &arguments, &environment, root);
+        process.expect_errors(&self.expected_errors);
+        process
     }
 }

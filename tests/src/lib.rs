@@ -13,8 +13,10 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod eventually;
 pub mod http;
 pub mod linearizability;
+pub mod metrics;
 pub mod payload;
 pub mod process;
 pub mod s3;

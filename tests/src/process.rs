@@ -1,4 +1,7 @@
 //! One `cairn` process: started, watched for a line of its output, killed or ended.
+//!
+//! What it logs as ERROR, and a panic, fail the test when the process is dropped or terminated, unless the test expects
+//! them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,10 @@ pub struct CairnProcess {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
+    /// Where in `stderr` this run begins.
+    log_begins_at: usize,
+    /// Messages of errors that the test provokes.
+    expected_errors: Vec<String>,
 }
 
 impl CairnProcess {
@@ -35,6 +42,7 @@ impl CairnProcess {
                 command.env_remove(variable);
             }
         }
+        let log_begins_at = std::fs::metadata(&stderr).map_or(0, |log| log.len());
         let child = command
             .args(arguments)
             .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -53,7 +61,34 @@ impl CairnProcess {
             child,
             stdout,
             stderr,
+            log_begins_at: usize::try_from(log_begins_at).unwrap(),
+            expected_errors: Vec::new(),
         }
+    }
+
+    /// Does not fail on errors with one of these messages.
+    pub fn expect_errors(&mut self, messages: &[&str]) {
+        let messages = messages.iter().map(|message| (*message).to_owned());
+        self.expected_errors.extend(messages);
+    }
+
+    /// Fails on the first error or panic that nobody expects.
+    fn check_log(&self) {
+        let log = self.stderr();
+        let unexpected = log
+            .get(self.log_begins_at..)
+            .unwrap_or_default()
+            .lines()
+            .find(|line| is_error(line) && !self.expects(line));
+        if let Some(line) = unexpected {
+            panic!("{} has an unexpected line: {line}", self.stderr.display());
+        }
+    }
+
+    fn expects(&self, line: &str) -> bool {
+        self.expected_errors
+            .iter()
+            .any(|message| line.contains(message))
     }
 
     /// Waits until the process has printed a loopback URL, and returns it.
@@ -89,7 +124,25 @@ impl CairnProcess {
     pub fn terminate(&mut self) -> ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.wait()
+        let status = self.wait();
+        self.check_log();
+        status
+    }
+
+    /// Waits until the process ends in an orderly way when it is told to, which is before it has done anything.
+    pub fn handles_sigterm(&self) {
+        let path = format!("/proc/{}/status", self.child.id());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = std::fs::read_to_string(&path).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+            if caught & (1 << (rustix::process::Signal::TERM.as_raw() - 1)) != 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "SIGTERM is not handled");
+            pause();
+        }
     }
 
     /// Waits for the process to end by itself.
@@ -130,7 +183,15 @@ impl Drop for CairnProcess {
         if self.is_running() {
             self.kill();
         }
+        if !std::thread::panicking() {
+            self.check_log();
+        }
     }
+}
+
+/// Whether a line of a log, be it JSON or text, tells of an error or of a panic.
+fn is_error(line: &str) -> bool {
+    line.contains("\"level\":\"ERROR\"") || line.contains(" ERROR ") || line.contains("panicked at")
 }
 
 /// Lets other processes work between two looks at a condition.
@@ -169,4 +230,41 @@ fn loopback_url(text: &str) -> Option<String> {
     let (line, _) = rest.split_once('\n')?;
     let port = line.split(|letter: char| !letter.is_ascii_digit()).next()?;
     Some(format!("{scheme}{AUTHORITY}{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_panics_are_told_from_other_lines() {
+        for (line, expected) in [
+            (r#"{"level":"ERROR","message":"a chunk is lost"}"#, true),
+            ("2026-01-01T00:00:00Z ERROR cairn: a chunk is lost", true),
+            ("thread 'main' panicked at src/main.rs:1:1:", true),
+            (r#"{"level":"WARN","message":"a disk failed"}"#, false),
+        ] {
+            assert_eq!(is_error(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_log_fails_the_test_unless_it_is_expected() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = |process: &mut CairnProcess| {
+            process.wait();
+            let line = r#"{"level":"ERROR","message":"a chunk is lost"}"#;
+            std::fs::write(&process.stderr, line).unwrap();
+        };
+        let start = || CairnProcess::start("version", &["--version".into()], &[], directory.path());
+        let mut expecting = start();
+        expecting.expect_errors(&["a chunk is lost"]);
+        log(&mut expecting);
+        drop(expecting);
+        std::fs::remove_file(directory.path().join("version.stderr")).unwrap();
+        let mut surprised = start();
+        log(&mut surprised);
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(surprised)));
+        assert!(dropped.is_err());
+    }
 }

@@ -22,6 +22,7 @@ pub struct Server {
     endpoint: String,
     /// Further arguments of `cairn serve`.
     pub arguments: Vec<String>,
+    expected_errors: Vec<&'static str>,
 }
 
 /// A command that has ended.
@@ -60,6 +61,15 @@ impl Server {
             process: None,
             endpoint: String::new(),
             arguments: Vec::new(),
+            expected_errors: Vec::new(),
+        }
+    }
+
+    /// Does not fail on errors with one of these messages in its log, from now on and over restarts.
+    pub fn expect_errors(&mut self, messages: &[&'static str]) {
+        self.expected_errors.extend(messages);
+        if let Some(process) = &mut self.process {
+            process.expect_errors(messages);
         }
     }
 
@@ -82,6 +92,7 @@ impl Server {
             ("CAIRN_ROOT_SECRET_KEY", SECRET_KEY.to_owned()),
         ];
         let mut process = CairnProcess::start("serve", &arguments, &environment, self.root.path());
+        process.expect_errors(&self.expected_errors);
         self.endpoint = process.endpoint()?;
         self.process = Some(process);
         Ok(())

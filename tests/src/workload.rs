@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -15,14 +14,13 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::eventually::eventually;
 use crate::payload::payload;
 use crate::s3::{code, get, list, put};
 
 /// The bucket of all objects.
 pub const BUCKET: &str = "crash";
 const PART_BYTES: usize = 5 << 20;
-/// How long the checker waits for a system that was just started to answer.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// An object body by its seed and length; `None` is an absent object.
 type State = Option<(u64, usize)>;
@@ -65,6 +63,14 @@ enum Operation {
     PutIfUnchanged { seed: u64, size: usize },
     CopyFrom { key: usize },
     Delete,
+}
+
+/// What came of an operation that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Acknowledged,
+    /// Nothing was sent: as the keys are, there is nothing that it could do.
+    NothingToDo,
 }
 
 impl Operation {
@@ -110,22 +116,33 @@ impl Keys {
         while !progress.is_over.load(Ordering::SeqCst) {
             let name = &names[random.random_range(0..names.len())];
             let operation = Operation::draw(&mut random, names.len());
-            if self.run(&client, name, operation).await.is_err() {
-                break;
+            match self.run(&client, name, operation).await {
+                Ok(Outcome::Acknowledged) => {
+                    progress.acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(Outcome::NothingToDo) => {}
+                Err(_) => break,
             }
-            progress.acknowledged.fetch_add(1, Ordering::SeqCst);
         }
         self
     }
 
     /// Does one thing to one key, remembering it as under way until it is acknowledged.
-    async fn run(&mut self, client: &Client, name: &str, what: Operation) -> Result<(), String> {
+    async fn run(
+        &mut self,
+        client: &Client,
+        name: &str,
+        what: Operation,
+    ) -> Result<Outcome, String> {
         let before = self.0[name].acknowledged;
         let after = match what {
             Operation::Delete => None,
             Operation::CopyFrom { key } => self.0.values().nth(key).unwrap().acknowledged,
             Operation::PutIfAbsent { .. } if before.is_some() => before,
-            Operation::PutIfUnchanged { .. } if before.is_none() => before,
+            // There is no version to name.
+            Operation::PutIfUnchanged { .. } if before.is_none() => {
+                return Ok(Outcome::NothingToDo);
+            }
             Operation::Put { seed, size }
             | Operation::Multipart { seed, size }
             | Operation::PutIfAbsent { seed, size }
@@ -135,7 +152,7 @@ impl Keys {
             // An absent source, or the object itself, is nothing to copy.
             Operation::CopyFrom { key } => match self.0.keys().nth(key) {
                 Some(source) if after.is_some() && source != name => Some(source.clone()),
-                _ => return Ok(()),
+                _ => return Ok(Outcome::NothingToDo),
             },
             _ => None,
         };
@@ -151,7 +168,7 @@ impl Keys {
                 put_if_absent(client, name, payload(size, seed), before.is_none()).await?;
             }
             Operation::PutIfUnchanged { seed, size } => {
-                put_if_unchanged(client, name, payload(size, seed), before.is_some()).await?;
+                put_if_unchanged(client, name, payload(size, seed)).await?;
             }
             Operation::CopyFrom { .. } => {
                 let copy = client.copy_object().bucket(BUCKET).key(name);
@@ -172,7 +189,7 @@ impl Keys {
                 under_way: None,
             },
         );
-        Ok(())
+        Ok(Outcome::Acknowledged)
     }
 
     /// Reads every key back, and replaces what was known of it by what is there.
@@ -237,17 +254,16 @@ pub fn spawn_all(
     started.collect()
 }
 
+/// What was just started is noticed within seconds.
 async fn read(client: &Client, name: &str, context: &str) -> Option<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    eventually(&format!("{context}: {name}"), async || {
         match get(client, BUCKET, name).await {
-            Ok(body) => return Some(body),
-            Err(code) if code == "NoSuchKey" => return None,
-            // What was just started is noticed within seconds.
-            Err(error) => assert!(Instant::now() < deadline, "{context}: {name}: {error}"),
+            Ok(body) => Ok(Some(body)),
+            Err(code) if code == "NoSuchKey" => Ok(None),
+            Err(error) => Err(error),
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    })
+    .await
 }
 
 async fn put_if_absent(
@@ -272,15 +288,7 @@ async fn put_if_absent(
     Ok(())
 }
 
-async fn put_if_unchanged(
-    client: &Client,
-    name: &str,
-    body: Vec<u8>,
-    is_present: bool,
-) -> Result<(), String> {
-    if !is_present {
-        return Ok(());
-    }
+async fn put_if_unchanged(client: &Client, name: &str, body: Vec<u8>) -> Result<(), String> {
     let head = client.head_object().bucket(BUCKET).key(name).send().await;
     let etag = head.map_err(|error| code(&error))?.e_tag.unwrap();
     let request = client.put_object().bucket(BUCKET).key(name);

@@ -6,16 +6,13 @@
 //! acknowledgements drawn from a fixed seed (the kinds take turns, which one of its kind is drawn), and started again
 //! after some more, or once nobody can go on without it. Then every key is read through both gateways. In the end
 //! everything is deleted, and the storage nodes must not hold a single byte of a live shard.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends by panicking with the reason"
-)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_tests::cluster::{Cluster, Process};
-use cairn_tests::http::get_text;
+use cairn_tests::eventually::eventually_within;
+use cairn_tests::metrics::Metrics;
 use cairn_tests::s3::client;
 use cairn_tests::workload::{BUCKET, Keys, Progress, check_all, delete_everything, spawn_all};
 use rand::rngs::SmallRng;
@@ -96,20 +93,14 @@ async fn any_process_may_be_killed_at_any_instant() {
     eventually_empty(&cluster).await;
 }
 
-/// Waits until no storage node holds a live shard.
+/// Waits until no storage node holds a live shard, and all of them say so.
 async fn eventually_empty(cluster: &Cluster) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let metrics = get_text(&format!("{}/-/metrics", cluster.endpoint(0))).await;
-        let metrics = metrics.unwrap();
-        let live: Vec<&str> = metrics
-            .lines()
-            .filter(|line| line.starts_with("cairn_disk_shard_bytes{") && !line.ends_with(" 0"))
-            .collect();
-        if live.is_empty() {
-            return;
+    eventually_within(PATIENCE, "space leaks", async || {
+        let metrics = Metrics::of(cluster.endpoint(0)).await?;
+        match metrics.live_bytes(Cluster::NODE_COUNT)? {
+            0 => Ok(()),
+            live => Err(format!("{live} bytes of live shards")),
         }
-        assert!(Instant::now() < deadline, "space leaks: {live:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    })
+    .await;
 }

@@ -2,8 +2,8 @@
 //!
 //! Method: a server on six disks (4+2) stores objects of all interesting sizes. For each of the fifteen pairs of
 //! disks (the one with the metadata among them) the disks are copied, the pair is destroyed in one of three ways,
-//! and a server on the copy must give back every object and take new ones. With three gone it must say so, and
-//! must have everything back when the disks are.
+//! and a server on the copy must give back every object and take new ones. With three gone, at the start or later, it must
+//! say so, and must have everything back when the disks are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,10 +13,12 @@
 )]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use cairn_tests::eventually::eventually;
+use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, get, list, put};
+use cairn_tests::s3::{client, code, get, list, put};
 use cairn_tests::serve::Server;
 
 const BUCKET: &str = "degraded";
@@ -117,6 +119,7 @@ async fn any_two_disks_may_vanish_under_a_running_server() {
     for (first, second) in pairs() {
         let context = format!("disks {first} and {second} removed while running");
         let mut server = filled.fork();
+        server.expect_errors(&["disk failed"]);
         server.restart().unwrap();
         server.remove_disk(first);
         server.remove_disk(second);
@@ -129,14 +132,10 @@ async fn any_two_disks_may_vanish_under_a_running_server() {
 /// The restoration of metadata may take seconds, in which requests fail cleanly.
 async fn wait_until_writable(server: &Server, context: &str) {
     let client = client(server.endpoint());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        match put(&client, BUCKET, "probe", vec![1]).await {
-            Ok(_) => break,
-            Err(error) => assert!(std::time::Instant::now() < deadline, "{context}: {error}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    eventually(context, async || {
+        put(&client, BUCKET, "probe", vec![1]).await
+    })
+    .await;
     client
         .delete_object()
         .bucket(BUCKET)
@@ -178,17 +177,21 @@ fn flip_bytes_in_segments(disk: &Path) {
     assert!(flipped > 0, "no segment bytes on {}", disk.display());
 }
 
+/// Three disks, and where they are put to be gone.
+fn hideaways(server: &Server) -> [(PathBuf, PathBuf); 3] {
+    [1, 3, 5].map(|index| {
+        let disk = server.disk(index);
+        let elsewhere = disk.with_extension("hidden");
+        (disk, elsewhere)
+    })
+}
+
 #[tokio::test]
 async fn with_three_disks_gone_errors_are_clear_and_all_is_back_when_they_are() {
     let filled = filled_and_stopped().await;
     let mut server = filled.fork();
-    let hidden = [1, 3, 5].map(|index| {
-        (
-            server.disk(index),
-            server.disk(index).with_extension("hidden"),
-        )
-    });
-    for (disk, elsewhere) in &hidden {
+    let hideaways = hideaways(&server);
+    for (disk, elsewhere) in &hideaways {
         std::fs::rename(disk, elsewhere).unwrap();
     }
     let refusal = server.restart().unwrap_err();
@@ -196,10 +199,58 @@ async fn with_three_disks_gone_errors_are_clear_and_all_is_back_when_they_are() 
         refusal.contains("disk1"),
         "the message names the missing disks: {refusal}"
     );
-    for (disk, elsewhere) in &hidden {
+    for (disk, elsewhere) in &hideaways {
         std::fs::rename(elsewhere, disk).unwrap();
     }
     server.restart().unwrap();
+    assert_all_readable(&server, "three disks are back").await;
+    assert_writable(&server, "three disks are back").await;
+}
+
+#[tokio::test]
+async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_are_back() {
+    let filled = filled_and_stopped().await;
+    let mut server = filled.fork();
+    server.expect_errors(&["disk failed", "object unavailable", "write refused"]);
+    server.restart().unwrap();
+    let hideaways = hideaways(&server);
+    for (disk, elsewhere) in &hideaways {
+        std::fs::rename(disk, elsewhere).unwrap();
+    }
+    let healthy = async |count| {
+        eventually("healthy disks", async || {
+            match Metrics::of(server.endpoint())
+                .await?
+                .disk_count("healthy")?
+            {
+                found if found == count => Ok(()),
+                found => Err(format!("{found} instead of {count}")),
+            }
+        })
+        .await;
+    };
+    healthy(3).await;
+    let client = client(server.endpoint());
+    let large = payload(9_000_000, 99);
+    let written = client.put_object().bucket(BUCKET).key("refused");
+    let written = written.body(large.into()).send().await.unwrap_err();
+    let read = client.get_object().bucket(BUCKET).key("object-9000000");
+    let read = read.send().await.unwrap_err();
+    for (code, status) in [
+        (code(&written), written.raw_response().unwrap().status()),
+        (code(&read), read.raw_response().unwrap().status()),
+    ] {
+        assert_eq!(
+            (code.as_str(), status.as_u16()),
+            ("ServiceUnavailable", 503)
+        );
+    }
+
+    for (disk, elsewhere) in &hideaways {
+        std::fs::rename(elsewhere, disk).unwrap();
+    }
+    healthy(6).await;
+    // The refused object among what is not listed.
     assert_all_readable(&server, "three disks are back").await;
     assert_writable(&server, "three disks are back").await;
 }

@@ -2,29 +2,23 @@
 //! reaches the listener that was made for it.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test ends by panicking with the reason"
+    clippy::disallowed_methods,
+    reason = "a test ends by panicking with the reason, and disks that are taken away need not be durable"
 )]
 
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use cairn_tests::cluster::Cluster;
-use cairn_tests::http::{get, get_text, get_with};
+use cairn_tests::eventually::eventually;
+use cairn_tests::http::{get, get_with};
+use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::process::CairnProcess;
 use cairn_tests::s3::{client, put};
+use cairn_tests::serve::Server;
 
 const TOKEN: &str = "metrics-token-0123456789-abcdefgh";
 const PROXIED: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
-
-/// The value of a sample, by its name and labels.
-fn sample(metrics: &str, name: &str) -> u64 {
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .unwrap_or_else(|| panic!("{name} is not in:\n{metrics}"));
-    line.parse().unwrap()
-}
 
 #[tokio::test]
 async fn every_process_of_a_cluster_tells_its_health_and_its_figures() {
@@ -51,25 +45,29 @@ async fn every_process_of_a_cluster_tells_its_health_and_its_figures() {
             assert_eq!(get_with(&url, &[PROXIED]).await.unwrap().0, 200, "{url}");
         }
         let url = format!("{endpoint}/-/metrics");
-        metrics.push(get_text(&url).await.unwrap());
+        metrics.push(Metrics::of(endpoint).await.unwrap());
         let (status, refusal) = get_with(&url, &[PROXIED]).await.unwrap();
         let refusal = String::from_utf8_lossy(&refusal).into_owned();
         assert_eq!(status, 403, "{url}");
         assert!(refusal.contains("metrics_token"), "{url}: {refusal}");
     }
-    let [gateway, meta, node] = [0, 1, 2].map(|index: usize| metrics.get(index).unwrap().as_str());
+    let [gateway, meta, node] = [0, 1, 2].map(|index: usize| metrics.get(index).unwrap());
     for verb in ["get", "scan", "commit"] {
         let labels = format!("{{outcome=\"ok\",verb=\"{verb}\"}}");
-        assert!(sample(gateway, &format!("cairn_meta_requests_total{labels}")) > 0);
+        let requests = format!("cairn_meta_requests_total{labels}");
+        assert!(gateway.value(&requests).unwrap() > 0);
         let count = format!("cairn_meta_request_duration_seconds_count{{verb=\"{verb}\"}}");
-        assert!(sample(gateway, &count) > 0);
+        assert!(gateway.value(&count).unwrap() > 0);
     }
-    assert_eq!(sample(meta, "cairn_meta_healthy"), 1);
-    assert!(sample(meta, "cairn_meta_commits_total") > 0);
-    assert_eq!(sample(meta, "cairn_meta_figure{figure=\"copies\"}"), 3);
+    assert_eq!(meta.value("cairn_meta_healthy"), Ok(1));
+    assert!(meta.value("cairn_meta_commits_total").unwrap() > 0);
+    for (figure, value) in [("copies", 3), ("has_room", 1)] {
+        let figure = format!("cairn_meta_figure{{figure=\"{figure}\"}}");
+        assert_eq!(meta.value(&figure), Ok(value), "{figure}");
+    }
     for counter in ["cairn_disk_puts_total", "cairn_disk_written_bytes_total"] {
-        let line = node.lines().find(|line| line.starts_with(counter)).unwrap();
-        assert!(!line.ends_with(" 0"), "{line}");
+        let disks = node.samples(counter).unwrap();
+        assert!(matches!(disks[..], [(_, 1..)]), "{counter}: {disks:?}");
     }
 }
 
@@ -150,21 +148,79 @@ async fn a_listener_for_operators_shows_metrics_to_whoever_reaches_it() {
 #[tokio::test]
 async fn a_node_without_a_working_disk_is_alive_and_not_ready() {
     let mut node = Node::start(&[]);
+    node.process.expect_errors(&["disk failed"]);
     let endpoint = node.process.endpoint().unwrap();
     let disk = node.directory.path().join("disk");
     std::fs::remove_dir_all(disk).unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let (status, body) = get(&format!("{endpoint}/-/health/ready")).await.unwrap();
-        if status == 503 {
-            assert_eq!(&body[..], b"not ready\n");
-            break;
+    eventually("not ready without a disk", async || {
+        match get(&format!("{endpoint}/-/health/ready")).await? {
+            (503, body) if body == "not ready\n" => Ok(()),
+            other => Err(format!("{other:?}")),
         }
-        assert!(Instant::now() < deadline, "{status} without a disk");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    })
+    .await;
     let live = get(&format!("{endpoint}/-/health/live")).await.unwrap();
     assert_eq!(live.0, 200);
-    let metrics = get_text(&format!("{endpoint}/-/metrics")).await.unwrap();
-    assert!(metrics.contains("health=\"failed\""), "{metrics}");
+    let metrics = Metrics::of(&endpoint).await.unwrap();
+    assert_eq!(metrics.disk_count("failed"), Ok(1));
+}
+
+/// Puts a disk in the place of another that does not answer when it is asked who it is.
+fn replace_by_one_that_hangs(disk: &Path) {
+    let hanging = disk.with_extension("hanging");
+    std::fs::create_dir(&hanging).unwrap();
+    make_hang(&hanging.join("cairn-disk.json"));
+    std::fs::rename(disk, disk.with_extension("gone")).unwrap();
+    std::fs::rename(hanging, disk).unwrap();
+}
+
+/// Whoever opens a pipe to read waits for somebody who writes.
+fn make_hang(file: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, file, mode).unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hold_up_the_end_of_a_process() {
+    let hangs = async |process: &CairnProcess| {
+        eventually("a disk that failed", async || {
+            let log = process.stderr();
+            log.contains("a disk failed").then_some(()).ok_or(log)
+        })
+        .await;
+    };
+    let mut node = Node::start(&[]);
+    node.process.expect_errors(&["disk failed"]);
+    node.process.endpoint().unwrap();
+    replace_by_one_that_hangs(&node.directory.path().join("disk"));
+    hangs(&node.process).await;
+    assert!(node.process.terminate().success());
+    let log = node.process.stderr();
+    assert!(log.contains("ending without closing it"), "{log}");
+
+    let mut server = Server::start(6);
+    server.expect_errors(&["disk failed"]);
+    replace_by_one_that_hangs(&server.disk(5));
+    hangs(server.process()).await;
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_process_that_waits_for_a_disk_while_it_starts_ends_when_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    for (command, file) in [
+        ("serve", "cairn-disk.json"),
+        ("storage-node", "cairn-disk.json"),
+        ("meta", "cairn-meta.json"),
+    ] {
+        let disk = directory.path().join(command);
+        std::fs::create_dir(&disk).unwrap();
+        make_hang(&disk.join(file));
+        let disk = disk.display().to_string();
+        let arguments = [command, "--listen", "127.0.0.1:0", "--data", &disk].map(str::to_owned);
+        let secret = [("CAIRN_CLUSTER_SECRET", "s".repeat(40))];
+        let mut process = CairnProcess::start(command, &arguments, &secret, directory.path());
+        process.handles_sigterm();
+        assert!(process.terminate().success(), "{command}");
+    }
 }

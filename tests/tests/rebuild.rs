@@ -14,7 +14,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -22,7 +21,8 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
     MetadataDirective, ObjectAttributes,
 };
-use cairn_tests::http::get_text;
+use cairn_tests::eventually::eventually;
+use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, code, get, list, put};
 use cairn_tests::serve::Server;
@@ -32,8 +32,6 @@ const BUCKET: &str = "rebuilt";
 const OTHER_BUCKET: &str = "other";
 const MIB: usize = 1 << 20;
 const DISK_COUNT: usize = 6;
-/// Larger than any wait here should take.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Bodies by bucket and key.
 type Model = BTreeMap<(&'static str, String), Vec<u8>>;
@@ -377,23 +375,17 @@ async fn assert_bodies(client: &Client, model: &Model) {
     }
 }
 
-/// Waits until what was deleted and replaced has left the disks: before, it may come back.
+/// Waits until what was deleted and replaced has left the disks: before, it may come back. A queue whose length is not
+/// known is not an empty one.
 async fn garbage_is_gone(server: &Server) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let metrics = get_text(&format!("{}/-/metrics", server.endpoint()))
-            .await
-            .unwrap();
-        let depth = metrics
-            .lines()
-            .find(|line| line.starts_with("cairn_engine_queue_depth{queue=\"deletions\"}"))
-            .unwrap_or_else(|| panic!("no queue depth in {metrics}"));
-        if depth.ends_with(" 0") {
-            return;
+    eventually("garbage", async || {
+        let metrics = Metrics::of(server.endpoint()).await?;
+        match metrics.value("cairn_engine_queue_depth{queue=\"deletions\"}")? {
+            0 => Ok(()),
+            waiting => Err(format!("{waiting} deletions wait")),
         }
-        assert!(Instant::now() < deadline, "{depth}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    })
+    .await;
 }
 
 fn lose_all_metadata(server: &Server) {

@@ -14,21 +14,20 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use cairn_tests::http::get_text;
+use cairn_tests::eventually::eventually;
+use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, code, get, list, put};
 use cairn_tests::serve::{Server, occupied_bytes};
 
 const BUCKET: &str = "space";
 const MIB: usize = 1 << 20;
-/// Larger than any wait here should take: a start after a kill waits for the lease of the process that was killed.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// What the open segments of a disk have allocated but not used.
 const ALLOCATED_AHEAD_BYTES: u64 = 10 << 20;
 /// Dead small shards that an open segment may keep before it is given up.
@@ -57,28 +56,10 @@ async fn with_bucket(server: &Server) -> Client {
     client
 }
 
-/// Waits until `reached` says so; `Err` is what is still wrong.
-async fn eventually<F>(what: &str, mut reached: impl FnMut() -> F)
-where
-    F: Future<Output = Result<(), String>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(missing) = reached().await {
-        assert!(Instant::now() < deadline, "{what}: {missing}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Payload bytes of all shards that the disks hold, dead ones not counted.
 async fn live_bytes(server: &Server) -> u64 {
-    let metrics = get_text(&format!("{}/-/metrics", server.endpoint()))
-        .await
-        .unwrap();
-    metrics
-        .lines()
-        .filter(|line| line.starts_with("cairn_disk_shard_bytes{"))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
+    let metrics = Metrics::of(server.endpoint()).await.unwrap();
+    metrics.live_bytes(server.disk_count()).unwrap()
 }
 
 /// How much waits in a background queue.
@@ -92,7 +73,7 @@ async fn queue_depth(server: &Server, queue: &str) -> u64 {
 }
 
 async fn eventually_live(server: &Server, expected: u64) {
-    eventually("live shards", || async {
+    eventually("live shards", async || {
         let found = live_bytes(server).await;
         (found == expected)
             .then_some(())
@@ -110,7 +91,7 @@ fn occupied_by_shards(server: &Server) -> u64 {
 }
 
 async fn eventually_occupied_at_most(server: &Server, most: u64) {
-    eventually("space on the disks", || async {
+    eventually("space on the disks", async || {
         let occupied = occupied_by_shards(server);
         (occupied <= most)
             .then_some(())
@@ -271,7 +252,7 @@ async fn a_client_that_disappears_and_a_refused_digest_leave_nothing() {
     let client = with_bucket(&server).await;
     // The first chunks are on the disks before the last bytes were to come.
     let connection = half_put(&client, "disappeared", 24 * MIB, 17 * MIB).await;
-    eventually("chunks of a write that is under way", || async {
+    eventually("chunks of a write that is under way", async || {
         let live = live_bytes(&server).await;
         (live > 0).then_some(()).ok_or("none".to_owned())
     })
@@ -312,7 +293,7 @@ async fn what_killed_processes_left_half_written_is_collected() {
             let key = format!("killed-{round}-{number}");
             connections.push(half_put(&client, &key, 24 * MIB, 17 * MIB).await);
         }
-        eventually("chunks of writes that are under way", || async {
+        eventually("chunks of writes that are under way", async || {
             let grown = live_bytes(&server).await - live;
             (grown > 6 * 4 * MIB as u64)
                 .then_some(())
@@ -337,7 +318,8 @@ async fn what_killed_processes_left_half_written_is_collected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disks_refuse_writes_cleanly_and_take_them_again_after_deletes() {
     const SIZE: usize = 2 * MIB;
-    let server = start(3, &["--disk-capacity-max=48MiB"]);
+    let mut server = start(3, &["--disk-capacity-max=48MiB"]);
+    server.expect_errors(&["write refused"]);
     let client = with_bucket(&server).await;
     let mut stored = 0;
     let refusal = loop {
@@ -368,7 +350,7 @@ async fn full_disks_refuse_writes_cleanly_and_take_them_again_after_deletes() {
     }
     eventually_live(&server, stored * SIZE as u64 / 2 * 3).await;
     delete_many(&client, keys.iter().skip(5).cloned().collect()).await;
-    eventually("a write after the deletes", || async {
+    eventually("a write after the deletes", async || {
         put(&client, BUCKET, "again", payload(SIZE, 99))
             .await
             .map(drop)
