@@ -32,84 +32,88 @@ async fn run_async(args: AdminArgs) -> Result<(), CommandError> {
     let mut client = AdminClient::new(&args)?;
     let json = args.json;
     match args.area {
-        Area::User(UserCommand::Create {
-            name,
-            email,
-            display_name,
-        }) => {
-            let user: User = client
-                .send(
-                    Method::POST,
-                    "/users",
-                    &CreateUser {
-                        name,
-                        email,
-                        display_name,
-                    },
-                )
-                .await?;
-            output::print(json, &user, |user| {
-                output::users(std::slice::from_ref(user))
-            })
-        }
-        Area::User(UserCommand::List) => {
-            let list: UserList = client.get("/users", &[]).await?;
-            output::print(json, &list, |list| output::users(&list.users))
-        }
-        Area::User(UserCommand::Delete { name }) => {
-            client.delete("/users", &name).await?;
-            output::print(json, &serde_json::json!({ "deleted": name }), |_| {
-                format!("deleted user {name}")
-            })
-        }
-        Area::Key(KeyCommand::Create {
-            user,
-            access_key,
-            secret_key,
-        }) => {
-            let key: CreatedKey = client
-                .send(
-                    Method::POST,
-                    "/keys",
-                    &CreateKey {
-                        user,
-                        access_key,
-                        secret_key,
-                    },
-                )
-                .await?;
-            output::print(json, &key, output::created_key)
-        }
-        Area::Key(KeyCommand::List { user }) => {
-            let list: KeyList = client.get("/keys", &[("user", &user)]).await?;
-            output::print(json, &list, |list| output::keys(&list.keys))
-        }
-        Area::Key(KeyCommand::Delete { access_key }) => {
-            client.delete("/keys", &access_key).await?;
-            output::print(json, &serde_json::json!({ "deleted": access_key }), |_| {
-                format!("deleted key {access_key}")
-            })
-        }
+        Area::User(command) => user(&mut client, json, command).await,
+        Area::Key(command) => key(&mut client, json, command).await,
         Area::Cluster(ClusterCommand::Status) => {
             let status: ClusterStatus = client.get("/cluster", &[]).await?;
             output::print(json, &status, output::cluster)
         }
-        Area::Health => {
-            let is_ready = client.is_ready().await?;
-            output::print(json, &serde_json::json!({ "ready": is_ready }), |_| {
-                if is_ready {
-                    "ready".to_owned()
-                } else {
-                    "not ready".to_owned()
-                }
-            })?;
-            if is_ready {
-                Ok(())
-            } else {
-                Err(CommandError::failed(
-                    "the gateway is not ready; its log says why",
-                ))
-            }
+        Area::Health => health(&mut client, json).await,
+    }
+}
+
+async fn user(
+    client: &mut AdminClient,
+    json: bool,
+    command: UserCommand,
+) -> Result<(), CommandError> {
+    match command {
+        UserCommand::Create {
+            name,
+            email,
+            display_name,
+        } => {
+            let new = CreateUser {
+                name,
+                email,
+                display_name,
+            };
+            let user: User = client.send(Method::POST, "/users", &new).await?;
+            output::print(json, &user, |user| {
+                output::users(std::slice::from_ref(user))
+            })
         }
+        UserCommand::List => {
+            let list: UserList = client.get("/users", &[]).await?;
+            output::print(json, &list, |list| output::users(&list.users))
+        }
+        UserCommand::Delete { name } => {
+            client.delete("/users", &name).await?;
+            output::deleted(json, "user", &name)
+        }
+    }
+}
+
+async fn key(
+    client: &mut AdminClient,
+    json: bool,
+    command: KeyCommand,
+) -> Result<(), CommandError> {
+    match command {
+        KeyCommand::Create {
+            user,
+            access_key,
+            secret_key,
+        } => {
+            let new = CreateKey {
+                user,
+                access_key,
+                secret_key,
+            };
+            let key: CreatedKey = client.send(Method::POST, "/keys", &new).await?;
+            output::print(json, &key, output::created_key)
+        }
+        KeyCommand::List { user } => {
+            let list: KeyList = client.get("/keys", &[("user", &user)]).await?;
+            output::print(json, &list, |list| output::keys(&list.keys))
+        }
+        KeyCommand::Delete { access_key } => {
+            client.delete("/keys", &access_key).await?;
+            output::deleted(json, "key", &access_key)
+        }
+    }
+}
+
+async fn health(client: &mut AdminClient, json: bool) -> Result<(), CommandError> {
+    let is_ready = client.is_ready().await?;
+    let text = if is_ready { "ready" } else { "not ready" };
+    let document = serde_json::json!({ "ready": is_ready });
+    output::print(json, &document, |_| text.to_owned())?;
+    if is_ready {
+        Ok(())
+    } else {
+        Err(CommandError::failed(
+            "the gateway is not ready; its log says why",
+        ))
     }
 }

@@ -22,6 +22,13 @@ pub(super) fn print<T: Serialize>(
     }
 }
 
+/// Says that something is gone.
+pub(super) fn deleted(json: bool, what: &str, name: &str) -> Result<(), CommandError> {
+    print(json, &serde_json::json!({ "deleted": name }), |_| {
+        format!("deleted {what} {name}")
+    })
+}
+
 pub(super) fn users(users: &[User]) -> String {
     table(
         &["name", "display name", "email", "canonical id"],

@@ -72,12 +72,7 @@ pub(crate) fn decide(
 ) -> Result<Plan, DisksError> {
     let cluster_id = check_identities(sites, roster)?;
     let known: &[KnownDisk] = roster.map_or(&[], |roster| &roster.disks);
-    let is_seen = |disk_id: DiskId| {
-        sites.iter().any(
-            |site| matches!(site.sighting, Sighting::Disk(identity) if identity.disk_id == disk_id),
-        )
-    };
-    let lost: Vec<&KnownDisk> = known.iter().filter(|disk| !is_seen(disk.disk_id)).collect();
+    let lost = lost(known, sites);
     if let Tolerance::AtMost(allowed) = tolerance(known.len().max(sites.len()))
         && lost.len() > allowed
     {
@@ -91,45 +86,12 @@ pub(crate) fn decide(
     let mut replaced = Vec::new();
     let mut actions = Vec::with_capacity(sites.len());
     for site in sites {
-        let was_here = lost.iter().find(|disk| disk.path == site.path);
-        let action = match (&site.sighting, was_here) {
-            (Sighting::Disk(identity), _) => Action::Open(identity.disk_id),
-            // What would be adopted is the file system below the mount point, and repairs would fill it.
-            (
-                Sighting::Vacant {
-                    is_mount_point: false,
-                },
-                Some(disk),
-            ) if disk.is_mount_point == Some(true) => Action::Await {
-                disk_id: disk.disk_id,
-                reason: "no file system is mounted there, and one was".to_owned(),
-            },
-            (Sighting::Vacant { .. }, Some(disk)) => {
-                replaced.push((*disk).clone());
-                Action::Adopt
-            }
-            (Sighting::Vacant { .. }, None) => Action::Adopt,
-            (Sighting::Absent, Some(disk)) => Action::Await {
-                disk_id: disk.disk_id,
-                reason: "the directory does not exist".to_owned(),
-            },
-            (Sighting::Unreadable(reason), Some(disk)) => Action::Await {
-                disk_id: disk.disk_id,
-                reason: reason.clone(),
-            },
-            (Sighting::Absent, None) if is_first_start => Action::Adopt,
-            (Sighting::Absent, None) => {
-                return Err(DisksError::Unknown {
-                    path: site.path.clone(),
-                });
-            }
-            (Sighting::Unreadable(reason), None) => {
-                return Err(DisksError::io(
-                    &site.path,
-                    std::io::Error::other(reason.clone()),
-                ));
-            }
+        let was_here = lost.iter().find(|disk| disk.path == site.path).copied();
+        let action = match was_here {
+            Some(disk) => action_for_known(&site.sighting, disk),
+            None => action_for_new(site, is_first_start)?,
         };
+        replaced.extend(was_here.filter(|_| action == Action::Adopt).cloned());
         actions.push((site.path.clone(), action));
     }
     let dropped = lost
@@ -144,6 +106,52 @@ pub(crate) fn decide(
         dropped,
         is_first_start,
     })
+}
+
+/// The known disks that were not seen anywhere.
+fn lost<'a>(known: &'a [KnownDisk], sites: &[Site]) -> Vec<&'a KnownDisk> {
+    let is_seen = |disk_id: DiskId| {
+        sites.iter().any(
+            |site| matches!(site.sighting, Sighting::Disk(identity) if identity.disk_id == disk_id),
+        )
+    };
+    known.iter().filter(|disk| !is_seen(disk.disk_id)).collect()
+}
+
+/// What to do where a disk was that is not seen any more.
+fn action_for_known(sighting: &Sighting, disk: &KnownDisk) -> Action {
+    let reason = match sighting {
+        Sighting::Disk(identity) => return Action::Open(identity.disk_id),
+        // What would be adopted is the file system below the mount point, and repairs would fill it.
+        Sighting::Vacant {
+            is_mount_point: false,
+        } if disk.is_mount_point == Some(true) => {
+            "no file system is mounted there, and one was".to_owned()
+        }
+        Sighting::Vacant { .. } => return Action::Adopt,
+        Sighting::Absent => "the directory does not exist".to_owned(),
+        Sighting::Unreadable(reason) => reason.clone(),
+    };
+    Action::Await {
+        disk_id: disk.disk_id,
+        reason,
+    }
+}
+
+/// What to do where no disk was that is missing.
+fn action_for_new(site: &Site, is_first_start: bool) -> Result<Action, DisksError> {
+    match &site.sighting {
+        Sighting::Disk(identity) => Ok(Action::Open(identity.disk_id)),
+        Sighting::Vacant { .. } => Ok(Action::Adopt),
+        Sighting::Absent if is_first_start => Ok(Action::Adopt),
+        Sighting::Absent => Err(DisksError::Unknown {
+            path: site.path.clone(),
+        }),
+        Sighting::Unreadable(reason) => Err(DisksError::io(
+            &site.path,
+            std::io::Error::other(reason.clone()),
+        )),
+    }
 }
 
 /// All disks belong to one cluster, and each was seen once.

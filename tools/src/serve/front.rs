@@ -1,6 +1,5 @@
 //! The part that faces clients: engine, gateway and listeners. The same in `cairn serve` and `cairn gateway`.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,13 +101,7 @@ impl Front {
     /// When the parts do not fit together, or there is no randomness.
     pub(crate) async fn start(parts: FrontParts<'_>) -> Result<Self, StartError> {
         let config = parts.config;
-        let FrontListeners {
-            listener,
-            admin: admin_listener,
-            certificate,
-            address,
-        } = parts.listeners;
-
+        let address = parts.listeners.address;
         let disks = Disks::new(parts.disks);
         let clock = Arc::new(SystemClock);
         let options = engine_options(config, parts.geometry);
@@ -119,25 +112,7 @@ impl Front {
             disks.clone(),
             Arc::clone(&clock) as _,
         ));
-        let settings = GatewayConfig {
-            region: config.region.clone(),
-            domains: config.domains.clone(),
-            metrics_token: config
-                .metrics_token
-                .as_ref()
-                .map(|token| MetricsToken::new(token.reveal())),
-            compat: Compat {
-                presigned_v2: config.compat_presigned_v2,
-            },
-            timeouts: Timeouts {
-                drain: parts.drain_timeout,
-                ..Timeouts::default()
-            },
-            ..GatewayConfig::new(GatewayRoot::new(
-                &parts.root.access_key,
-                parts.root.secret_key.reveal(),
-            ))
-        };
+        let settings = gateway_settings(config, parts.root, parts.drain_timeout);
         let components = Components {
             meta: parts.meta,
             engine: Arc::clone(&engine),
@@ -149,34 +124,11 @@ impl Front {
         let background = engine.start_background(background_options(config)?);
 
         let stop = CancellationToken::new();
-        let mut listeners = JoinSet::new();
-        let surface = if admin_listener.is_some() {
-            Surface::S3
-        } else {
-            Surface::All
-        };
-        let options = ListenerOptions {
-            surface,
-            certificate: certificate.clone(),
-        };
-        listeners.spawn(server::serve(
-            Arc::clone(&gateway),
-            listener,
-            options,
-            stopped(&stop),
-        ));
-        if let Some(listener) = admin_listener {
-            let options = ListenerOptions {
-                surface: Surface::Admin,
-                certificate,
-            };
-            listeners.spawn(server::serve(gateway, listener, options, stopped(&stop)));
-        }
         Ok(Self {
             address,
             disks,
             background,
-            listeners,
+            listeners: serve(&gateway, parts.listeners, &stop),
             stop,
         })
     }
@@ -214,6 +166,64 @@ impl Front {
     }
 }
 
+/// Serves on all listeners until `stop`.
+fn serve(
+    gateway: &Arc<Gateway>,
+    listeners: FrontListeners,
+    stop: &CancellationToken,
+) -> JoinSet<Result<(), TlsError>> {
+    let FrontListeners {
+        listener,
+        admin,
+        certificate,
+        ..
+    } = listeners;
+    let surface = if admin.is_some() {
+        Surface::S3
+    } else {
+        Surface::All
+    };
+    let admin = admin.map(|listener| (listener, Surface::Admin));
+    let mut serving = JoinSet::new();
+    for (listener, surface) in std::iter::once((listener, surface)).chain(admin) {
+        let options = ListenerOptions {
+            surface,
+            certificate: certificate.clone(),
+        };
+        let stopped = stop.clone().cancelled_owned();
+        serving.spawn(server::serve(
+            Arc::clone(gateway),
+            listener,
+            options,
+            stopped,
+        ));
+    }
+    serving
+}
+
+fn gateway_settings(
+    config: &FrontConfig,
+    root: &RootCredentials,
+    drain_timeout: Duration,
+) -> GatewayConfig {
+    GatewayConfig {
+        region: config.region.clone(),
+        domains: config.domains.clone(),
+        metrics_token: config
+            .metrics_token
+            .as_ref()
+            .map(|token| MetricsToken::new(token.reveal())),
+        compat: Compat {
+            presigned_v2: config.compat_presigned_v2,
+        },
+        timeouts: Timeouts {
+            drain: drain_timeout,
+            ..Timeouts::default()
+        },
+        ..GatewayConfig::new(GatewayRoot::new(&root.access_key, root.secret_key.reveal()))
+    }
+}
+
 fn engine_options(config: &FrontConfig, geometry: Geometry) -> EngineOptions {
     EngineOptions {
         disk_absence_max: config.disk_lost_after,
@@ -242,10 +252,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| StartError::Listen { address, source })
-}
-
-fn stopped(stop: &CancellationToken) -> impl Future<Output = ()> + use<> {
-    stop.clone().cancelled_owned()
 }
 
 /// What this process calls itself in leases: no other process and no other start has the same name.
