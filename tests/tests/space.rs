@@ -64,12 +64,10 @@ async fn live_bytes(server: &Server) -> u64 {
 
 /// How much waits in a background queue.
 async fn queue_depth(server: &Server, queue: &str) -> u64 {
-    let metrics = get_text(&format!("{}/-/metrics", server.endpoint()))
-        .await
-        .unwrap();
-    let name = format!("cairn_engine_queue_depth{{queue=\"{queue}\"}} ");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    line.unwrap().parse().unwrap()
+    let metrics = Metrics::of(server.endpoint()).await.unwrap();
+    metrics
+        .value(&format!("cairn_engine_queue_depth{{queue=\"{queue}\"}}"))
+        .unwrap()
 }
 
 async fn eventually_live(server: &Server, expected: u64) {

@@ -376,7 +376,7 @@ async fn what_a_look_at_the_deletion_queue_costs_does_not_grow_with_it() {
         }
     }
     assert_eq!(deleted_count, OBJECT_COUNT);
-    assert_eq!(meta.queue_depths().await.unwrap().deletions, 0);
+    assert_eq!(meta.queue_depths().await.unwrap().deletions.count, 0);
 }
 
 #[tokio::test]
