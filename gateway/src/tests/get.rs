@@ -323,8 +323,7 @@ async fn conditions_have_the_precedence_of_s3() {
             if status == 304 {
                 assert_eq!(got.header("etag"), etag);
                 assert_eq!(got.header("last-modified"), modified);
-                assert!(got.body.is_empty());
-                assert_eq!(got.header("content-length"), "", "head={head}");
+                assert!(got.body.is_empty() && got.header("content-length").is_empty());
             }
         }
     }
