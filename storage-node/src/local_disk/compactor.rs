@@ -178,7 +178,7 @@ impl Compactor {
     /// the next open makes a new index, which knows it.
     fn doubt_index(&mut self, segment: &SegmentFile, id: ShardId) {
         let marked = Index::request_rebuild(&self.disk.options.path);
-        tracing::error!(shard = %id, segment = %segment.path.display(), marked = marked.is_ok(), "the index does not know a shard; its segment is not compacted, and the index is rebuilt when the disk is opened again");
+        tracing::error!(shard = %id, segment = %segment.path.display(), marked = marked.is_ok(), "the index does not know a shard");
         self.stuck.insert(segment.number);
     }
 
