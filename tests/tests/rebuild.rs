@@ -528,6 +528,7 @@ async fn metadata_that_are_there_are_not_touched() {
 #[tokio::test]
 async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
     let mut server = server();
+    server.expect_errors(&["object unavailable"]);
     let client = client(server.endpoint());
     client.create_bucket().bucket(BUCKET).send().await.unwrap();
     assert!(server.terminate().success());
