@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvStore, MemoryKv};
-use cairn_meta::{
-    BucketRecord, DataId, ManifestPart, Meta, MetaError, ObjectKey, PartNumber, PartRecord,
-    RepairReason, UploadId,
-};
+use cairn_meta::{DataId, Meta, MetaError, RepairReason, UploadId};
 
 use crate::support::*;
 
@@ -22,38 +19,6 @@ async fn damage(kv: &MemoryKv, table: u8, id: &[u8]) -> Bytes {
 
 fn record_key(table: u8, id: &[u8]) -> Bytes {
     [&[table], id].concat().into()
-}
-
-/// Completes an upload of one part; the datum of the part, and the upload's id, which is the manifest's.
-async fn put_in_parts(meta: &Meta, bucket: &BucketRecord, key: &ObjectKey) -> (DataId, UploadId) {
-    let id = meta
-        .create_upload(bucket, key, new_upload(), 1)
-        .await
-        .unwrap()
-        .id;
-    let data = data(bucket, key, 10);
-    let part = PartRecord {
-        part_number: PartNumber::new(1).unwrap(),
-        size_bytes: 10,
-        etag_md5: [1; 16],
-        checksum: None,
-        data_id: Some(data.id),
-        last_modified_ms: 1,
-    };
-    meta.put_part(bucket.id, key, id, &part, Some(&data), 1)
-        .await
-        .unwrap();
-    let listed = ManifestPart {
-        part_number: part.part_number,
-        size_bytes: part.size_bytes,
-        data_id: part.data_id,
-        etag_md5: part.etag_md5,
-        checksum: part.checksum,
-    };
-    meta.complete_upload(bucket, key, id, &[listed], &object("e-1", None), 2, &always)
-        .await
-        .unwrap();
-    (data.id, id)
 }
 
 /// What is due, after the queue had the time to take apart what is big.

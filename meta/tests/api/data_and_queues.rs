@@ -11,8 +11,8 @@ use crate::support::*;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
     BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart,
-    MasterKey, Meta, MetaError, NewData, ObjectBody, ObjectKey, PART_NUMBER_MAX, PartNumber,
-    PartRecord, RepairReason,
+    MasterKey, Meta, MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
+    RepairReason,
 };
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
@@ -314,42 +314,6 @@ impl KvStore for CountingKv {
     }
 }
 
-/// Uploads and completes an object of one part.
-async fn put_multipart(meta: &Meta, bucket: &BucketRecord, name: &ObjectKey) {
-    let begun = meta.create_upload(bucket, name, new_upload(), 1).await;
-    let id = begun.unwrap().id;
-    let data = data(bucket, name, 5);
-    let part = PartRecord {
-        part_number: PartNumber::new(1).unwrap(),
-        size_bytes: 5,
-        etag_md5: [1; 16],
-        checksum: None,
-        data_id: Some(data.id),
-        last_modified_ms: 1,
-    };
-    meta.put_part(bucket.id, name, id, &part, Some(&data), 1)
-        .await
-        .unwrap();
-    let listed = ManifestPart {
-        part_number: part.part_number,
-        size_bytes: part.size_bytes,
-        data_id: part.data_id,
-        etag_md5: part.etag_md5,
-        checksum: part.checksum,
-    };
-    meta.complete_upload(
-        bucket,
-        name,
-        id,
-        &[listed],
-        &object("e-1", None),
-        2,
-        &always,
-    )
-    .await
-    .unwrap();
-}
-
 #[tokio::test]
 async fn what_a_look_at_the_deletion_queue_costs_does_not_grow_with_it() {
     const OBJECT_COUNT: usize = 10_000;
@@ -359,7 +323,7 @@ async fn what_a_look_at_the_deletion_queue_costs_does_not_grow_with_it() {
     let bucket = bucket(&meta, "data").await;
     for number in 0..OBJECT_COUNT {
         let name = key(&number.to_string());
-        put_multipart(&meta, &bucket, &name).await;
+        put_in_parts(&meta, &bucket, &name).await;
         delete(&meta, &bucket, &name, None, 3).await;
     }
     let (mut deleted_count, mut now_ms) = (0, 10);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
     BucketName, BucketRecord, CanonicalId, ChunkRecord, Coding, DataId, DataOwner, DataRecord,
-    DeleteOutcome, DiskId, MasterKey, Meta, NewData, NewObject, NewUpload, ObjectKey, ObjectRecord,
-    PutError, SystemHeaders, VersionId,
+    DeleteOutcome, DiskId, ManifestPart, MasterKey, Meta, NewData, NewObject, NewUpload, ObjectKey,
+    ObjectRecord, PartNumber, PartRecord, PutError, SystemHeaders, UploadId, VersionId,
 };
 
 pub(crate) const OWNER: CanonicalId = CanonicalId([0xaa; 32]);
@@ -120,4 +120,40 @@ pub(crate) fn lost<T, P>(result: Result<T, PutError<P>>) -> bool {
         Err(PutError::Precondition(_)) => true,
         Err(PutError::Meta(error)) => panic!("{error}"),
     }
+}
+
+/// Completes an upload of one part; the datum of the part, and the upload's id, which is the manifest's.
+pub(crate) async fn put_in_parts(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    key: &ObjectKey,
+) -> (DataId, UploadId) {
+    let id = meta
+        .create_upload(bucket, key, new_upload(), 1)
+        .await
+        .unwrap()
+        .id;
+    let data = data(bucket, key, 10);
+    let part = PartRecord {
+        part_number: PartNumber::new(1).unwrap(),
+        size_bytes: 10,
+        etag_md5: [1; 16],
+        checksum: None,
+        data_id: Some(data.id),
+        last_modified_ms: 1,
+    };
+    meta.put_part(bucket.id, key, id, &part, Some(&data), 1)
+        .await
+        .unwrap();
+    let listed = ManifestPart {
+        part_number: part.part_number,
+        size_bytes: part.size_bytes,
+        data_id: part.data_id,
+        etag_md5: part.etag_md5,
+        checksum: part.checksum,
+    };
+    meta.complete_upload(bucket, key, id, &[listed], &object("e-1", None), 2, &always)
+        .await
+        .unwrap();
+    (data.id, id)
 }
