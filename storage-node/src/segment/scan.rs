@@ -15,8 +15,12 @@ use super::{
     SegmentFile,
 };
 
-/// How much is read at once. Small records come many to a window; of large ones only this much is read.
+/// How much is read at once. Small records come many to a window.
 const WINDOW_LEN: usize = 64 << 10;
+
+/// How much is read where payloads are stepped over that are longer than a window: the header, the descriptor and the
+/// hashes of a large record, most often.
+const SPARSE_WINDOW_LEN: usize = 4 << 10;
 
 /// What a disk reads at once, or not at all.
 const DISK_BLOCK_LEN: u64 = 4096;
@@ -190,7 +194,14 @@ impl<'a> SegmentScan<'a> {
     fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         let window_end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + len as u64 > window_end {
-            self.window = self.read(len.max(WINDOW_LEN), offset)?;
+            let is_sparse =
+                self.check == PayloadCheck::Skip && offset > window_end + WINDOW_LEN as u64;
+            let window_len = if is_sparse {
+                SPARSE_WINDOW_LEN
+            } else {
+                WINDOW_LEN
+            };
+            self.window = self.read(len.max(window_len), offset)?;
             self.window_start = offset;
         }
         let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);

@@ -191,6 +191,33 @@ fn a_segment_that_is_gone_already_counts_as_removed() {
     fixture.close();
 }
 
+/// Without the shards of it having been in the last flush of the index, and their tombstones being gone as well.
+#[test]
+fn a_segment_removed_before_a_crash_costs_no_rebuild() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(dir.options());
+    let [kept, first, second] = [1, 2, 3].map(SegmentNumber);
+    for number in 0..50 {
+        fixture.serve(writing::put_task(number, 1000));
+    }
+    fixture.serve(Task::Seal(kept));
+    fixture.serve(writing::put_task(50, 1000));
+    fixture.serve(Task::Seal(first));
+    fixture.disk.index.flush().unwrap();
+    fixture.serve(Task::Delete(vec![id(50)]));
+    fixture.serve(Task::Seal(second));
+    fixture.compactor.compact(first).unwrap();
+    fixture.compactor.compact(second).unwrap();
+    assert_eq!(dir.segments().len(), 1);
+
+    let crashed = TestDisk::unformatted();
+    damage::copy_all(dir.path(), crashed.path());
+    let opened = recovery::open(crashed.options(), Arc::new(SystemCalls)).unwrap();
+    assert!(opened.disk.index.live(id(0)).unwrap().is_some());
+    assert_eq!(opened.disk.counters.snapshot()["recovered_count"], 0);
+    fixture.close();
+}
+
 #[test]
 fn a_shard_that_a_segment_held_twice_is_forgotten_once() {
     let dir = TestDisk::in_memory();

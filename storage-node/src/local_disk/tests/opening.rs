@@ -27,11 +27,12 @@ async fn disk_of_segments(count: u32) -> (TestDisk, LocalDiskOptions) {
     (dir, options)
 }
 
-/// The real calls; notes how many segments this process has open whenever one is made.
+/// The real calls; notes how many segments this process has open whenever one is made, and how much scans read.
 #[derive(Debug, Default)]
 struct CountingCalls {
     directory: PathBuf,
     open_count_max: AtomicUsize,
+    bytes_read: AtomicUsize,
 }
 
 impl CountingCalls {
@@ -46,6 +47,12 @@ impl CountingCalls {
 }
 
 impl FileCalls for CountingCalls {
+    fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = SystemCalls.read(file, buf, offset)?;
+        self.bytes_read.fetch_add(len, Ordering::Relaxed);
+        Ok(len)
+    }
+
     fn write(&self, file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.look();
         SystemCalls.write(file, parts, offset)
@@ -99,6 +106,33 @@ async fn the_index_is_written_once_per_segment_at_a_rebuild_and_never_after_a_cl
     drop(disk);
     let disk = LocalDisk::open(options).unwrap();
     assert_eq!(disk.disk.index.written_count(), closed);
+}
+
+#[tokio::test]
+async fn a_rebuild_reads_little_of_large_shards() {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 4 << 20,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for number in 0..8 {
+        put(&disk, number, 1 << 20).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    let calls = Arc::new(CountingCalls::default());
+    let disk = LocalDisk::open_with(options, Arc::clone(&calls) as _).unwrap();
+    assert_eq!(counter(&disk, "recovered_count").await, 8);
+    // The two of the last segment are verified; before each of them one window is read.
+    let verified = 2 * ((1 << 20) + (64 << 10) + 1000);
+    let stepped_over = calls.bytes_read.load(Ordering::Relaxed) - verified;
+    // One window for each of the two other segments, and a few KiB for each record behind the first.
+    assert!(
+        stepped_over < 2 * (64 << 10) + 6 * (8 << 10),
+        "{stepped_over}"
+    );
 }
 
 #[tokio::test]

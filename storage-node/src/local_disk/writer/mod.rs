@@ -23,7 +23,7 @@ mod retirement;
 mod staging;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ use super::active_segment::ActiveSegment;
 use super::open_calls::OpenCall;
 use super::request::{Request, Task};
 use super::state::{DiskState, PanicGuard};
-use crate::segment::{Place, RecordShape, RecordStamp, SegmentClass};
+use crate::segment::{Place, RecordShape, RecordStamp, SegmentClass, SegmentNumber};
 use crate::{ShardError, WriteTicket};
 use free_space::CHECK_INTERVAL;
 use group::{Group, answer, collect_group};
@@ -54,6 +54,8 @@ pub(super) struct Writer {
     unsynced_bytes: u64,
     /// Became garbage; punched once the index is saved.
     dead_payloads: Vec<(Place, RecordShape)>,
+    /// Closed segments without a live shard, of which the files of the index know that.
+    dead_segments: BTreeSet<SegmentNumber>,
     free_bytes: u64,
     checked_at: Option<Instant>,
     /// While the thread does anything that may wait for the disk.
@@ -80,6 +82,7 @@ impl Writer {
             accepted: 0,
             unsynced_bytes: 0,
             dead_payloads: Vec::new(),
+            dead_segments: BTreeSet::new(),
             free_bytes: 0,
             checked_at: None,
             call: None,

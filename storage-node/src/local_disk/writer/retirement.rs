@@ -48,6 +48,7 @@ impl Writer {
             tracing::warn!(segment = %number.file_name(), "segment is still in use and was not removed");
             return Ok(());
         }
+        self.flush_death_of(number)?;
         let path = self.disk.segments.path(number);
         // Nothing is read from it any more, and the rest can be read as before.
         durable_file::ensure_removed(&path)
@@ -56,6 +57,33 @@ impl Writer {
         let mut bookkeeping = self.disk.bookkeeping();
         bookkeeping.log.stats.remove(&number);
         bookkeeping.touched.insert(number);
+        Ok(())
+    }
+
+    /// Has the index's files know that a segment has no live shards, before its own file goes.
+    ///
+    /// What was saved since the index was flushed last is lost by a crash and replayed from the segments. Only deletes whose
+    /// tombstones are gone by then cannot be: the index would speak of live shards in a segment that is not there, and be
+    /// rebuilt. One flush serves all segments that are dead by then, and no closed segment lives again.
+    fn flush_death_of(&mut self, number: SegmentNumber) -> Result<(), ShardError> {
+        if self.dead_segments.remove(&number) {
+            return Ok(());
+        }
+        self.begin_call();
+        self.disk
+            .index
+            .flush()
+            .map_err(|err| self.disk.fail_index(&err))?;
+        let bookkeeping = self.disk.bookkeeping();
+        let closed = bookkeeping
+            .log
+            .stats
+            .iter()
+            .filter(|(other, _)| **other != number && !bookkeeping.active.contains(other));
+        self.dead_segments = closed
+            .filter(|(_, stats)| stats.live_count == 0)
+            .map(|(other, _)| *other)
+            .collect();
         Ok(())
     }
 
