@@ -477,6 +477,7 @@ async fn a_peer_is_known_from_its_first_request_that_is_acted_on() {
     let strangers = Strangers::new(Patience {
         with_stranger: Duration::from_mins(10),
         with_known: Duration::from_mins(10),
+        with_deaf: Duration::from_mins(10),
         stranger_count_max: 1,
         for_all: Duration::from_mins(10),
     });

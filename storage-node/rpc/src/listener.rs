@@ -23,10 +23,12 @@ use crate::tls::{TlsCertificate, TlsError};
 const CONNECTION_COUNT_MAX: usize = 4096;
 /// Clients give up what they do not use after a minute ([`crate::ClientOptions`]), and no call takes five. A first request
 /// has a handshake before it, and may wait for its turn and for its body. Of the places those who have not made one get an
-/// eighth, and two seconds to themselves on a machine that is busy.
+/// eighth, and two seconds to themselves on a machine that is busy. Nobody waits for an answer longer than 15 seconds: who
+/// takes nothing of it for 20 is gone, and what it did not read is room that others wait for.
 const PATIENCE: Patience = Patience {
     with_stranger: Duration::from_secs(30),
     with_known: Duration::from_mins(5),
+    with_deaf: Duration::from_secs(20),
     stranger_count_max: CONNECTION_COUNT_MAX / 8,
     for_all: Duration::from_secs(2),
 };
@@ -223,6 +225,28 @@ mod tests {
         drop(served);
         let (_, peer) = listener.accept().await;
         assert_eq!(peer, second.local_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_loses_its_place() {
+        let patience = Patience {
+            with_deaf: Duration::from_millis(50),
+            ..PATIENT
+        };
+        let mut listener = listener(1, patience).await;
+        let address = listener.local_addr().unwrap();
+        let _deaf = TcpStream::connect(address).await.unwrap();
+        let (mut served, _) = listener.accept().await;
+        let bytes = vec![0; 64 << 10];
+        let sent = async {
+            loop {
+                if let Err(error) = served.write_all(&bytes).await {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_mins(1), sent).await;
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -13,12 +13,15 @@ use tokio::time::Sleep;
 use crate::standing::Standing;
 use crate::stream::Stream;
 
-/// A [`Stream`] with a place and a bound on how long it may occupy it without an authentic request.
+/// A [`Stream`] with a place and a bound on how long it may occupy it without an authentic request, or without taking
+/// what is sent to it.
 #[derive(Debug)]
 pub struct ServedConnection {
     stream: Stream,
     standing: Arc<Standing>,
     timer: Pin<Box<Sleep>>,
+    /// While a write waits for the peer.
+    deaf_timer: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -32,6 +35,7 @@ impl ServedConnection {
         Self {
             stream,
             timer: standing.timer(),
+            deaf_timer: None,
             standing,
             _place: place,
         }
@@ -53,6 +57,25 @@ impl ServedConnection {
         }
         poll(Pin::new(&mut self.stream), context)
     }
+
+    /// As [`Self::poll_stream`], for what waits until the peer takes something.
+    fn poll_send<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let sent = self.poll_stream(context, poll);
+        if sent.is_ready() {
+            self.deaf_timer = None;
+            return sent;
+        }
+        let standing = &self.standing;
+        let timer = self.deaf_timer.get_or_insert_with(|| standing.deaf_timer());
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for ServedConnection {
@@ -73,7 +96,7 @@ impl AsyncWrite for ServedConnection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.get_mut()
-            .poll_stream(context, |stream, context| stream.poll_write(context, bytes))
+            .poll_send(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -81,7 +104,7 @@ impl AsyncWrite for ServedConnection {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_stream(context, |stream, context| {
+        self.get_mut().poll_send(context, |stream, context| {
             stream.poll_write_vectored(context, pieces)
         })
     }
@@ -91,11 +114,10 @@ impl AsyncWrite for ServedConnection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_stream(context, AsyncWrite::poll_flush)
+        self.get_mut().poll_send(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut()
-            .poll_stream(context, AsyncWrite::poll_shutdown)
+        self.get_mut().poll_send(context, AsyncWrite::poll_shutdown)
     }
 }

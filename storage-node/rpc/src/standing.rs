@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// How long peers are borne.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub(crate) struct Patience {
     pub(crate) with_stranger: Duration,
     /// From one authentic request to the next.
     pub(crate) with_known: Duration,
+    /// While it takes nothing of what is sent to it.
+    pub(crate) with_deaf: Duration,
     /// Strangers at one time.
     pub(crate) stranger_count_max: usize,
     /// What each of them gets, also while others wait for its place.
@@ -142,6 +144,11 @@ impl Standing {
         self.strangers.forget(self.number);
     }
 
+    /// A timer that starts when the peer does not take what is sent to it.
+    pub(crate) fn deaf_timer(&self) -> Pin<Box<Sleep>> {
+        Box::pin(sleep(self.strangers.patience.with_deaf))
+    }
+
     /// A timer for [`Self::poll_over`].
     pub(crate) fn timer(&self) -> Pin<Box<Sleep>> {
         Box::pin(sleep_until(self.stay().ends_at))
@@ -188,6 +195,7 @@ mod tests {
     const PATIENT: Patience = Patience {
         with_stranger: Duration::from_mins(10),
         with_known: Duration::from_mins(20),
+        with_deaf: Duration::from_mins(10),
         stranger_count_max: 2,
         for_all: Duration::from_millis(10),
     };

@@ -151,6 +151,7 @@ async fn silent_handshakes_make_room_for_others() {
     let patience = Patience {
         with_stranger: Duration::from_mins(10),
         with_known: Duration::from_mins(10),
+        with_deaf: Duration::from_mins(10),
         stranger_count_max: 2,
         for_all: Duration::from_millis(10),
     };
