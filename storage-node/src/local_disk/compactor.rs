@@ -360,6 +360,9 @@ impl Compactor {
             let Some(hole) = hole(place.offset, shape) else {
                 continue;
             };
+            if self.disk.check_in_place().is_err() {
+                return;
+            }
             let Ok(segment) = self.disk.segments.open(place.segment) else {
                 continue;
             };

@@ -164,6 +164,13 @@ impl DiskState {
         self.failure.get().map(|failure| failure.reason.clone())
     }
 
+    /// Whether the directory is still this disk's; it has failed if not. Right before whatever changes a file by its name: it
+    /// could be another disk's, mounted over this one.
+    pub(super) fn check_in_place(&self) -> Result<(), ShardError> {
+        let checked = self.identity.check_in_place();
+        checked.map_err(|reason| self.fail(reason))
+    }
+
     /// `Err` once the disk has failed.
     pub(super) fn check_alive(&self) -> Result<(), ShardError> {
         if self.failure.get().is_some() {

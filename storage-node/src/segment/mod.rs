@@ -10,7 +10,7 @@ mod record;
 mod scan;
 
 pub(crate) use file::{SegmentFile, SegmentTable};
-pub(crate) use header::{HeaderFault, SegmentClass, SegmentHeader};
+pub(crate) use header::{HeaderFault, SEGMENT_HEADER_LEN, SegmentClass, SegmentHeader};
 pub(crate) use record::{
     PreparedRecord, RECORD_HEADER_LEN, RecordFault, RecordHeader, RecordKey, RecordKind,
     RecordShape, RecordStamp,

@@ -177,6 +177,26 @@ fn a_segment_that_cannot_be_removed_costs_writes_and_no_reads() {
     fixture.writer.join().unwrap().unwrap_err();
 }
 
+/// As if another file system had been mounted over the directory.
+#[test]
+fn nothing_is_removed_from_a_directory_that_took_the_place_of_the_disk() {
+    let dir = TestDisk::in_memory();
+    let fixture = Fixture::new(dir.options());
+    fixture.serve(writing::put_task(0, 1000));
+    fixture.serve(Task::Seal(SegmentNumber(1)));
+    fixture.serve(Task::Delete(vec![id(0)]));
+    let (ours, other) = (dir.path().with_extension("ours"), dir.segments().remove(0));
+    std::fs::rename(dir.path(), &ours).unwrap();
+    damage::copy_all(&ours, dir.path());
+    let (request, answer) = writing::ask(Task::Retire(SegmentNumber(1)));
+    fixture.requests.send(request).unwrap();
+    answer.blocking_recv().unwrap().unwrap_err();
+    assert!(fixture.disk.has_failed() && other.exists());
+    drop((fixture.compactor, fixture.requests));
+    fixture.writer.join().unwrap().unwrap_err();
+    std::fs::remove_dir_all(ours).unwrap();
+}
+
 #[test]
 fn a_segment_that_is_gone_already_counts_as_removed() {
     let dir = TestDisk::in_memory();

@@ -1,12 +1,16 @@
 //! What the writer makes of requests that it finds waiting together: without its thread, so that which requests form a
 //! group is not up to the scheduler.
 
+use std::fs::File;
+use std::io::Write as _;
+
 use rustix::io::Errno;
 use tokio::sync::oneshot::Receiver;
 
 use super::faulty_calls::{CallFault, FaultyCalls};
 use super::*;
 use crate::DiskHealth;
+use crate::segment::SegmentNumber;
 
 pub(super) type Answer = Receiver<Result<WriteTicket, ShardError>>;
 
@@ -119,6 +123,21 @@ async fn a_refused_group_that_filled_a_segment_leaves_nothing_in_it() {
             Ok(()) => assert_eq!(found.unwrap(), payload(number, 0, len(number))),
             Err(_) => assert!(found.is_err(), "shard {number} was refused, and is there"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_new_segment_takes_the_place_of_a_torn_one_and_of_no_other() {
+    let mut other = Fixture::new();
+    assert!(other.serve([put_task(0, 1000)]).iter().all(Result::is_ok));
+    let of_other = std::fs::read(&other.dir.segments()[0]).unwrap();
+    for (left, is_replaced) in [(&of_other[..10], true), (&of_other[..], false)] {
+        let mut fixture = Fixture::new();
+        let path = fixture.disk.segments.path(SegmentNumber(1));
+        File::create(&path).unwrap().write_all(left).unwrap();
+        let served = fixture.serve([put_task(0, 1000)]);
+        assert_eq!(served[0].is_ok(), is_replaced, "{served:?}");
+        assert_eq!(std::fs::read(&path).unwrap() == left, !is_replaced);
     }
 }
 

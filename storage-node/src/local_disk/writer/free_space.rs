@@ -26,8 +26,8 @@ impl Writer {
             return;
         }
         self.checked_at = Some(Instant::now());
-        if let Err(reason) = self.disk.identity.check_in_place() {
-            self.disk.fail(reason);
+        // What it means has been noted.
+        if self.disk.check_in_place().is_err() {
             return;
         }
         self.disk.is_full.store(false, Ordering::Relaxed);

@@ -10,7 +10,10 @@ use crate::durable_file;
 use crate::index::SegmentStats;
 use crate::local_disk::active_segment::ActiveSegment;
 use crate::local_disk::state::count;
-use crate::segment::{FIRST_RECORD_OFFSET, SegmentClass, SegmentHeader, SegmentNumber};
+use crate::segment::{
+    FIRST_RECORD_OFFSET, HeaderFault, SEGMENT_HEADER_LEN, SegmentClass, SegmentHeader,
+    SegmentNumber,
+};
 
 use super::Writer;
 use super::free_space::write_error;
@@ -36,6 +39,7 @@ impl Writer {
             self.seal(class)?;
         }
         if !self.active.contains_key(&class) {
+            self.disk.check_in_place()?;
             let created = self
                 .create_segment(class)
                 .map_err(|err| self.write_error("creating a segment", &err))?;
@@ -60,11 +64,7 @@ impl Writer {
             number,
             created_at_ms: self.disk.options.clock.now_ms(),
         };
-        let path = self.disk.segments.path(number);
-        if path.exists() {
-            // Left by an attempt that failed before the number was taken: it cannot hold anything acknowledged.
-            durable_file::remove_file(&path)?;
-        }
+        self.remove_leftover(number)?;
         let header = Bytes::copy_from_slice(&header.encode());
         let segment = self.disk.segments.create(number, header)?;
         let mut bookkeeping = self.disk.bookkeeping();
@@ -82,6 +82,28 @@ impl Writer {
             FIRST_RECORD_OFFSET,
             self.disk.options.segment_size_max(),
         ))
+    }
+
+    /// Removes what was left by an attempt to create a segment that failed before the number was taken: it cannot hold
+    /// anything acknowledged. Any other file stays, and creating the segment fails.
+    fn remove_leftover(&self, number: SegmentNumber) -> io::Result<()> {
+        let path = self.disk.segments.path(number);
+        if !path.exists() {
+            return Ok(());
+        }
+        let found = self.disk.segments.open(number)?;
+        self.disk.segments.forget(number);
+        let start = found.read_up_to(SEGMENT_HEADER_LEN, 0)?;
+        let header = start.first_chunk().map(SegmentHeader::decode);
+        match header {
+            Some(Ok(header))
+                if header.disk_id != self.disk.disk_id() || header.number != number =>
+            {
+                Ok(())
+            }
+            Some(Err(HeaderFault::Newer(_))) => Ok(()),
+            _ => durable_file::remove_file(&path),
+        }
     }
 
     /// Closes the open segment of a class. It is synced first: recovery relies on every segment but the last of

@@ -49,6 +49,7 @@ impl Writer {
             return Ok(());
         }
         self.flush_death_of(number)?;
+        self.disk.check_in_place()?;
         let path = self.disk.segments.path(number);
         // Nothing is read from it any more, and the rest can be read as before.
         durable_file::ensure_removed(&path)
