@@ -17,11 +17,10 @@ use super::LocalDiskOptions;
 use super::open_calls::OpenCalls;
 use super::space::{FREE_BYTES_MIN, FileSystemSpace, Space};
 
-/// One open disk. The identity's lock is held as long as anybody uses this.
+/// One open disk. The identity's lock is held as long as anybody uses this, or RocksDB closes.
 #[derive(Debug)]
 pub(super) struct DiskState {
     pub(super) options: LocalDiskOptions,
-    pub(super) identity: LockedIdentity,
     /// Fresh at each open, so that tickets of an earlier run are recognized.
     pub(super) run: u64,
     pub(super) index: Index,
@@ -40,6 +39,8 @@ pub(super) struct DiskState {
     file_system: Mutex<FileSystemSpace>,
     bookkeeping: Mutex<Bookkeeping>,
     failure: OnceLock<Failure>,
+    /// Last, as fields are dropped in their order: whoever gets the lock finds nobody else at the files.
+    pub(super) identity: LockedIdentity,
 }
 
 /// Why a disk is out of service.
@@ -78,7 +79,6 @@ impl DiskState {
         let queue_bytes = Arc::new(Semaphore::new(options.queue_bytes_max));
         Self {
             options,
-            identity,
             run: rand::random(),
             index,
             segments,
@@ -94,6 +94,7 @@ impl DiskState {
                 ..Bookkeeping::default()
             }),
             failure: OnceLock::new(),
+            identity,
         }
     }
 
