@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, IteratorMode,
-    LogLevel, LruCacheOptions, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, ErrorKind,
+    IteratorMode, LogLevel, LruCacheOptions, Options, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
+use rustix::io::Errno;
 
 pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
 pub(crate) use stats::{SegmentStats, SegmentStatsMap, account};
@@ -46,16 +48,38 @@ impl IndexError {
     /// Whether the process or the machine is short of something: then nothing is wrong with the index.
     pub(crate) fn is_shortage(&self) -> bool {
         match self {
-            Self::Database(error) => names_shortage(error.as_ref()),
+            Self::Database(error) => names_one_of(&SHORTAGES, error.as_ref()),
             Self::Value(_) => false,
+        }
+    }
+
+    /// Whether an index that cannot be opened is at fault itself, so that a new one in its place helps. A full disk, one that
+    /// takes no writes, or somebody else's lock leave it as good as it was.
+    fn is_damage(&self) -> bool {
+        if self.is_shortage() {
+            return false;
+        }
+        match self {
+            Self::Database(error) => match error.kind() {
+                ErrorKind::Corruption
+                | ErrorKind::InvalidArgument
+                | ErrorKind::NotFound
+                | ErrorKind::NotSupported => true,
+                ErrorKind::IOError => names_one_of(&LOSSES, error.as_ref()),
+                _ => false,
+            },
+            Self::Value(_) => true,
         }
     }
 }
 
+/// What a system call says of a file that is not there, or that the disk cannot read.
+const LOSSES: [Errno; 2] = [Errno::NOENT, Errno::IO];
+
 /// RocksDB passes the errno of a system call on as text alone, at the end of its message.
-fn names_shortage(message: &str) -> bool {
-    SHORTAGES.into_iter().any(|errno| {
-        let text = io::Error::from(errno).to_string();
+fn names_one_of(errnos: &[Errno], message: &str) -> bool {
+    errnos.iter().any(|errno| {
+        let text = io::Error::from(*errno).to_string();
         // Without the number that Rust adds.
         let text = text.split(" (os error").next();
         text.is_some_and(|text| message.ends_with(text))
@@ -134,7 +158,7 @@ impl Index {
         match opened {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
-            Err(err) if err.is_shortage() => return Err(err),
+            Err(err) if !err.is_damage() => return Err(err),
             Err(err) => {
                 tracing::warn!(disk = %disk.display(), error = %err, "index is damaged and will be rebuilt");
             }
@@ -548,8 +572,41 @@ mod tests {
             ("IO error: While pread: /d: Input/output error", false),
             ("Corruption: block checksum mismatch", false),
         ] {
-            assert_eq!(names_shortage(message), is_shortage, "{message}");
+            assert_eq!(names_one_of(&SHORTAGES, message), is_shortage, "{message}");
         }
+    }
+
+    #[test]
+    fn an_index_with_a_file_lost_is_started_anew() {
+        for lost in ["MANIFEST-", ".sst"] {
+            let dir = tempfile::tempdir().unwrap();
+            let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+            index.set_pending([(id(0), Some(IndexEntry::Live(live(0))))]);
+            index.save_pending(DISK, &state, &[]).unwrap();
+            index.flush().unwrap();
+            drop(index);
+            let files = std::fs::read_dir(Index::directory(dir.path())).unwrap();
+            let mut files = files.map(|entry| entry.unwrap().path());
+            let is_lost =
+                |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains(lost);
+            std::fs::remove_file(files.find(is_lost).unwrap()).unwrap();
+            let (index, _) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+            assert_eq!(index.live(id(0)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn an_index_that_somebody_has_open_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        let refused = Index::open(dir.path(), DISK, 1 << 20).map(drop).unwrap_err();
+        assert!(!refused.is_damage(), "{refused}");
+        index.set_pending([(id(0), Some(IndexEntry::Live(live(0))))]);
+        index.save_pending(DISK, &state, &[]).unwrap();
+        index.flush().unwrap();
+        drop(index);
+        let (index, _) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        assert_eq!(index.live(id(0)).unwrap(), Some(live(0)));
     }
 
     #[test]
