@@ -17,7 +17,7 @@ use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DB, DataBlockIndexType, Direction, ErrorKind,
@@ -29,11 +29,11 @@ use rustix::io::Errno;
 pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
 pub(crate) use stats::{SegmentStats, SegmentStatsMap, account};
 
-use crate::durable_file::SHORTAGES;
+use crate::durable_file::{SHORTAGES, is_shortage};
 use crate::segment::SegmentNumber;
 use crate::{DiskId, ShardId, durable_file};
 
-/// Why the index could not answer. All of these are cured by a rebuild.
+/// Why the index could not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum IndexError {
     /// RocksDB refused.
@@ -42,6 +42,12 @@ pub(crate) enum IndexError {
     /// A value is not one of ours.
     #[error("index: a value of {0} cannot be read")]
     Value(&'static str),
+    /// The file system refused, beside what RocksDB does.
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: Arc<io::Error>,
+    },
 }
 
 impl IndexError {
@@ -49,6 +55,7 @@ impl IndexError {
     pub(crate) fn is_shortage(&self) -> bool {
         match self {
             Self::Database(error) => names_one_of(&SHORTAGES, error.as_ref()),
+            Self::Io { source, .. } => is_shortage(source),
             Self::Value(_) => false,
         }
     }
@@ -69,6 +76,14 @@ impl IndexError {
                 _ => false,
             },
             Self::Value(_) => true,
+            Self::Io { .. } => false,
+        }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io {
+            path: path.to_owned(),
+            source: Arc::new(source),
         }
     }
 }
@@ -164,8 +179,7 @@ impl Index {
             }
         }
         let directory = Self::directory(disk);
-        durable_file::remove_dir_all(&directory)
-            .map_err(|_| IndexError::Value("the damaged index directory"))?;
+        durable_file::remove_dir_all(&directory).map_err(IndexError::io(&directory))?;
         let index = Self::new(&directory, cache_bytes)?;
         let state = LogState {
             next_lsn: 1,
@@ -174,8 +188,7 @@ impl Index {
         };
         index.save_header(disk_id, &state)?;
         if marker.exists() {
-            durable_file::remove_file(&marker)
-                .map_err(|_| IndexError::Value("the rebuild marker"))?;
+            durable_file::remove_file(&marker).map_err(IndexError::io(&marker))?;
         }
         Ok((index, state))
     }
@@ -596,10 +609,26 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_cannot_be_removed_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::File::create(Index::directory(dir.path())).unwrap();
+        let refused = Index::open(dir.path(), DISK, 1 << 20).map(drop);
+        let refused = refused.unwrap_err().to_string();
+        let directory = Index::directory(dir.path());
+        assert!(
+            refused.starts_with(directory.to_str().unwrap()),
+            "{refused}"
+        );
+        assert!(refused.contains("Not a directory"), "{refused}");
+    }
+
+    #[test]
     fn an_index_that_somebody_has_open_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
-        let refused = Index::open(dir.path(), DISK, 1 << 20).map(drop).unwrap_err();
+        let refused = Index::open(dir.path(), DISK, 1 << 20)
+            .map(drop)
+            .unwrap_err();
         assert!(!refused.is_damage(), "{refused}");
         index.set_pending([(id(0), Some(IndexEntry::Live(live(0))))]);
         index.save_pending(DISK, &state, &[]).unwrap();
