@@ -93,20 +93,20 @@ pub(super) fn open(
 
 /// Brings the index up to what the segments hold, with a new one if need be.
 fn replay_all<'a>(
-    options: &LocalDiskOptions,
+    options: &'a LocalDiskOptions,
     disk_id: DiskId,
     segments: &'a SegmentTable,
     found: &[Found],
 ) -> Result<(Replay<'a>, Tails), OpenError> {
     let (index, log) = open_index(options, disk_id)?;
-    if let Some(replayed) = Replay::new(index, log, segments, disk_id).run(found)? {
+    if let Some(replayed) = Replay::new(index, log, segments, options, disk_id).run(found)? {
         return Ok(replayed);
     }
     // The index speaks of live shards in segments that are not here. Start it anew from what is here.
     tracing::warn!(disk = %options.path.display(), "segments are missing; rebuilding the index");
     Index::request_rebuild(&options.path).map_err(|err| index_error(options, &err))?;
     let (index, log) = open_index(options, disk_id)?;
-    let replayed = Replay::new(index, log, segments, disk_id).run(found)?;
+    let replayed = Replay::new(index, log, segments, options, disk_id).run(found)?;
     replayed.ok_or_else(|| index_error(options, &"it names segments that do not exist"))
 }
 

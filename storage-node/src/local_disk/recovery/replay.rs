@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::found::{Found, last_of_each_class, may_be_last};
+use super::index_error;
 use crate::DiskId;
 use crate::index::{
     Index, IndexEntry, IndexError, LogState, PlacedRecord, SegmentStats, account, apply,
 };
-use crate::local_disk::options::OpenError;
+use crate::local_disk::options::{LocalDiskOptions, OpenError};
 use crate::segment::{
     FIRST_RECORD_OFFSET, PayloadCheck, Place, RECORD_HEADER_LEN, RecordKind, ScanError,
     ScannedRecord, SegmentClass, SegmentFile, SegmentNumber, SegmentScan, SegmentTable,
@@ -30,6 +31,7 @@ pub(super) struct Replay<'a> {
     pub(super) index: Index,
     pub(super) log: LogState,
     segments: &'a SegmentTable,
+    options: &'a LocalDiskOptions,
     disk_id: DiskId,
     /// Segments whose statistics changed since they were last saved.
     touched: BTreeSet<SegmentNumber>,
@@ -46,12 +48,14 @@ impl<'a> Replay<'a> {
         index: Index,
         log: LogState,
         segments: &'a SegmentTable,
+        options: &'a LocalDiskOptions,
         disk_id: DiskId,
     ) -> Self {
         Self {
             index,
             log,
             segments,
+            options,
             disk_id,
             touched: BTreeSet::new(),
             unread: BTreeSet::new(),
@@ -104,7 +108,8 @@ impl<'a> Replay<'a> {
     fn replay_segment(&mut self, found: Found, check: PayloadCheck) -> Result<u64, OpenError> {
         let from = self.indexed_tail(found);
         let path = self.segments.path(found.number);
-        let refused = |fault: Fault| fault.into_open_error(&path);
+        let options = self.options;
+        let refused = |fault: Fault| fault.into_open_error(&path, options);
         // Open only as long as it is replayed.
         let segment = self
             .segments
@@ -222,7 +227,8 @@ impl<'a> Replay<'a> {
     }
 
     fn save(&mut self) -> Result<(), OpenError> {
-        self.save_index().map_err(|err| index_error(&err))
+        self.save_index()
+            .map_err(|err| index_error(self.options, &err))
     }
 
     /// Saves entries with the statistics of the segments they gave to or took from. After a clean end there are none,
@@ -252,7 +258,7 @@ impl From<io::Error> for Fault {
 }
 
 impl Fault {
-    fn into_open_error(self, path: &std::path::Path) -> OpenError {
+    fn into_open_error(self, path: &std::path::Path, options: &LocalDiskOptions) -> OpenError {
         let path = path.to_owned();
         match self {
             Self::Scan(ScanError::Io(source)) => OpenError::Io { path, source },
@@ -260,7 +266,7 @@ impl Fault {
                 path,
                 detail: err.to_string(),
             },
-            Self::Index(err) => index_error(&err),
+            Self::Index(err) => index_error(options, &err),
         }
     }
 }
@@ -288,11 +294,4 @@ fn void_records(segment: &SegmentFile, offsets: &[u64]) -> io::Result<()> {
         return Ok(());
     }
     segment.file.sync_data()
-}
-
-fn index_error(err: &IndexError) -> OpenError {
-    OpenError::Index {
-        path: "index".into(),
-        detail: err.to_string(),
-    }
 }
