@@ -136,7 +136,8 @@ pub(crate) fn apply(old: Option<&IndexEntry>, record: &PlacedRecord) -> IndexEnt
     }
 }
 
-fn remember(stale: &mut Vec<SegmentNumber>, segment: SegmentNumber) {
+/// Adds a segment to those that may hold a record which lost.
+pub(crate) fn remember(stale: &mut Vec<SegmentNumber>, segment: SegmentNumber) {
     if let Err(at) = stale.binary_search(&segment) {
         stale.insert(at, segment);
     }

@@ -26,7 +26,7 @@ use rocksdb::{
 };
 use rustix::io::Errno;
 
-pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply};
+pub(crate) use entry::{IndexEntry, LiveShard, PlacedRecord, apply, remember};
 pub(crate) use stats::{SegmentStats, SegmentStatsMap, account};
 
 use crate::durable_file::{SHORTAGES, is_shortage};

@@ -75,14 +75,13 @@ impl Compactor {
         disk: Arc<DiskState>,
         requests: SyncSender<Request>,
         control: Receiver<oneshot::Sender<()>>,
-        stuck: BTreeSet<SegmentNumber>,
     ) -> Self {
         Self {
+            stuck: disk.unread.clone(),
             disk,
             requests,
             control,
             waiters: Vec::new(),
-            stuck,
         }
     }
 
@@ -272,7 +271,9 @@ impl Compactor {
                 let exists = |stale: &&SegmentNumber| {
                     **stale != segment.number && bookkeeping.log.stats.contains_key(stale)
                 };
-                Ok(if dead.stale.iter().any(|stale| exists(&stale)) {
+                let is_needed =
+                    !self.disk.unread.is_empty() || dead.stale.iter().any(|stale| exists(&stale));
+                Ok(if is_needed {
                     Verdict::Needed(Relocation {
                         record: PreparedRecord::tombstone(id),
                         stamp,

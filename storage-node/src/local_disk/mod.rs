@@ -117,12 +117,11 @@ impl LocalDisk {
             disk,
             active,
             next_lsn,
-            unread,
         } = recovery::open(options, calls)?;
         let (requests, queue) = sync_channel(queue_len);
         let (compactor_control, control) = sync_channel(COMPACTION_WAITERS_MAX);
         let writer = Writer::new(Arc::clone(&disk), active, next_lsn);
-        let compactor = Compactor::new(Arc::clone(&disk), requests.clone(), control, unread);
+        let compactor = Compactor::new(Arc::clone(&disk), requests.clone(), control);
         let io = |source| OpenError::Io {
             path: path.clone(),
             source,

@@ -25,6 +25,9 @@ pub(super) struct DiskState {
     pub(super) run: u64,
     pub(super) index: Index,
     pub(super) segments: SegmentTable,
+    /// Segments of which the disk could not read everything when it was opened. The index may lack records of theirs: so they
+    /// stay, and so does every tombstone.
+    pub(super) unread: BTreeSet<SegmentNumber>,
     pub(super) counters: Counters,
     /// All writes up to this position are synced.
     pub(super) synced_position: AtomicU64,
@@ -73,6 +76,7 @@ impl DiskState {
         index: Index,
         segments: SegmentTable,
         log: LogState,
+        unread: BTreeSet<SegmentNumber>,
         file_system: FileSystemSpace,
     ) -> Self {
         let queue_slots = Arc::new(Semaphore::new(options.queue_count_max));
@@ -82,6 +86,7 @@ impl DiskState {
             run: rand::random(),
             index,
             segments,
+            unread,
             counters: Counters::default(),
             synced_position: AtomicU64::new(0),
             queue_slots,

@@ -18,7 +18,7 @@
 mod found;
 mod replay;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::active_segment::ActiveSegment;
@@ -29,7 +29,7 @@ use crate::DiskId;
 use crate::disk_identity::LockedIdentity;
 use crate::durable_file::{self, FileCalls};
 use crate::index::{Index, LogState};
-use crate::segment::{SegmentClass, SegmentNumber, SegmentTable};
+use crate::segment::{SegmentClass, SegmentTable};
 use found::{Found, find_segments, last_of_each_class, may_be_last};
 use replay::{Replay, Tails};
 
@@ -39,8 +39,6 @@ pub(super) struct Recovered {
     pub(super) disk: Arc<DiskState>,
     pub(super) active: BTreeMap<SegmentClass, ActiveSegment>,
     pub(super) next_lsn: u64,
-    /// Segments of which the disk could not read everything: the index may lack records of theirs, so they must stay.
-    pub(super) unread: BTreeSet<SegmentNumber>,
 }
 
 /// Locks the disk, and recovers what the last run left.
@@ -72,7 +70,7 @@ pub(super) fn open(
         path: options.path.clone(),
         source,
     })?;
-    let disk = DiskState::new(options, identity, index, segments, log, file_system);
+    let disk = DiskState::new(options, identity, index, segments, log, unread, file_system);
     count(&disk.counters.recovered_count, replayed_count);
     let synced_tails: BTreeMap<_, _> = active
         .values()
@@ -87,7 +85,6 @@ pub(super) fn open(
         disk: Arc::new(disk),
         active,
         next_lsn,
-        unread,
     })
 }
 

@@ -28,12 +28,7 @@ impl Fixture {
         let (control, controlled) = sync_channel(1);
         let writer = Writer::new(opened.disk, opened.active, opened.next_lsn);
         Self {
-            compactor: Compactor::new(
-                Arc::clone(&disk),
-                requests.clone(),
-                controlled,
-                opened.unread,
-            ),
+            compactor: Compactor::new(Arc::clone(&disk), requests.clone(), controlled),
             writer: std::thread::spawn(move || writer.run(&queue)),
             disk,
             requests,

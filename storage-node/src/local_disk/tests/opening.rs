@@ -284,6 +284,41 @@ async fn what_could_not_be_read_does_not_win_over_what_was_written_since() {
 }
 
 #[tokio::test]
+async fn a_shard_stays_deleted_whose_records_could_not_be_read_for_a_while() {
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    for number in 0..5 {
+        put(&disk, number, 10_000).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    // From now on each record has a segment of its own, the tombstone as well.
+    let options = LocalDiskOptions {
+        segment_size_bytes: 1,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    disk.delete(&[id(0)]).await.unwrap();
+    put(&disk, 5, 10_000).await;
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    let calls = Arc::new(FaultyCalls::default());
+    calls.set_unreadable(&dir.segments()[0], 64..u64::MAX);
+    let disk = LocalDisk::open_with(options.clone(), calls).unwrap();
+    disk.compact().await.unwrap();
+    disk.close().await.unwrap();
+    drop(disk);
+
+    let disk = LocalDisk::open(options).unwrap();
+    assert!(disk.stat(id(0)).await.unwrap().is_none());
+    for number in 1..6 {
+        let found = read_whole(&disk, number).await.unwrap();
+        assert_eq!(found, payload(number, 0, 10_000));
+    }
+}
+
+#[tokio::test]
 async fn a_shard_that_the_index_does_not_know_is_not_taken_for_garbage() {
     let (dir, options) = mixed_disk().await;
     let disk = LocalDisk::open(options.clone()).unwrap();

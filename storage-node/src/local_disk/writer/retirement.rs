@@ -104,11 +104,7 @@ impl Writer {
                 continue;
             };
             let mut new = old.clone();
-            {
-                let bookkeeping = self.disk.bookkeeping();
-                new.stale_mut()
-                    .retain(|segment| bookkeeping.log.stats.contains_key(segment));
-            }
+            self.update_stale(&mut new);
             let new = (!new.stale().is_empty()).then_some(new);
             entries.insert(*id, new.clone());
             changes.push((Some(old), new));

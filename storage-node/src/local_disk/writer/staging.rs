@@ -1,6 +1,6 @@
 //! Turns requests into records at their places, in order; nothing is written yet.
 
-use crate::index::{IndexEntry, PlacedRecord, apply};
+use crate::index::{IndexEntry, PlacedRecord, apply, remember};
 use crate::local_disk::request::{Relocation, Task};
 use crate::local_disk::state::count;
 use crate::segment::{PreparedRecord, RecordKind, RecordStamp, SegmentClass};
@@ -124,11 +124,7 @@ impl Writer {
                 is_intact: true,
             },
         );
-        if !new.stale().is_empty() {
-            let bookkeeping = self.disk.bookkeeping();
-            new.stale_mut()
-                .retain(|segment| bookkeeping.log.stats.contains_key(segment));
-        }
+        self.update_stale(&mut new);
         if let (Origin::Request, Some(IndexEntry::Live(live))) = (origin, &old) {
             group.dead_payloads.push((live.place, live.shape));
         }
@@ -136,6 +132,20 @@ impl Writer {
         group.entries.insert(id, Some(new));
         self.accepted += 1;
         Ok(())
+    }
+
+    /// Has an entry name those segments that exist and may hold a record which it must keep down.
+    pub(super) fn update_stale(&self, entry: &mut IndexEntry) {
+        if !entry.stale().is_empty() {
+            let bookkeeping = self.disk.bookkeeping();
+            entry
+                .stale_mut()
+                .retain(|segment| bookkeeping.log.stats.contains_key(segment));
+        }
+        // Nobody knows what is in these. They all stay until the disk is opened again, so that one of them will do.
+        if let (IndexEntry::Dead(dead), Some(unread)) = (entry, self.disk.unread.first()) {
+            remember(&mut dead.stale, *unread);
+        }
     }
 
     /// The newest entry of an id, with what this group has already done to it.
