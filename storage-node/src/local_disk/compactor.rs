@@ -189,6 +189,7 @@ impl Compactor {
             return Ok(());
         }
         for ids in deleted.chunks(BATCH_COUNT_MAX) {
+            self.step_back()?;
             self.ask(Task::Forget(ids.to_vec()))?;
         }
         Ok(())
@@ -307,13 +308,18 @@ impl Compactor {
     fn pace(&mut self, bytes: u64) -> Result<(), Interruption> {
         let rate = self.disk.options.compaction_bytes_per_second_max.max(1);
         let micros = bytes.saturating_mul(1_000_000) / rate;
+        self.step_back()?;
+        self.pause(Duration::from_micros(micros))
+    }
+
+    fn step_back(&mut self) -> Result<(), Interruption> {
         for _ in 0..YIELD_COUNT_MAX {
             if !self.disk.is_busy() {
                 break;
             }
             self.pause(YIELD_INTERVAL)?;
         }
-        self.pause(Duration::from_micros(micros))
+        Ok(())
     }
 
     fn pause(&mut self, duration: Duration) -> Result<(), Interruption> {

@@ -96,6 +96,7 @@ impl Writer {
         let mut entries = HashMap::new();
         let mut changes = Vec::new();
         for id in ids {
+            self.begin_call();
             // Twice in a segment, twice in the list: its tombstone counts once.
             if entries.contains_key(id) {
                 continue;
