@@ -135,7 +135,12 @@ impl Compactor {
         let mut batch = Batch::default();
         let mut deleted = Vec::new();
         let mut has_unreadable = false;
+        let mut paced_bytes = 0;
         while let Some(record) = scan.next()? {
+            if scan.read_bytes() - paced_bytes >= BATCH_BYTES_MAX {
+                self.pace(scan.read_bytes() - paced_bytes)?;
+                paced_bytes = scan.read_bytes();
+            }
             if record.header.kind == RecordKind::Tombstone
                 || !self.is_live_at(record.header.id, place(number, &record))?
             {

@@ -63,6 +63,7 @@ pub(crate) struct SegmentScan<'a> {
     end: u64,
     window: Vec<u8>,
     window_start: u64,
+    read_bytes: u64,
     skipped_bytes: u64,
     has_unreadable: bool,
 }
@@ -83,9 +84,15 @@ impl<'a> SegmentScan<'a> {
             end,
             window: Vec::new(),
             window_start: 0,
+            read_bytes: 0,
             skipped_bytes: 0,
             has_unreadable: false,
         })
+    }
+
+    /// Bytes that were read, so far.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// Bytes that were neither records nor zeros, so far.
@@ -203,6 +210,7 @@ impl<'a> SegmentScan<'a> {
             };
             self.window = self.read(len.max(window_len), offset)?;
             self.window_start = offset;
+            self.read_bytes += self.window.len() as u64;
         }
         let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
         let rest = self.window.get(start..).unwrap_or(&[]);

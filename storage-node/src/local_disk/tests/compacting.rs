@@ -1,6 +1,7 @@
 //! What compaction costs, and what it does besides copying.
 
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use super::faulty_calls::FaultyCalls;
 use super::*;
@@ -87,6 +88,27 @@ async fn compaction_of_a_busy_disk_waits_per_batch_and_not_per_record() {
     compacted.unwrap().unwrap();
     assert!(counter(&disk, "compacted_bytes").await >= 1000 * 4096);
     drop(request);
+}
+
+#[test]
+fn compaction_of_mere_garbage_keeps_to_the_rate() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(LocalDiskOptions {
+        segment_size_bytes: 16 << 20,
+        compaction_bytes_per_second_max: 40 << 20,
+        ..dir.options()
+    });
+    for number in 0..64 {
+        fixture.serve(writing::put_task(number, 64 << 10));
+    }
+    fixture.serve(Task::Seal(SegmentNumber(1)));
+    fixture.serve(Task::Delete((0..64).map(id).collect()));
+    let start = Instant::now();
+    fixture.compactor.compact(SegmentNumber(1)).unwrap();
+    // Four MiB are read, of which the last ones may go free.
+    assert!(start.elapsed() >= Duration::from_millis(50));
+    assert_eq!(fixture.disk.counters.snapshot()["compacted_bytes"], 0);
+    fixture.close();
 }
 
 #[tokio::test]
