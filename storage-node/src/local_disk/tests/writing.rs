@@ -92,8 +92,11 @@ async fn a_group_of_which_one_class_cannot_be_written_leaves_nothing_of_the_othe
     let refused = fixture.serve(tasks);
     assert!(fixture.calls.has_struck());
     assert!(refused.iter().all(is_full), "{refused:?}");
-    // Shorter than what was refused, in the same place.
-    assert!(fixture.serve([put_task(4, 1)]).iter().all(Result::is_ok));
+    // Shorter than what was refused, in the same place; and a delete of what is not there.
+    let done = fixture.serve([put_task(4, 1), Task::Delete(vec![id(5)])]);
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    let counters = fixture.disk.counters.snapshot();
+    assert_eq!((counters["put_count"], counters["delete_count"]), (3, 0));
 
     let disk = fixture.dir.open_copy_without_index();
     for (number, len) in [(0, 1000), (1, 100_000), (4, 1)] {

@@ -23,6 +23,8 @@ impl Writer {
             entries,
             changes,
             dead_payloads,
+            put_count,
+            delete_count,
         } = group;
         if let Err(err) = self.write_staged() {
             for (request, _) in waiting {
@@ -30,6 +32,8 @@ impl Writer {
             }
             return Err(err);
         }
+        count(&self.disk.counters.put_count, put_count);
+        count(&self.disk.counters.delete_count, delete_count);
         self.publish(entries, &changes);
         self.dead_payloads.extend(dead_payloads);
         let ticket = self.ticket();

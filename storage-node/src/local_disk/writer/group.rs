@@ -22,6 +22,9 @@ pub(super) struct Group {
     pub(super) entries: HashMap<ShardId, Option<IndexEntry>>,
     pub(super) changes: Vec<(Option<IndexEntry>, Option<IndexEntry>)>,
     pub(super) dead_payloads: Vec<(Place, RecordShape)>,
+    /// Shards that requests write and delete.
+    pub(super) put_count: u64,
+    pub(super) delete_count: u64,
 }
 
 /// When a request may be answered.

@@ -25,7 +25,7 @@ impl Writer {
                 let class = record.class();
                 let stamp = self.next_stamp();
                 self.stage_record(group, record, stamp, Origin::Request)?;
-                count(&self.disk.counters.put_count, 1);
+                group.put_count += 1;
                 Ok(if durability == Durability::Synced {
                     When::Synced(class)
                 } else {
@@ -41,8 +41,8 @@ impl Writer {
                         .is_some()
                     {
                         self.stage_tombstone(group, id)?;
+                        group.delete_count += 1;
                     }
-                    count(&self.disk.counters.delete_count, 1);
                 }
                 Ok(When::Synced(SegmentClass::Small))
             }
