@@ -15,12 +15,15 @@ pub(crate) use data_file::{
     DataFile, FileCalls, SHORTAGES, SystemCalls, is_shortage, is_unreadable,
 };
 
-/// Creates one directory if it is missing, and makes its name durable.
+/// Creates one directory if it is missing, and makes its name durable: that it is there says nothing of that.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        Ok(()) => sync_parent(path),
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(err) => Err(err),
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => Err(err),
+        made => match sync_parent(path) {
+            // Somebody else's, made by whoever may read its parent, as a mount point is.
+            Err(err) if made.is_err() && err.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        },
     }
 }
 
@@ -65,13 +68,11 @@ pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
 /// Creates an empty marker file if it is missing, durably.
 pub(crate) fn touch(path: &Path) -> io::Result<()> {
     match File::create_new(path) {
-        Ok(file) => {
-            file.sync_all()?;
-            sync_parent(path)
-        }
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(err) => Err(err),
+        Ok(file) => file.sync_all()?,
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(err) => return Err(err),
     }
+    sync_parent(path)
 }
 
 /// Creates an empty file, makes it durable and removes it again: whether what holds it takes writes.
