@@ -192,7 +192,7 @@ pub struct DiskStatus {
     /// Bytes of deleted or replaced records that still occupy space.
     pub garbage_bytes: u64,
     /// Since the store was opened, by name: `put_count`, `get_count`, `delete_count`, `sync_count`,
-    /// `corrupt_count`, `bytes_written`, `bytes_read`, `compacted_bytes`.
+    /// `corrupt_count`, `bytes_written`, `bytes_read`, `compacted_bytes`, `compaction_corrupt_count`, `recovered_count`.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 

@@ -29,7 +29,8 @@ const RECORD_ALIGNMENT_LEN: usize = 64;
 /// Where the first record of a segment starts.
 pub(crate) const FIRST_RECORD_OFFSET: u64 = 64;
 
-/// Names one segment of one disk; numbers are given out in rising order and never again.
+/// Names one segment of one disk. Numbers are given out in rising order; only when the index is lost after the highest
+/// segment was removed does its number come again, and then nothing is left that means the old one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
