@@ -112,10 +112,13 @@ impl Strangers {
         }
     }
 
-    fn forget(&self, number: u64) {
-        if self.lock().strangers.remove(&number).is_some() {
+    /// Whether it was a stranger until now.
+    fn forget(&self, number: u64) -> bool {
+        let was_stranger = self.lock().strangers.remove(&number).is_some();
+        if was_stranger {
             self.left.notify_one();
         }
+        was_stranger
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
@@ -127,21 +130,24 @@ impl Strangers {
 impl Standing {
     /// The peer made an authentic request, for the first time or again.
     pub(crate) fn prove(&self) {
-        self.stay().ends_at = Instant::now() + self.strangers.patience.with_known;
+        let mut stay = self.stay();
+        stay.ends_at = Instant::now() + self.strangers.patience.with_known;
         self.strangers.forget(self.number);
     }
 
-    /// The peer has to go now.
+    /// The peer has to go now, unless it has just proved itself: one lock makes it the one or the other.
     fn dismiss(&self) {
         let waker = {
             let mut stay = self.stay();
+            if !self.strangers.forget(self.number) {
+                return;
+            }
             stay.ends_at = Instant::now();
             stay.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.strangers.forget(self.number);
     }
 
     /// A timer that starts when the peer does not take what is sent to it.
@@ -230,6 +236,18 @@ mod tests {
         tokio::join!(first.over(), strangers.room());
         assert!(start.elapsed() >= Duration::from_millis(5));
         assert!(!is_over(&second) && !is_over(&known));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_just_proved_itself_is_not_dismissed() {
+        let strangers = Strangers::new(PATIENT);
+        let [known, stranger] = [strangers.meet(), strangers.meet()];
+        known.prove();
+        for peer in [&known, &stranger] {
+            peer.dismiss();
+        }
+        stranger.over().await;
+        assert!(!is_over(&known));
     }
 
     #[tokio::test]
