@@ -22,6 +22,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 pub struct TlsCertificate {
     certificate_path: PathBuf,
     key_path: PathBuf,
+    /// When the files were changed that were read first.
+    loaded: [Option<SystemTime>; 2],
     current: ArcSwap<CertifiedKey>,
 }
 
@@ -31,8 +33,11 @@ impl TlsCertificate {
     /// # Errors
     /// All variants of [`TlsError`].
     pub fn load(certificate_path: &Path, key_path: &Path) -> Result<Arc<Self>, TlsError> {
+        // First: what is changed in between counts as changed.
+        let loaded = modified(certificate_path, key_path);
         let key = read_key_pair(certificate_path, key_path)?;
         Ok(Arc::new(Self {
+            loaded,
             certificate_path: certificate_path.to_owned(),
             key_path: key_path.to_owned(),
             current: ArcSwap::from_pointee(key),
@@ -52,24 +57,20 @@ impl TlsCertificate {
         Ok(())
     }
 
-    /// Reloads whenever one of the files changed, for as long as the future is polled.
+    /// Reloads whenever one of the files changed since they were loaded, for as long as the future is polled.
     pub async fn watch(self: Arc<Self>) {
         self.watch_every(WATCH_INTERVAL).await;
     }
 
     /// As [`TlsCertificate::watch`], looking as often as the caller wants.
     pub async fn watch_every(self: Arc<Self>, interval: Duration) {
-        let mut seen = self.modified().await;
+        let mut seen = self.loaded;
         loop {
             tokio::time::sleep(interval).await;
-            let now = self.modified().await;
-            if now == seen {
-                continue;
-            }
             let this = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || this.reload()).await {
+            match tokio::task::spawn_blocking(move || this.reload_since(seen)).await {
                 // Remembered only now: a pair that was caught half-written is tried again.
-                Ok(Ok(())) => seen = now,
+                Ok(Ok(now)) => seen = now,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "changed TLS certificate not loaded; the old one stays in use");
                 }
@@ -78,18 +79,16 @@ impl TlsCertificate {
         }
     }
 
-    async fn modified(&self) -> [Option<SystemTime>; 2] {
-        let mut times = [None; 2];
-        for (time, path) in times
-            .iter_mut()
-            .zip([&self.certificate_path, &self.key_path])
-        {
-            *time = tokio::fs::metadata(path)
-                .await
-                .ok()
-                .and_then(|metadata| metadata.modified().ok());
+    /// Reloads if the files are not of the times `seen`; of which they are.
+    fn reload_since(
+        &self,
+        seen: [Option<SystemTime>; 2],
+    ) -> Result<[Option<SystemTime>; 2], TlsError> {
+        let now = modified(&self.certificate_path, &self.key_path);
+        if now != seen {
+            self.reload()?;
         }
-        times
+        Ok(now)
     }
 
     /// The server configuration that asks this certificate at each handshake.
@@ -118,6 +117,10 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.current.load_full())
     }
+}
+
+fn modified(certificate_path: &Path, key_path: &Path) -> [Option<SystemTime>; 2] {
+    [certificate_path, key_path].map(|path| std::fs::metadata(path).ok()?.modified().ok())
 }
 
 fn read_key_pair(certificate_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsError> {

@@ -225,6 +225,24 @@ async fn a_replaced_certificate_is_shown_to_new_connections() {
     not_sent(server.call("https", Some(first.trust())).await);
 }
 
+#[tokio::test]
+async fn a_certificate_replaced_before_anybody_watched_is_noticed() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let server = Server::with_certificate(&first, "127.0.0.1").await;
+    let path = server.directory.path().join("cert.pem");
+    let modified = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let loaded = modified();
+    // The times of files are a few milliseconds coarse.
+    while modified() == loaded {
+        second.issue("127.0.0.1", server.directory.path());
+    }
+    let certificate = server.certificate.as_ref().unwrap();
+    let _watching = tokio::spawn(Arc::clone(certificate).watch_every(Duration::from_millis(1)));
+    let noticed = async { while server.call("https", Some(second.trust())).await.is_err() {} };
+    let noticed = tokio::time::timeout(Duration::from_mins(1), noticed);
+    noticed.await.unwrap();
+}
+
 #[test]
 fn a_file_without_authorities_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
