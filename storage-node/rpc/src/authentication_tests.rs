@@ -97,6 +97,10 @@ impl Server {
                 post(|| async { Reply::Failed(Bytes::from_static(b"typed")) }),
             )
             .route(
+                "/immense",
+                post(|| async { Reply::Done(vec![0; 33 << 20].into()) }),
+            )
+            .route(
                 "/slow",
                 post(|| async { std::future::pending::<Reply>().await }),
             );
@@ -538,6 +542,17 @@ async fn replies_that_nobody_reads_are_bounded() {
     drop(bytes);
     let read = reply_of(&router, &header(run), "body").await;
     assert_eq!(read.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_made_is_lost_and_authentic() {
+    let server = Server::start().await;
+    let client = server.client(secret(), NOW_MS);
+    let outcome = client.call(path("/immense"), "", REPLY_MAX).await;
+    assert!(
+        matches!(&outcome, Err(CallError::Lost { detail }) if detail.contains("it answered 500")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

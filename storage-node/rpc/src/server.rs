@@ -16,13 +16,13 @@ use http::{HeaderValue, StatusCode};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::ClusterSecret;
 use crate::body::collect;
 use crate::clock::{Clock, SystemClock};
 use crate::listener::Peer;
 use crate::refusal::Refusal;
 use crate::replay::ReplayWindow;
-use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId};
+use crate::seal::{BodyDigest, REPLY_HEADER, ReplySeal, RequestSeal, RunId};
+use crate::{BodyParts, ClusterSecret};
 
 /// Largest reply that is sealed and sent: a page of the largest records, and room.
 const REPLY_SIZE_BYTES_MAX: usize = 32 << 20;
@@ -186,17 +186,29 @@ impl Inner {
     }
 
     /// Counts a reply for as long as anybody holds its bytes, which the server does until they are sent. `None` if there
-    /// was no room in time.
-    async fn hold(&self, body: Bytes, request: OwnedSemaphorePermit) -> Option<Bytes> {
+    /// was no room in time. That of a refusal has no place among the requests, and is not counted.
+    async fn hold(
+        &self,
+        (body, digest): (Bytes, BodyDigest),
+        request: Option<OwnedSemaphorePermit>,
+    ) -> Option<(Bytes, BodyDigest)> {
+        let Some(request) = request else {
+            return Some((body, digest));
+        };
         let all_units = self.options.reply_bytes_max / BUFFER_UNIT_BYTES;
         let units = body.len().div_ceil(BUFFER_UNIT_BYTES).min(all_units);
         let room = Arc::clone(&self.reply_units)
             .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
         let reply = tokio::time::timeout(self.options.body_timeout, room).await;
-        Some(Bytes::from_owner(HeldReply {
+        let Ok(Ok(reply)) = reply else {
+            tracing::warn!("a reply was dropped: others are not read");
+            return None;
+        };
+        let held = HeldReply {
             body,
-            _permits: [request, reply.ok()?.ok()?],
-        }))
+            _permits: [request, reply],
+        };
+        Some((Bytes::from_owner(held), digest))
     }
 
     async fn receive(
@@ -246,20 +258,19 @@ impl Inner {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Response {
         let (mut parts, body) = response.into_parts();
-        let (mut body, digest) = match collect(body, REPLY_SIZE_BYTES_MAX).await {
-            Ok(collected) => collected,
+        let reply = match collect(body, REPLY_SIZE_BYTES_MAX).await {
+            Ok(collected) => self.hold(collected, permit).await,
             Err(error) => {
                 tracing::error!(%error, "a reply could not be sealed");
-                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                None
             }
         };
-        if let Some(permit) = permit {
-            let Some(held) = self.hold(body, permit).await else {
-                tracing::warn!("a reply was dropped: others are not read");
-                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-            };
-            body = held;
-        }
+        let (body, digest) = reply.unwrap_or_else(|| {
+            (parts, _) = StatusCode::INTERNAL_SERVER_ERROR
+                .into_response()
+                .into_parts();
+            (Bytes::new(), BodyParts::default().digest())
+        });
         let seal = ReplySeal {
             run: self.run,
             body: digest,
