@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
@@ -109,7 +110,7 @@ impl fmt::Debug for Guard {
 }
 
 async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let seal = match guard.authenticate(&parts) {
         Ok(seal) => seal,
         // Whoever it is has no use for a sealed answer, and gets no oracle.
@@ -118,7 +119,7 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             return refusal.into_response();
         }
     };
-    let (response, permit) = match guard.admit(&seal, body).await {
+    let (response, permit) = match guard.admit(&seal, &mut body).await {
         Ok((body, permits)) => {
             if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
                 peer.prove();
@@ -127,6 +128,9 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             (next.run(request).await, Some(permits.request))
         }
         Err(refusal) => {
+            if matches!(refusal, Refusal::Busy | Refusal::ClockSkew { .. }) {
+                guard.drain(&mut body).await;
+            }
             // The wrong run is how every caller meets a new process: nothing to see.
             if refusal != Refusal::WrongRun {
                 tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
@@ -150,7 +154,11 @@ impl Inner {
     }
 
     /// The body of a request that may be acted on now, once. The permits bound what is acted on.
-    async fn admit(&self, seal: &RequestSeal, body: Body) -> Result<(Bytes, Permits<'_>), Refusal> {
+    async fn admit(
+        &self,
+        seal: &RequestSeal,
+        body: &mut Body,
+    ) -> Result<(Bytes, Permits<'_>), Refusal> {
         self.compare_clocks(seal)?;
         let request = Arc::clone(&self.requests).try_acquire_owned();
         let request = request.map_err(|_| Refusal::Busy)?;
@@ -214,7 +222,7 @@ impl Inner {
     async fn receive(
         &self,
         seal: &RequestSeal,
-        body: Body,
+        body: &mut Body,
     ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
         let limit_bytes = self.options.body_size_bytes_max;
         let size_bytes = body.size_hint().exact().ok_or(Refusal::LengthRequired)?;
@@ -238,6 +246,27 @@ impl Inner {
             Ok((body, buffer))
         } else {
             Err(Refusal::WrongBody)
+        }
+    }
+
+    /// Reads what a caller still sends and keeps nothing of it. It may not be done writing before it looks for an answer, and
+    /// an answer before that gets lost when the connection is closed on it: then it could not tell what was done.
+    async fn drain(&self, body: &mut Body) {
+        let mut left_bytes = self.options.body_size_bytes_max;
+        let drained = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                match left_bytes.checked_sub(len) {
+                    Some(left) => left_bytes = left,
+                    None => return,
+                }
+            }
+        };
+        if tokio::time::timeout(self.options.body_timeout, drained)
+            .await
+            .is_err()
+        {
+            tracing::debug!("the body of a refused request did not end in time");
         }
     }
 
