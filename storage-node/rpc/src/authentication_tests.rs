@@ -546,6 +546,50 @@ async fn replies_that_nobody_reads_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_large_reply_is_not_made_before_there_is_room_and_others_do_not_wait_for_it() {
+    let options = GuardOptions {
+        clock: clock_at(NOW_MS),
+        large_reply_size_bytes: |_, body| (body == b"large").then_some(1000),
+        large_reply_bytes_max: 1 << 10,
+        body_timeout: Duration::from_millis(50),
+        ..GuardOptions::default()
+    };
+    let (acted, mut acting) = tokio::sync::mpsc::channel(8);
+    let slow = post(move |body: Bytes| async move {
+        acted.send(body).await.unwrap();
+        std::future::pending::<Reply>().await
+    });
+    let router = Guard::new(secret(), options).protect(Router::new().route("/echo", slow));
+    let seal = seal_of("");
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    let met = reply_of(&router, &header, "").await;
+    let run = ReplySeal::parse(met.headers()[REPLY_HEADER].as_bytes());
+    let run = run.unwrap().0.run;
+    let call = |body| {
+        let seal = RequestSeal {
+            run,
+            ..seal_of(body)
+        };
+        let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+        let router = router.clone();
+        tokio::spawn(async move { reply_of(&router, &header, body).await.status() })
+    };
+    let being_made = call("large");
+    assert_eq!(acting.recv().await.unwrap(), "large");
+    let refused = tokio::time::timeout(Duration::from_mins(1), call("large")).await;
+    assert_eq!(refused.unwrap().unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+    let other = call("small");
+    assert_eq!(acting.recv().await.unwrap(), "small");
+    // Whoever goes away makes room.
+    for call in [being_made, other] {
+        call.abort();
+        call.await.unwrap_err();
+    }
+    let _being_made = call("large");
+    assert_eq!(acting.recv().await.unwrap(), "large");
+}
+
+#[tokio::test]
 async fn a_reply_that_cannot_be_made_is_lost_and_authentic() {
     let server = Server::start().await;
     let client = server.client(secret(), NOW_MS);

@@ -43,6 +43,11 @@ pub struct GuardOptions {
     pub buffered_bytes_max: usize,
     /// Replies of all requests together that their callers have not read yet; others wait.
     pub reply_bytes_max: usize,
+    /// How large the reply to a call can become, by its path and body, where that may be much: then room for it is taken before
+    /// the call is acted on. `None` for others, which do not wait for these.
+    pub large_reply_size_bytes: fn(&str, &[u8]) -> Option<usize>,
+    /// Large replies together, from before they are made until their callers have read them; others wait.
+    pub large_reply_bytes_max: usize,
     /// Requests that are served at one time, each until its reply was read; others are refused at once.
     pub request_count_max: usize,
     /// How long a request may wait for its turn and then for its own body, and its reply for room.
@@ -57,6 +62,8 @@ impl Default for GuardOptions {
             body_size_bytes_max: 5 << 20,
             buffered_bytes_max: 64 << 20,
             reply_bytes_max: 64 << 20,
+            large_reply_size_bytes: |_, _| None,
+            large_reply_bytes_max: 64 << 20,
             request_count_max: 1024,
             body_timeout: Duration::from_secs(10),
         }
@@ -75,18 +82,21 @@ struct Inner {
     requests: Arc<Semaphore>,
     buffer_units: Semaphore,
     reply_units: Arc<Semaphore>,
+    large_reply_units: Arc<Semaphore>,
 }
 
 impl Guard {
     /// A guard of one run of a process: requests sealed for an earlier run are refused.
     pub fn new(secret: ClusterSecret, options: GuardOptions) -> Self {
+        let units = |bytes| Semaphore::new(bytes / BUFFER_UNIT_BYTES);
         Self(Arc::new(Inner {
             secret,
             run: RunId(rand::random()),
             replay: Mutex::default(),
             requests: Arc::new(Semaphore::new(options.request_count_max)),
-            buffer_units: Semaphore::new(options.buffered_bytes_max / BUFFER_UNIT_BYTES),
-            reply_units: Arc::new(Semaphore::new(options.reply_bytes_max / BUFFER_UNIT_BYTES)),
+            buffer_units: units(options.buffered_bytes_max),
+            reply_units: Arc::new(units(options.reply_bytes_max)),
+            large_reply_units: Arc::new(units(options.large_reply_bytes_max)),
             options,
         }))
     }
@@ -119,13 +129,13 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             return refusal.into_response();
         }
     };
-    let (response, permit) = match guard.admit(&seal, &mut body).await {
+    let (response, place) = match guard.admit(&seal, &parts, &mut body).await {
         Ok((body, permits)) => {
             if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<Peer>>() {
                 peer.prove();
             }
             let request = Request::from_parts(parts, Body::from(body));
-            (next.run(request).await, Some(permits.request))
+            (next.run(request).await, Some(permits.place))
         }
         Err(refusal) => {
             if matches!(refusal, Refusal::Busy | Refusal::ClockSkew { .. }) {
@@ -138,7 +148,7 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             (refusal.into_response(), None)
         }
     };
-    guard.seal_reply(&seal, response, permit).await
+    guard.seal_reply(&seal, response, place).await
 }
 
 impl Inner {
@@ -157,6 +167,7 @@ impl Inner {
     async fn admit(
         &self,
         seal: &RequestSeal,
+        parts: &Parts,
         body: &mut Body,
     ) -> Result<(Bytes, Permits<'_>), Refusal> {
         self.compare_clocks(seal)?;
@@ -168,13 +179,17 @@ impl Inner {
         if seal.run != self.run {
             return Err(Refusal::WrongRun);
         }
+        let large_reply = self.make_room(parts.uri.path(), &body).await?;
         let now_ms = self.options.clock.now_ms();
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         replay.admit(seal, now_ms, self.options.skew_max)?;
         Ok((
             body,
             Permits {
-                request,
+                place: Place {
+                    request,
+                    large_reply,
+                },
                 _buffer: buffer,
             },
         ))
@@ -193,20 +208,36 @@ impl Inner {
         Ok(())
     }
 
+    /// Room for the reply to a call, if that is to be taken before it is made.
+    async fn make_room(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        let Some(size_bytes) = (self.options.large_reply_size_bytes)(path, body) else {
+            return Ok(None);
+        };
+        let units = units_of(size_bytes, self.options.large_reply_bytes_max);
+        let room = Arc::clone(&self.large_reply_units).acquire_many_owned(units);
+        match tokio::time::timeout(self.options.body_timeout, room).await {
+            Ok(Ok(room)) => Ok(Some(room)),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
     /// Counts a reply for as long as anybody holds its bytes, which the server does until they are sent. `None` if there
     /// was no room in time. That of a refusal has no place among the requests, and is not counted.
     async fn hold(
         &self,
         (body, digest): (Bytes, BodyDigest),
-        request: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Option<(Bytes, BodyDigest)> {
-        let Some(request) = request else {
+        let Some(mut place) = place else {
             return Some((body, digest));
         };
-        let all_units = self.options.reply_bytes_max / BUFFER_UNIT_BYTES;
-        let units = body.len().div_ceil(BUFFER_UNIT_BYTES).min(all_units);
-        let room = Arc::clone(&self.reply_units)
-            .acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
+        let missing_bytes = place.keep_room(body.len());
+        let units = units_of(missing_bytes, self.options.reply_bytes_max);
+        let room = Arc::clone(&self.reply_units).acquire_many_owned(units);
         let reply = tokio::time::timeout(self.options.body_timeout, room).await;
         let Ok(Ok(reply)) = reply else {
             tracing::warn!("a reply was dropped: others are not read");
@@ -214,7 +245,8 @@ impl Inner {
         };
         let held = HeldReply {
             body,
-            _permits: [request, reply],
+            _place: place,
+            _reply: reply,
         };
         Some((Bytes::from_owner(held), digest))
     }
@@ -279,16 +311,16 @@ impl Inner {
         }
     }
 
-    /// `permit` is what a request that was acted on holds until its caller has read the reply. A refusal has none.
+    /// A request that was acted on keeps its place until its caller has read the reply. A refusal has none.
     async fn seal_reply(
         &self,
         request: &RequestSeal,
         response: Response,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Response {
         let (mut parts, body) = response.into_parts();
         let reply = match collect(body, REPLY_SIZE_BYTES_MAX).await {
-            Ok(collected) => self.hold(collected, permit).await,
+            Ok(collected) => self.hold(collected, place).await,
             Err(error) => {
                 tracing::error!(%error, "a reply could not be sealed");
                 None
@@ -314,16 +346,44 @@ impl Inner {
     }
 }
 
-/// Held while a request is acted on; the place among the requests until its reply was sent.
+/// As many units as the bytes take, or all there are.
+fn units_of(bytes: usize, bytes_max: usize) -> u32 {
+    let units = bytes.div_ceil(BUFFER_UNIT_BYTES);
+    u32::try_from(units.min(bytes_max / BUFFER_UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// Held while a request is acted on; its place until its reply was sent.
 struct Permits<'guard> {
-    request: OwnedSemaphorePermit,
+    place: Place,
     _buffer: SemaphorePermit<'guard>,
+}
+
+/// A place among the requests, and the room that was taken for the reply before it was made.
+struct Place {
+    #[expect(dead_code, reason = "it counts for as long as it is held")]
+    request: OwnedSemaphorePermit,
+    large_reply: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Gives back what a reply of so many bytes does not need of the room; says how many have none.
+    fn keep_room(&mut self, bytes: usize) -> usize {
+        let Some(room) = &mut self.large_reply else {
+            return bytes;
+        };
+        let surplus = room
+            .num_permits()
+            .saturating_sub(bytes.div_ceil(BUFFER_UNIT_BYTES));
+        drop(room.split(surplus));
+        bytes.saturating_sub(room.num_permits() * BUFFER_UNIT_BYTES)
+    }
 }
 
 /// A reply, with what it occupies until the last of its bytes was handed to the socket.
 struct HeldReply {
     body: Bytes,
-    _permits: [OwnedSemaphorePermit; 2],
+    _place: Place,
+    _reply: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for HeldReply {

@@ -47,6 +47,7 @@ pub fn node_service(
         .with_state(Arc::new(Node { info, disks }));
     let options = GuardOptions {
         body_size_bytes_max: REQUEST_SIZE_BYTES_MAX,
+        large_reply_size_bytes: read_size_bytes,
         ..GuardOptions::default()
     };
     Guard::new(secret, options)
@@ -117,6 +118,15 @@ async fn read(State(node): NodeState, Path(disk_id): Path<String>, body: Bytes) 
     outcome.await.map_or_else(failed, Reply::Done)
 }
 
+/// What a call reads, if it is one that does.
+fn read_size_bytes(path: &str, body: &[u8]) -> Option<usize> {
+    let GetRequest { start, end, .. } = path
+        .ends_with("/get")
+        .then(|| wire::decode(body))
+        .flatten()?;
+    usize::try_from(end.saturating_sub(start)).ok()
+}
+
 async fn delete(State(node): NodeState, Path(disk_id): Path<String>, body: Bytes) -> Reply {
     let outcome = async {
         let ids: Vec<ShardId> = request(&body)?;
@@ -177,4 +187,24 @@ fn message<T: Serialize>(outcome: Result<T, WireError>) -> Reply {
 #[expect(clippy::needless_pass_by_value, reason = "it ends the way of an error")]
 fn failed(error: WireError) -> Reply {
     Reply::Failed(wire::encode(&error).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DataId;
+
+    #[test]
+    fn only_reads_wait_for_room_and_for_as_much_as_they_read() {
+        let id = ShardId {
+            data_id: DataId([1; 16]),
+            chunk_index: 0,
+            shard_index: 0,
+        };
+        let body = wire::encode(&GetRequest::new(id, &(1000..3000))).unwrap();
+        for (call, size_bytes) in [("get", Some(2000)), ("put", None), ("list", None)] {
+            let path = format!("/node/v1/disks/{}/{call}", DiskId([2; 16]));
+            assert_eq!(read_size_bytes(&path, &body), size_bytes, "{call}");
+        }
+    }
 }
