@@ -362,18 +362,20 @@ async fn a_bad_sector_in_the_header_of_a_closed_segment_keeps_no_disk_out_of_ser
 #[tokio::test]
 async fn a_torn_record_is_cut_off_below_a_damaged_header_as_well() {
     let (dir, options) = disk_of_segments(1).await;
-    let disk = LocalDisk::open(options.clone()).unwrap();
-    disk.put(shard(0, 1, 5000), Durability::Synced)
-        .await
+    // Without its other thread, here and below: compaction would remove the first segment.
+    let opened = recovery::open(options.clone(), Arc::new(SystemCalls)).unwrap();
+    let (requests, queue) = sync_channel(1);
+    let (request, _answer) = writing::ask(writing::put_task(0, 5000));
+    requests.send(request).unwrap();
+    drop(requests);
+    Writer::new(opened.disk, opened.active, opened.next_lsn)
+        .run(&queue)
         .unwrap();
-    disk.close().await.unwrap();
-    drop(disk);
     let torn = dir.segments().remove(1);
     let len = || std::fs::metadata(&torn).unwrap().len();
     damage::flip(&torn, 20);
     damage::flip(&torn, len() - 100);
     dir.drop_index();
-    // Without its threads: compaction would remove what is left.
     let recovered = recovery::open(options.clone(), Arc::new(SystemCalls)).unwrap();
     assert_eq!(len(), 64);
     drop(recovered);
