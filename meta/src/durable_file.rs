@@ -99,6 +99,30 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)
 }
 
+/// Why a copy came to nothing. What went wrong on one of the two disks says nothing of the other.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    /// What was to be copied cannot be read.
+    #[error(transparent)]
+    Source(io::Error),
+    /// The copy cannot be written.
+    #[error(transparent)]
+    Target(io::Error),
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Stopped(io::Error),
+}
+
+impl From<CopyError> for io::Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Source(error) | CopyError::Target(error) | CopyError::Stopped(error) => {
+                error
+            }
+        }
+    }
+}
+
 /// Copies `from` to the new file `to`, synced; the caller syncs the directory once for many. `progress` is
 /// called with each piece's size before it is written, and with 0 before anything is; it may wait (a rate) or fail (a
 /// stop).
@@ -108,17 +132,19 @@ pub(crate) fn copy_file(
     from: &Path,
     to: &Path,
     progress: &mut dyn FnMut(usize) -> io::Result<()>,
-) -> io::Result<(u64, blake3::Hash)> {
+) -> Result<(u64, blake3::Hash), CopyError> {
     // Where this disk hangs and answers again, nobody may want the copy any more.
-    let source = File::open(from)?;
-    progress(0)?;
-    let mut target = create_truncated(to)?;
+    let source = File::open(from).map_err(CopyError::Source)?;
+    progress(0).map_err(CopyError::Stopped)?;
+    let mut target = create_truncated(to).map_err(CopyError::Target)?;
     let read = read_pieces(source, |piece| {
-        progress(piece.len())?;
-        target.write_all(piece)?;
-        target.sync_data()
+        progress(piece.len()).map_err(CopyError::Stopped)?;
+        target
+            .write_all(piece)
+            .and_then(|()| target.sync_data())
+            .map_err(CopyError::Target)
     })?;
-    target.sync_all()?;
+    target.sync_all().map_err(CopyError::Target)?;
     Ok(read)
 }
 
@@ -127,11 +153,11 @@ pub(crate) fn replace_with_copy(
     from: &Path,
     to: &Path,
     progress: &mut dyn FnMut(usize) -> io::Result<()>,
-) -> io::Result<()> {
+) -> Result<(), CopyError> {
     let unfinished = unfinished_name(to);
     copy_file(from, &unfinished, progress)?;
-    progress(0)?;
-    rename(&unfinished, to)
+    progress(0).map_err(CopyError::Stopped)?;
+    rename(&unfinished, to).map_err(CopyError::Target)
 }
 
 /// Has the next read of a file come from the disk, not from memory.
@@ -144,20 +170,23 @@ pub(crate) fn hash_file(
     path: &Path,
     progress: &mut dyn FnMut(usize) -> io::Result<()>,
 ) -> io::Result<(u64, blake3::Hash)> {
-    read_pieces(File::open(path)?, |piece| progress(piece.len()))
+    Ok(read_pieces(File::open(path)?, |piece| {
+        progress(piece.len()).map_err(CopyError::Stopped)
+    })?)
 }
 
 fn read_pieces(
     mut source: File,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(u64, blake3::Hash)> {
+    mut each: impl FnMut(&[u8]) -> Result<(), CopyError>,
+) -> Result<(u64, blake3::Hash), CopyError> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     loop {
         piece.clear();
         let len = (&mut source)
             .take(PIECE_BYTES as u64)
-            .read_to_end(&mut piece)?;
+            .read_to_end(&mut piece)
+            .map_err(CopyError::Source)?;
         if len == 0 {
             return Ok((hasher.count(), hasher.finalize()));
         }

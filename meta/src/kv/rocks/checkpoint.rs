@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::Place;
 use super::roster::DatabaseId;
-use crate::durable_file::{self, UNFINISHED_SUFFIX};
+use crate::durable_file::{self, CopyError, UNFINISHED_SUFFIX};
 
 const MANIFEST_NAME: &str = "cairn-checkpoint.json";
 const FORMAT_VERSION: u32 = 1;
@@ -75,14 +75,16 @@ pub(crate) struct Published {
 }
 
 /// Copies the files in `build_dir` (made by `Database::checkpoint`) to `target` as its newest checkpoint, and removes
-/// the older ones. `progress` is called for each piece copied, and may wait or fail.
+/// the older ones. `progress` is called for each piece copied, and before and behind all of them; it may wait or fail.
 pub(crate) fn publish(
     build_dir: &Path,
     target: &Place,
     (cluster_id, database, sequence): ([u8; 16], DatabaseId, u64),
     progress: &mut dyn FnMut(usize) -> io::Result<()>,
-) -> io::Result<Published> {
-    let previous = target.checkpoints()?.into_iter().find_map(|(_, dir)| {
+) -> Result<Published, CopyError> {
+    progress(0).map_err(CopyError::Stopped)?;
+    let older = target.checkpoints().map_err(CopyError::Target)?;
+    let previous = older.into_iter().find_map(|(_, dir)| {
         let manifest = read_manifest(&dir, cluster_id).ok()?;
         (manifest.database == database).then_some((dir, manifest))
     });
@@ -91,18 +93,24 @@ pub(crate) fn publish(
         // Nothing was committed since: one sequence is one state, whichever RocksDB it comes from.
         return Ok(Published::default());
     }
-    durable_file::remove_dir_all(&finished)?;
     let unfinished = target
         .path
         .join(format!("checkpoint-{sequence:020}{UNFINISHED_SUFFIX}"));
-    durable_file::remove_dir_all(&unfinished)?;
-    durable_file::create_dir(&unfinished)?;
+    durable_file::remove_dir_all(&finished)
+        .and_then(|()| durable_file::remove_dir_all(&unfinished))
+        .and_then(|()| durable_file::create_dir(&unfinished))
+        .map_err(CopyError::Target)?;
     let source = Source {
         build_dir,
         previous,
         identity: (cluster_id, database, sequence),
     };
-    let published = match source.copy_to(&unfinished, progress) {
+    let copied = source.copy_to(&unfinished, progress);
+    let wanted = copied.and_then(|published| {
+        progress(0).map_err(CopyError::Stopped)?;
+        Ok(published)
+    });
+    let published = match wanted {
         Ok(published) => published,
         Err(error) => {
             // The next one has another name, and a disk that is full needs the space. What cannot be removed now is
@@ -111,11 +119,17 @@ pub(crate) fn publish(
             return Err(error);
         }
     };
-    durable_file::rename(&unfinished, &finished)?;
-    for (_, older) in target.checkpoints()?.into_iter().skip(1) {
+    durable_file::rename(&unfinished, &finished)
+        .and_then(|()| remove_all_but_newest(target))
+        .map_err(CopyError::Target)?;
+    Ok(published)
+}
+
+fn remove_all_but_newest(place: &Place) -> io::Result<()> {
+    for (_, older) in place.checkpoints()?.into_iter().skip(1) {
         durable_file::remove_dir_all(&older)?;
     }
-    Ok(published)
+    Ok(())
 }
 
 /// What a checkpoint is made from.
@@ -132,22 +146,23 @@ impl Source<'_> {
         &self,
         unfinished: &Path,
         progress: &mut dyn FnMut(usize) -> io::Result<()>,
-    ) -> io::Result<Published> {
+    ) -> Result<Published, CopyError> {
         let mut published = Published::default();
         let mut files = Vec::new();
-        for entry in fs::read_dir(self.build_dir)? {
-            let entry = entry?;
+        for entry in fs::read_dir(self.build_dir).map_err(CopyError::Source)? {
+            let entry = entry.map_err(CopyError::Source)?;
             let name = entry
                 .file_name()
                 .into_string()
-                .map_err(|_| io::Error::other("odd file name"))?;
-            let size_bytes = entry.metadata()?.len();
+                .map_err(|_| CopyError::Source(io::Error::other("odd file name")))?;
+            let size_bytes = entry.metadata().map_err(CopyError::Source)?.len();
             let reusable = self.previous.as_ref().and_then(|(dir, manifest)| {
                 let file = manifest.files.iter().find(|file| file.name == name)?;
                 (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
             });
             files.push(if let Some((dir, file)) = reusable {
-                durable_file::link(&dir.join(&name), &unfinished.join(&name))?;
+                durable_file::link(&dir.join(&name), &unfinished.join(&name))
+                    .map_err(CopyError::Target)?;
                 published.reused_bytes += size_bytes;
                 file.clone()
             } else {
@@ -169,8 +184,10 @@ impl Source<'_> {
             database,
             files,
         };
-        durable_file::replace_file(&unfinished.join(MANIFEST_NAME), &encode(&manifest)?)?;
-        durable_file::sync_dir(unfinished)?;
+        encode(&manifest)
+            .and_then(|bytes| durable_file::replace_file(&unfinished.join(MANIFEST_NAME), &bytes))
+            .and_then(|()| durable_file::sync_dir(unfinished))
+            .map_err(CopyError::Target)?;
         Ok(published)
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: when a place was given up, the roster without it is durable on every place that can be reached before
 //! anything is acknowledged that the place does not have; the last holder is never given up, unless an append failed on it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -22,7 +23,7 @@ use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
 use super::watched::{Unfinished, still_wanted, watched};
 use super::writer::{CHECK_INTERVAL, Writer};
-use crate::durable_file;
+use crate::durable_file::{self, CopyError};
 
 /// A checkpoint may be replaced by a newer one while it is being read.
 const RESTORE_ATTEMPTS_MAX: usize = 3;
@@ -89,9 +90,10 @@ impl Writer {
         Err(reason)
     }
 
-    /// Gives one holder up, if there is another.
-    pub(crate) fn give_up(&mut self, id: PlaceId, suspicion: &Suspicion) {
-        if self.holders.len() < 2 {
+    /// Gives one holder up, if there is another, and RocksDB is still where it was when that was asked for: what did not
+    /// come of copying from one says nothing of the place where the next one is.
+    pub(crate) fn give_up(&mut self, id: PlaceId, generation: u64, suspicion: &Suspicion) {
+        if self.holders.len() < 2 || self.shared.live().generation != generation {
             return;
         }
         if let Some(place) = self.holders.remove(id) {
@@ -424,6 +426,7 @@ impl Writer {
         let through = self.sequence;
         self.work_on(place, &[&live.place], move |is_given_up| {
             copy_closed_files(&source, &target, copied_through, through, is_given_up)
+                .map_err(|error| format!("{}: {error}", target.path.display()))
         })?;
         self.holders.add(Arc::clone(place))?;
         let mut failures = self
@@ -495,14 +498,13 @@ pub(crate) fn copy_closed_files(
     after: u64,
     through: u64,
     is_given_up: &AtomicBool,
-) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", target.path.display());
-    let firsts = journal_copy::list(&source.journal_dir()).map_err(failed)?;
+) -> Result<(), CopyError> {
+    let firsts = journal_copy::list(&source.journal_dir()).map_err(CopyError::Source)?;
     if firsts.first().is_none_or(|&first| first > after + 1) {
-        return Err(format!(
-            "the journal in {} begins too late",
-            source.path.display()
-        ));
+        let path = source.path.display();
+        return Err(CopyError::Source(io::Error::other(format!(
+            "the journal in {path} begins too late"
+        ))));
     }
     // A file ends where the next begins; the last one is being written, and is not copied.
     for pair in firsts.windows(2) {
@@ -513,8 +515,7 @@ pub(crate) fn copy_closed_files(
                 &source.journal_dir().join(&name),
                 &target.journal_dir().join(&name),
                 &mut |_| still_wanted(is_given_up),
-            )
-            .map_err(failed)?;
+            )?;
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ use super::status::add;
 use super::verification::{Pace, Verification};
 use super::watched::{Unfinished, watched};
 use super::writer::{Control, Request, Rotated};
-use crate::durable_file;
+use crate::durable_file::{self, CopyError};
 
 /// How long a place that failed is left alone.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
@@ -34,8 +34,28 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum Setback {
     /// It failed.
     Failed(io::Error),
+    /// What was to be copied from the primary cannot be read. Nothing is said of the place that it was for.
+    Unread(io::Error),
+    /// Nobody wants it any more: the store stops, or RocksDB has moved.
+    Unwanted,
     /// A disk hangs, and is given up by now. Nothing is said of other disks that the work was about.
     Hung,
+}
+
+impl From<io::Error> for Setback {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<CopyError> for Setback {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Source(error) => Self::Unread(error),
+            CopyError::Target(error) => Self::Failed(error),
+            CopyError::Stopped(_) => Self::Unwanted,
+        }
+    }
 }
 
 /// The maintenance thread's state.
@@ -100,6 +120,7 @@ impl Maintenance {
         if self.waits_for_room() {
             return;
         }
+        let generation = self.shared.live().generation;
         let holders = self.shared.view().holders.clone();
         for place in holders {
             let (dir, size_bytes) = (place.journal_dir(), self.file_size_bytes);
@@ -108,8 +129,10 @@ impl Maintenance {
                 Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
                     self.tell_postponed(&place, &error);
                 }
-                Err(Setback::Failed(error)) => self.give_up(&place, Suspicion::failed(error)),
-                Ok(()) | Err(Setback::Hung) => {}
+                Err(Setback::Failed(error)) => {
+                    self.give_up(&place, generation, Suspicion::failed(error));
+                }
+                Ok(()) | Err(_) => {}
             }
         }
     }
@@ -150,10 +173,7 @@ impl Maintenance {
         if let Err(setback) = self.build(&live) {
             if let Setback::Failed(error) = setback {
                 tracing::warn!(%error, "no metadata checkpoint could be made");
-                self.send(Control::Suspect {
-                    generation: live.generation,
-                    suspicion: Suspicion::failed(error),
-                });
+                self.suspect(&live, &error);
             }
             return;
         }
@@ -162,12 +182,16 @@ impl Maintenance {
         for place in holders.iter().filter(|place| place.id != live.place.id) {
             match self.publish(&live, place, sequence) {
                 Ok(()) => cut.push(place.id),
+                Err(Setback::Unwanted) => return,
                 Err(_) if self.shared.pause(Duration::ZERO) => return,
+                Err(Setback::Unread(error)) => return self.tell_unread(&live, &error),
                 // Its older checkpoint and its journal, which is not cut, are as good a copy.
                 Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
                     self.tell_postponed(place, &error);
                 }
-                Err(Setback::Failed(error)) => self.give_up(place, Suspicion::failed(error)),
+                Err(Setback::Failed(error)) => {
+                    self.give_up(place, live.generation, Suspicion::failed(error));
+                }
                 Err(Setback::Hung) => {}
             }
         }
@@ -231,9 +255,10 @@ impl Maintenance {
 
     fn establish(&self, place: &Arc<Place>) -> Result<(), Suspicion> {
         let failed = |setback: Setback| match setback {
-            Setback::Failed(error) => {
+            Setback::Failed(error) | Setback::Unread(error) => {
                 Suspicion::failed(format!("{}: {error}", place.path.display()))
             }
+            Setback::Unwanted => Suspicion::failed("the metadata database moved meanwhile"),
             // Which one is noted already.
             Setback::Hung => Suspicion::failed("a disk did not answer in time"),
         };
@@ -253,7 +278,6 @@ impl Maintenance {
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
         self.work_on(&[&live.place, place], move |is_given_up| {
             copy_closed_files(&source, &target, sequence, through, is_given_up)
-                .map_err(io::Error::other)
         })
         .map_err(failed)?;
         let (answer, result) = mpsc::sync_channel(1);
@@ -270,10 +294,10 @@ impl Maintenance {
 
     /// Does `work`, unless one of `places`, which it is about, hangs: that one is given up then. The only holder is not,
     /// since there is nowhere to go.
-    pub(crate) fn work_on<T: Send + 'static>(
+    pub(crate) fn work_on<T: Send + 'static, E: Into<Setback> + Send + 'static>(
         &self,
         places: &[&Arc<Place>],
-        work: impl FnOnce(&AtomicBool) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce(&AtomicBool) -> Result<T, E> + Send + 'static,
     ) -> Result<T, Setback> {
         let holders = self.shared.view().holders.clone();
         let is_only_holder = |place: &Place| {
@@ -282,11 +306,12 @@ impl Maintenance {
         let mut places: Vec<_> = places.iter().map(|place| Arc::clone(place)).collect();
         places.retain(|place| !is_only_holder(place));
         match watched(&places, self.shared.copy_timeout, work) {
-            Ok(result) => result.map_err(Setback::Failed),
+            Ok(result) => result.map_err(Into::into),
             Err(Unfinished::Failed(error)) => Err(Setback::Failed(error)),
             Err(Unfinished::Silent(place)) => {
                 if holders.iter().any(|holder| holder.id == place.id) {
-                    self.give_up(&place, Suspicion::hung());
+                    // That it hangs has nothing to do with where RocksDB is.
+                    self.give_up(&place, self.shared.live().generation, Suspicion::hung());
                 } else {
                     self.note_failure(&place, Suspicion::hung());
                 }
@@ -341,11 +366,30 @@ impl Maintenance {
         })
     }
 
-    pub(crate) fn give_up(&self, place: &Place, suspicion: Suspicion) {
+    /// Gives a place up for what came of work that began while RocksDB was in the one of `generation`.
+    pub(crate) fn give_up(&self, place: &Place, generation: u64, suspicion: Suspicion) {
         self.send(Control::GiveUp {
             place: place.id,
+            generation,
             suspicion,
         });
+    }
+
+    /// Says what speaks against the RocksDB of `live`.
+    pub(crate) fn suspect(&self, live: &Live, error: &io::Error) {
+        self.send(Control::Suspect {
+            generation: live.generation,
+            suspicion: Suspicion::failed(error),
+        });
+    }
+
+    /// The files of `live` cannot be read to copy them: the fault is not with those that would have had the copy.
+    fn tell_unread(&mut self, live: &Live, error: &io::Error) {
+        if is_of_the_process(error) {
+            return self.tell_postponed(&live.place, error);
+        }
+        tracing::warn!(path = %live.place.path.display(), %error, "the metadata database cannot be read to copy it");
+        self.suspect(live, error);
     }
 
     pub(crate) fn send(&self, control: Control) {
@@ -367,7 +411,7 @@ struct Publication {
 }
 
 impl Publication {
-    fn run(&mut self, is_given_up: &AtomicBool) -> io::Result<()> {
+    fn run(&mut self, is_given_up: &AtomicBool) -> Result<(), CopyError> {
         let published = checkpoint::publish(
             &self.live.place.checkpoint_build_dir(),
             &self.target,

@@ -328,12 +328,12 @@ fn append_missing(
         .filter(|file| file.next_sequence > log.next() || file.first_sequence > log.next())
     {
         let target = dir.join(file.path.file_name().unwrap_or_default());
-        durable_file::replace_with_copy(&file.path, &target, &mut |_| Ok(())).map_err(
-            |source| LogError::Io {
+        durable_file::replace_with_copy(&file.path, &target, &mut |_| Ok(())).map_err(|error| {
+            LogError::Io {
                 path: target,
-                source,
-            },
-        )?;
+                source: error.into(),
+            }
+        })?;
     }
     let completed = JournalLog::read(&dir, options.cluster_id)?;
     if completed.next() == next {

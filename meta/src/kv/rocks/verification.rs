@@ -124,9 +124,9 @@ impl Maintenance {
             return;
         }
         self.verification.postpone(PAUSE_COUNT as usize);
-        let primary = self.shared.live().place.id;
+        let live = self.shared.live();
         let mut copies = self.shared.view().holders.clone();
-        copies.retain(|place| place.id != primary);
+        copies.retain(|place| place.id != live.place.id);
         let Some((place, after)) = self.verification.next(&copies) else {
             return;
         };
@@ -151,7 +151,7 @@ impl Maintenance {
                 if !is_of_the_process(&error) && !self.shared.pause(Duration::ZERO) =>
             {
                 tracing::error!(path = %place.path.display(), %error, "a metadata checkpoint is damaged; its copy is made anew");
-                self.give_up(place, Suspicion::failed(error));
+                self.give_up(place, live.generation, Suspicion::failed(error));
             }
             Err(_) => {}
         }

@@ -74,9 +74,10 @@ pub(crate) enum Control {
         generation: u64,
         answer: SyncSender<Result<(), Suspicion>>,
     },
-    /// A place cannot be worked on any more.
+    /// A place cannot be worked on any more, unless there was a failover since.
     GiveUp {
         place: PlaceId,
+        generation: u64,
         suspicion: Suspicion,
     },
     /// A read of this generation's RocksDB failed.
@@ -227,7 +228,11 @@ impl Writer {
                 let result = self.add_copy(&place, copied_through, generation);
                 answer.try_send(result).unwrap_or_default();
             }
-            Control::GiveUp { place, suspicion } => self.give_up(place, &suspicion),
+            Control::GiveUp {
+                place,
+                generation,
+                suspicion,
+            } => self.give_up(place, generation, &suspicion),
             Control::Suspect {
                 generation,
                 suspicion,

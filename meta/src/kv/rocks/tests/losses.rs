@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::super::holder::{OpenJournal, directory_journal};
 use super::super::journal_copy::JournalCopy;
 use super::super::journal_file::FileHead;
+use super::super::shared::Suspicion;
+use super::super::writer::{Control, Request};
 use super::super::{RocksKv, RocksKvOptions, Start};
 use super::harness::{Disks, entries, flip_bit, put, until, value};
 use crate::kv::{Batch, KvError, KvStore};
@@ -692,4 +694,60 @@ async fn a_database_that_has_rotted_is_left_before_a_copy_is_made_of_it() {
     until(|| store.status().counters.failovers == 1).await;
     assert_eq!(store.status().primary, disks.place(1));
     assert_eq!(value(&store, "key 25").await.unwrap().len(), 5000);
+}
+
+fn tables(dir: &Path) -> Vec<PathBuf> {
+    let mut files = entries(dir, "");
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    files
+}
+
+/// As with a bad sector at its beginning: the file can be opened, and not read.
+fn make_unreadable(path: &Path) {
+    std::fs::remove_file(path).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", path).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_copied_is_left_for_the_copy() {
+    let mut disks = Disks::new(3, 1);
+    disks.options.checkpoint_after_bytes = 1000;
+    let (store, _) = disks.open();
+    put(&store, "before", &"1".repeat(10_000)).await;
+    until(|| store.status().counters.checkpoints >= 1 && store.status().journal_bytes == 0).await;
+    // RocksDB has it open, and reads it as ever.
+    make_unreadable(&tables(&disks.entry(0, "db-"))[0]);
+    put(&store, "after", &"2".repeat(20_000)).await;
+    until(|| store.status().counters.failovers == 1).await;
+    let status = store.status();
+    assert_eq!(status.primary, disks.place(1));
+    assert!(status.places[1].is_holder && status.places[1].failure.is_none());
+    for (key, len) in [("before", 10_000), ("after", 20_000)] {
+        assert_eq!(value(&store, key).await.unwrap().len(), len);
+    }
+}
+
+#[tokio::test]
+async fn what_came_of_copying_from_one_disk_is_not_held_against_where_rocksdb_moved() {
+    let disks = Disks::new(3, 2);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    disks.lose(0);
+    put(&store, "after", "2").await;
+    let live = store.shared.live();
+    assert_eq!((&live.place.path, live.generation), (&disks.place(1), 1));
+    let late = Control::GiveUp {
+        place: live.place.id,
+        generation: 0,
+        suspicion: Suspicion::failed("the source was gone"),
+    };
+    store.requests.send(Request::Control(late)).unwrap();
+    // The writer is behind it when this is committed.
+    put(&store, "later", "3").await;
+    let status = store.status();
+    assert_eq!(
+        (status.primary, status.counters.failovers),
+        (disks.place(1), 1)
+    );
+    assert!(status.places[1].is_holder);
 }
