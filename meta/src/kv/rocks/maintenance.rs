@@ -195,6 +195,9 @@ impl Maintenance {
                 Err(Setback::Hung) => {}
             }
         }
+        if self.shared.still_serves(&live).is_err() {
+            return;
+        }
         // The primary's own files are its checkpoint; an older one is from the time when it was a copy.
         let primary = Arc::clone(&live.place);
         if let Err(Setback::Failed(error)) =
@@ -416,7 +419,10 @@ impl Publication {
             &self.live.place.checkpoint_build_dir(),
             &self.target,
             (self.cluster_id, self.live.id, self.sequence),
-            &mut |size_bytes| self.pace.advance(size_bytes, is_given_up),
+            &mut |size_bytes| {
+                self.pace.advance(size_bytes, is_given_up)?;
+                self.shared.still_serves(&self.live)
+            },
         )?;
         add(
             &self.shared.counters.checkpoint_bytes,
@@ -449,4 +455,50 @@ pub(crate) fn build(database: &Database, place: &Place) -> Result<(), String> {
     database
         .checkpoint(&build_dir)
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::database::{Missing, block_cache};
+    use super::super::roster::DatabaseId;
+    use super::*;
+
+    /// A place `name` and the RocksDB in it, which serves as `generation`.
+    fn live(root: &Path, name: &str, generation: u64) -> Live {
+        let place = Place::claim(&root.join(name), [7; 16]).unwrap();
+        let id = DatabaseId::random();
+        let dir = place.database_dir(id);
+        let database = Database::open(&dir, Missing::Create, &block_cache(1 << 20)).unwrap();
+        Live::new((id, database), Arc::new(place), generation)
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_database_that_was_left_replaces_none() {
+        let root = tempfile::tempdir().unwrap();
+        let target = Arc::new(Place::claim(&root.path().join("copy"), [7; 16]).unwrap());
+        let first = live(root.path(), "first", 0);
+        let shared = Shared::new(first, Vec::new(), 2, Duration::from_secs(30));
+        let shared = Arc::new(shared);
+        let first = shared.live();
+        build(&first.database, &first.place).unwrap();
+        let publish = |sequence| {
+            let mut publication = Publication {
+                shared: Arc::clone(&shared),
+                live: Arc::clone(&first),
+                target: Arc::clone(&target),
+                cluster_id: [7; 16],
+                sequence,
+                pace: Pace::new(Arc::clone(&shared), u64::MAX),
+            };
+            publication.run(&AtomicBool::new(false))
+        };
+        publish(1).unwrap();
+        shared.replace_live(live(root.path(), "second", 1));
+        let outcome = publish(2);
+        assert!(matches!(outcome, Err(CopyError::Stopped(_))), "{outcome:?}");
+        let kept = [(1, target.checkpoint_dir(1))];
+        assert_eq!(target.checkpoints().unwrap(), kept);
+    }
 }

@@ -1,6 +1,7 @@
 //! What the callers, the writer thread and the maintenance thread share. Every lock is held for a few instructions.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -156,6 +157,17 @@ impl Shared {
         self.generation.send_replace(generation);
         // Whoever waits to read from it goes to the new one, which he finds by now.
         old.disk_reads.close();
+    }
+
+    /// Fails when another RocksDB serves: what is made of a given-up one must not replace what others have.
+    pub(crate) fn still_serves(&self, live: &Live) -> io::Result<()> {
+        if self.live().generation == live.generation {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::Interrupted,
+            "the metadata database moved meanwhile",
+        ))
     }
 
     /// Tells when [`Live::generation`] changes.
