@@ -70,6 +70,12 @@ pub(crate) struct Maintenance {
     pub(crate) bytes_per_second_max: u64,
     /// When a disk was full last, or the process short of something: whatever needs room waits a while then.
     pub(crate) had_no_room_at: Option<Instant>,
+    /// When the primary failed at what reads all of it, and of which generation it was: the next try waits a while then,
+    /// unless RocksDB has moved.
+    pub(crate) primary_failed: Option<(u64, Instant)>,
+    /// Before so much was journalled since the start no checkpoint is tried: each try closes a journal file, which only a
+    /// success gives back.
+    pub(crate) checkpoint_from_bytes: u64,
     pub(crate) quiet: Quiet,
     pub(crate) verification: Verification,
 }
@@ -151,8 +157,18 @@ impl Maintenance {
         self.had_no_room_at = Some(Instant::now());
     }
 
+    fn waits_for_primary(&self) -> bool {
+        self.primary_failed.is_some_and(|(generation, at)| {
+            generation == self.shared.live().generation && at.elapsed() < RETRY_AFTER
+        })
+    }
+
     fn is_checkpoint_due(&self) -> bool {
-        if self.waits_for_room() {
+        let journalled_bytes = self.shared.counters.journal_bytes.load(Ordering::Relaxed);
+        if self.waits_for_room()
+            || self.waits_for_primary()
+            || journalled_bytes < self.checkpoint_from_bytes
+        {
             return false;
         }
         let database_bytes = self.shared.live().database.live_bytes();
@@ -170,11 +186,15 @@ impl Maintenance {
                 return;
             }
         };
+        // A try that comes to nothing is repeated when this file would have been closed anyway.
+        self.checkpoint_from_bytes =
+            self.shared.counters.journal_bytes.load(Ordering::Relaxed) + self.file_size_bytes;
         if let Err(setback) = self.build(&live) {
             if let Setback::Failed(error) = setback {
                 tracing::warn!(%error, "no metadata checkpoint could be made");
                 self.suspect(&live, &error);
             }
+            self.primary_failed = Some((live.generation, Instant::now()));
             return;
         }
         let holders = self.shared.view().holders.clone();
@@ -215,6 +235,7 @@ impl Maintenance {
         view.journal_bytes = view.journal_bytes.saturating_sub(journal_bytes);
         view.checkpointed_at = Some(Instant::now());
         drop(view);
+        self.checkpoint_from_bytes = 0;
         tracing::info!(
             sequence,
             duration_ms = begun.elapsed().as_millis(),

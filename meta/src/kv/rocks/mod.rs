@@ -105,6 +105,8 @@ impl RocksKv {
             checkpoint_after_bytes: options.checkpoint_after_bytes,
             bytes_per_second_max: options.checkpoint_bytes_per_second_max,
             had_no_room_at: None,
+            primary_failed: None,
+            checkpoint_from_bytes: 0,
             quiet: Quiet::new(options.quiet_after, Instant::now()),
             verification: Verification::new(options.verify_every),
         };

@@ -13,7 +13,7 @@ use super::super::journal_file::FileHead;
 use super::super::shared::Suspicion;
 use super::super::writer::{Control, Request};
 use super::super::{RocksKv, RocksKvOptions, Start};
-use super::harness::{Disks, entries, flip_bit, put, until, value};
+use super::harness::{Disks, entries, flip_bit, overwrite, put, until, value};
 use crate::kv::{Batch, KvError, KvStore};
 
 #[tokio::test]
@@ -750,4 +750,21 @@ async fn what_came_of_copying_from_one_disk_is_not_held_against_where_rocksdb_mo
         (disks.place(1), 1)
     );
     assert!(status.places[1].is_holder);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_made_is_not_tried_over_and_over() {
+    let mut disks = Disks::new(1, 0);
+    disks.options.checkpoint_after_bytes = 1000;
+    let faults = Arc::new(Faults::default());
+    let (store, _) = RocksKv::open_with(&disks.options, faulty(disks.place(0), &faults)).unwrap();
+    // In the way of the directory that it is built in.
+    overwrite(&disks.place(0).join("checkpoint-build.tmp"), b"");
+    put(&store, "key", &"value".repeat(1000)).await;
+    // The start, and the first try.
+    until(|| faults.rotations.load(Ordering::SeqCst) == 2).await;
+    let begun = Instant::now();
+    until(|| begun.elapsed() > Duration::from_secs(3)).await;
+    assert_eq!(faults.rotations.load(Ordering::SeqCst), 2);
+    assert_eq!(store.status().counters.checkpoints, 0);
 }
