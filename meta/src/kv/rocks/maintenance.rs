@@ -225,11 +225,15 @@ impl Maintenance {
         {
             tracing::warn!(%error, "old metadata checkpoints were not removed");
         }
+        let is_on_all = cut.len() == holders.len();
         self.send(Control::Cut {
             sequence,
             places: cut,
             generation: live.generation,
         });
+        if !is_on_all {
+            return;
+        }
         add(&self.shared.counters.checkpoints, 1);
         let mut view = self.shared.view();
         view.journal_bytes = view.journal_bytes.saturating_sub(journal_bytes);

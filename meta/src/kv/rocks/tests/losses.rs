@@ -768,3 +768,28 @@ async fn a_checkpoint_that_cannot_be_made_is_not_tried_over_and_over() {
     assert_eq!(faults.rotations.load(Ordering::SeqCst), 2);
     assert_eq!(store.status().counters.checkpoints, 0);
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_no_copy_took_does_not_count() {
+    let mut disks = Disks::new(2, 1);
+    disks.options.checkpoint_after_bytes = 1000;
+    let (store, _) = disks.open();
+    // In the way of the directory that the copy makes.
+    overwrite(
+        &disks.place(1).join(format!("checkpoint-{:020}.tmp", 1)),
+        b"",
+    );
+    put(&store, "key", &"value".repeat(1000)).await;
+    // The checkpoint takes the spare file, and the next round of work makes another.
+    let spare = disks.place(0).join("journal/spare-prepared");
+    until(|| store.status().counters.copies_lost == 1 && spare.exists()).await;
+    let status = store.status();
+    assert_eq!(
+        (status.counters.checkpoints, status.checkpoint_age),
+        (0, None)
+    );
+    assert!(status.journal_bytes > 5000);
+    // It is made up for.
+    put(&store, "more", &"value".repeat(10_000)).await;
+    until(|| store.status().counters.checkpoints == 1).await;
+}
