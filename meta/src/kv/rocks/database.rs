@@ -141,6 +141,9 @@ pub(crate) struct Database {
     /// Makes it one that takes no records, as when a flush found no room.
     #[cfg(test)]
     pub(crate) refuses: AtomicBool,
+    /// Unless it is 0, not all of it can be read, and each try to do so counts.
+    #[cfg(test)]
+    pub(crate) unreadable_count: std::sync::atomic::AtomicUsize,
 }
 
 impl std::fmt::Debug for Database {
@@ -181,6 +184,8 @@ impl Database {
             hang: super::tests::Hang::default(),
             #[cfg(test)]
             refuses: AtomicBool::new(false),
+            #[cfg(test)]
+            unreadable_count: std::sync::atomic::AtomicUsize::new(0),
         })
     }
 
@@ -284,6 +289,8 @@ impl Database {
         progress: &mut dyn FnMut(usize) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
         self.touch_disk();
+        #[cfg(test)]
+        self.count_unreadable()?;
         let mut read = read_options(Reach::Disk);
         read.fill_cache(false);
         read.set_readahead_size(READ_PIECE_BYTES);
@@ -424,6 +431,15 @@ impl Database {
             ))),
             Err(error) => Err(std::io::Error::other(error)),
         }
+    }
+
+    #[cfg(test)]
+    fn count_unreadable(&self) -> std::io::Result<()> {
+        if self.unreadable_count.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
+        self.unreadable_count.fetch_add(1, Ordering::SeqCst);
+        Err(std::io::Error::other("a bad sector"))
     }
 
     #[cfg(test)]

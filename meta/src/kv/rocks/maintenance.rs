@@ -58,6 +58,33 @@ impl From<CopyError> for Setback {
     }
 }
 
+/// Why no copy could be made in a place.
+#[derive(Debug)]
+enum Obstacle {
+    /// That place failed.
+    Candidate(Suspicion),
+    /// What it was to get could not be read.
+    Primary(Arc<Live>, io::Error),
+    /// Neither of them.
+    Elsewhere(String),
+}
+
+impl Obstacle {
+    /// What became of work for `candidate` with what `live` has.
+    fn new(candidate: &Place, live: &Arc<Live>, setback: Setback) -> Self {
+        match setback {
+            Setback::Failed(error) => {
+                let path = candidate.path.display();
+                Self::Candidate(Suspicion::failed(format!("{path}: {error}")))
+            }
+            Setback::Unread(error) => Self::Primary(Arc::clone(live), error),
+            Setback::Unwanted => Self::Elsewhere("RocksDB has moved meanwhile".to_owned()),
+            // Which one is noted already.
+            Setback::Hung => Self::Elsewhere("a disk did not answer in time".to_owned()),
+        }
+    }
+}
+
 /// The maintenance thread's state.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
@@ -70,9 +97,10 @@ pub(crate) struct Maintenance {
     pub(crate) bytes_per_second_max: u64,
     /// When a disk was full last, or the process short of something: whatever needs room waits a while then.
     pub(crate) had_no_room_at: Option<Instant>,
-    /// When the primary failed at what reads all of it, and of which generation it was: the next try waits a while then,
-    /// unless RocksDB has moved.
-    pub(crate) primary_failed: Option<(u64, Instant)>,
+    /// When a checkpoint failed, and of which generation of RocksDB: the next try waits a while then, unless that has moved.
+    pub(crate) checkpoint_failed: Option<(u64, Instant)>,
+    /// The same of a new copy, where it was not the fault of the place that was to have it.
+    pub(crate) copy_failed: Option<(u64, Instant)>,
     /// Before so much was journalled since the start no checkpoint is tried: each try closes a journal file, which only a
     /// success gives back.
     pub(crate) checkpoint_from_bytes: u64,
@@ -157,8 +185,8 @@ impl Maintenance {
         self.had_no_room_at = Some(Instant::now());
     }
 
-    fn waits_for_primary(&self) -> bool {
-        self.primary_failed.is_some_and(|(generation, at)| {
+    fn waits_after(&self, failure: Option<(u64, Instant)>) -> bool {
+        failure.is_some_and(|(generation, at)| {
             generation == self.shared.live().generation && at.elapsed() < RETRY_AFTER
         })
     }
@@ -166,7 +194,7 @@ impl Maintenance {
     fn is_checkpoint_due(&self) -> bool {
         let journalled_bytes = self.shared.counters.journal_bytes.load(Ordering::Relaxed);
         if self.waits_for_room()
-            || self.waits_for_primary()
+            || self.waits_after(self.checkpoint_failed)
             || journalled_bytes < self.checkpoint_from_bytes
         {
             return false;
@@ -190,11 +218,11 @@ impl Maintenance {
         self.checkpoint_from_bytes =
             self.shared.counters.journal_bytes.load(Ordering::Relaxed) + self.file_size_bytes;
         if let Err(setback) = self.build(&live) {
-            if let Setback::Failed(error) = setback {
+            if let Setback::Unread(error) = setback {
                 tracing::warn!(%error, "no metadata checkpoint could be made");
                 self.suspect(&live, &error);
             }
-            self.primary_failed = Some((live.generation, Instant::now()));
+            self.checkpoint_failed = Some((live.generation, Instant::now()));
             return;
         }
         let holders = self.shared.view().holders.clone();
@@ -248,22 +276,37 @@ impl Maintenance {
     }
 
     /// Makes one candidate a holder, if holders are missing.
-    fn replace_lost_copy(&self) {
+    fn replace_lost_copy(&mut self) {
+        let generation = self.shared.live().generation;
+        if self.waits_after(self.copy_failed) {
+            return;
+        }
         let Some(candidate) = self.candidate() else {
             return;
         };
-        tracing::info!(path = %candidate.path.display(), "making a new metadata copy");
-        match self.establish(&candidate) {
+        let path = candidate.path.display();
+        tracing::info!(%path, "making a new metadata copy");
+        let obstacle = match self.establish(&candidate) {
             Ok(()) => {
                 add(&self.shared.counters.copies_established, 1);
-                tracing::info!(path = %candidate.path.display(), "a new metadata copy is complete");
+                tracing::info!(%path, "a new metadata copy is complete");
+                return;
             }
-            Err(_) if self.shared.pause(Duration::ZERO) => {}
-            Err(suspicion) => {
-                tracing::warn!(path = %candidate.path.display(), detail = suspicion.detail, "no metadata copy could be made here");
+            Err(_) if self.shared.pause(Duration::ZERO) => return,
+            Err(obstacle) => obstacle,
+        };
+        match obstacle {
+            Obstacle::Candidate(suspicion) => {
+                tracing::warn!(%path, detail = suspicion.detail, "no metadata copy could be made here");
                 self.note_failure(&candidate, suspicion);
+                return;
+            }
+            Obstacle::Primary(live, error) => self.tell_unread(&live, &error),
+            Obstacle::Elsewhere(detail) => {
+                tracing::warn!(%path, detail, "a new metadata copy has to wait");
             }
         }
+        self.copy_failed = Some((generation, Instant::now()));
     }
 
     fn candidate(&self) -> Option<Arc<Place>> {
@@ -281,33 +324,33 @@ impl Maintenance {
         self.shared.places.iter().find(may_serve).map(Arc::clone)
     }
 
-    fn establish(&self, place: &Arc<Place>) -> Result<(), Suspicion> {
-        let failed = |setback: Setback| match setback {
-            Setback::Failed(error) | Setback::Unread(error) => {
-                Suspicion::failed(format!("{}: {error}", place.path.display()))
-            }
-            Setback::Unwanted => Suspicion::failed("the metadata database moved meanwhile"),
-            // Which one is noted already.
-            Setback::Hung => Suspicion::failed("a disk did not answer in time"),
-        };
+    /// What `place` has is removed only when it is known that there is something to copy to it.
+    fn establish(&self, place: &Arc<Place>) -> Result<(), Obstacle> {
+        let obstacle = |live: &Arc<Live>, setback| Obstacle::new(place, live, setback);
+        let live = self.shared.live();
+        let candidate = Arc::clone(place);
+        self.work_on(&[place], move |_| candidate.check_identity())
+            .map_err(|setback| obstacle(&live, setback))?;
+        self.verify_primary(&live)
+            .map_err(|setback| obstacle(&live, setback))?;
         let candidate = Arc::clone(place);
         self.work_on(&[place], move |_| {
             candidate.check_identity()?;
             candidate.wipe_copy()
         })
-        .map_err(failed)?;
-        self.verify_primary(&self.shared.live()).map_err(failed)?;
-        let Rotated { sequence, live } = self.rotate().map_err(Suspicion::failed)?;
-        self.build(&live).map_err(failed)?;
-        self.publish(&live, place, sequence).map_err(failed)?;
+        .map_err(|setback| obstacle(&live, setback))?;
+        let Rotated { sequence, live } = self.rotate().map_err(Obstacle::Elsewhere)?;
+        self.build(&live)
+            .and_then(|()| self.publish(&live, place, sequence))
+            .map_err(|setback| obstacle(&live, setback))?;
         // What was committed during the copying, so that little is left for when commits wait. (If RocksDB moved
         // meanwhile the writer says so: the generation is that of the checkpoint.)
-        let through = self.rotate().map_err(Suspicion::failed)?.sequence;
+        let through = self.rotate().map_err(Obstacle::Elsewhere)?.sequence;
         let (source, target) = (Arc::clone(&live.place), Arc::clone(place));
         self.work_on(&[&live.place, place], move |is_given_up| {
             copy_closed_files(&source, &target, sequence, through, is_given_up)
         })
-        .map_err(failed)?;
+        .map_err(|setback| obstacle(&live, setback))?;
         let (answer, result) = mpsc::sync_channel(1);
         self.send(Control::AddCopy {
             place: Arc::clone(place),
@@ -317,7 +360,8 @@ impl Maintenance {
         });
         result
             .recv()
-            .map_err(|_| Suspicion::failed("the store stops"))?
+            .map_err(|_| Obstacle::Elsewhere("the store stops".to_owned()))?
+            .map_err(Obstacle::Candidate)
     }
 
     /// Does `work`, unless one of `places`, which it is about, hangs: that one is given up then. The only holder is not,
@@ -376,7 +420,8 @@ impl Maintenance {
     fn build(&self, live: &Arc<Live>) -> Result<(), Setback> {
         let database = Arc::clone(live);
         self.work_on(&[&live.place], move |_| {
-            build(&database.database, &database.place).map_err(io::Error::other)
+            build(&database.database, &database.place)
+                .map_err(|error| CopyError::Source(io::Error::other(error)))
         })
     }
 

@@ -18,7 +18,6 @@ use super::roster::PlaceId;
 use super::shared::{Live, Shared, Suspicion};
 use super::status::add;
 use super::watched::still_wanted;
-use super::writer::Control;
 
 /// Into so many parts the time in which all is read is divided, for pauses of which nothing better is known.
 const PAUSE_COUNT: u32 = 100;
@@ -157,8 +156,8 @@ impl Maintenance {
         }
     }
 
-    /// Reads all of the primary. With another copy, RocksDB moves to it if something is damaged; without one, a copy of
-    /// what is left is better than none.
+    /// Reads all of the primary, and fails with [`Setback::Unread`] if that cannot be done, or if something is damaged
+    /// while there is another copy to move to. Without one, a copy of what is left is better than none.
     pub(crate) fn verify_primary(&self, live: &Arc<Live>) -> Result<(), Setback> {
         let database = Arc::clone(live);
         let mut rate = self.pace();
@@ -167,20 +166,17 @@ impl Maintenance {
                 .database
                 .read_all(&mut |size_bytes| rate.advance(size_bytes, is_given_up))
         });
-        match read {
-            Err(Setback::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(path = %live.place.path.display(), %error, "the metadata database is damaged");
-                self.send(Control::Suspect {
-                    generation: live.generation,
-                    suspicion: Suspicion::failed(&error),
-                });
-                if self.shared.view().holders.len() > 1 {
-                    return Err(Setback::Failed(error));
-                }
-                Ok(())
+        let error = match read {
+            Err(Setback::Failed(error)) if !self.shared.pause(Duration::ZERO) => error,
+            other => return other,
+        };
+        if error.kind() == io::ErrorKind::InvalidData {
+            tracing::error!(path = %live.place.path.display(), %error, "the metadata database is damaged");
+            if self.shared.view().holders.len() < 2 {
+                return Ok(());
             }
-            other => other,
         }
+        Err(Setback::Unread(error))
     }
 
     /// What copies and reads in the background keep to.

@@ -793,3 +793,47 @@ async fn a_checkpoint_that_no_copy_took_does_not_count() {
     put(&store, "more", &"value".repeat(10_000)).await;
     until(|| store.status().counters.checkpoints == 1).await;
 }
+
+/// A file of a copy that stood in a place, as it was when it was given up.
+fn leave_in(place: &Path) -> PathBuf {
+    let journal = place.join("journal");
+    std::fs::create_dir_all(&journal).unwrap();
+    let left = journal.join("00000000000000000001.journal");
+    overwrite(&left, b"what another place lost");
+    left
+}
+
+#[tokio::test]
+async fn a_place_is_not_emptied_for_a_database_that_cannot_be_read() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    put(&store, "key", "value").await;
+    let left = leave_in(&disks.place(2));
+    let live = store.shared.live();
+    live.database.unreadable_count.store(1, Ordering::SeqCst);
+    disks.lose(1);
+    until(|| live.database.unreadable_count.load(Ordering::SeqCst) > 1).await;
+    // The store ends when that try has.
+    drop((live, store));
+    assert!(left.exists());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_read_is_left_before_a_copy_is_made_of_it() {
+    let disks = Disks::new(4, 2);
+    let (store, _) = disks.open();
+    put(&store, "key", "value").await;
+    store
+        .shared
+        .live()
+        .database
+        .unreadable_count
+        .store(1, Ordering::SeqCst);
+    disks.lose(2);
+    until(|| store.status().counters.failovers == 1).await;
+    assert_eq!(store.status().primary, disks.place(1));
+    // The place that was to have the copy is not blamed, and gets it from there.
+    until(|| store.status().counters.copies_established == 1).await;
+    assert!(store.status().places[3].is_holder);
+    assert_eq!(value(&store, "key").await.as_deref(), Some("value"));
+}
