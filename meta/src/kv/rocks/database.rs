@@ -138,6 +138,9 @@ pub(crate) struct Database {
     /// Makes it a database on a disk that hangs.
     #[cfg(test)]
     pub(crate) hang: super::tests::Hang,
+    /// Makes it one on a disk that is slow at what many blocks are needed for.
+    #[cfg(test)]
+    pub(crate) slow_scans: super::tests::Hang,
     /// Makes it one that takes no records, as when a flush found no room.
     #[cfg(test)]
     pub(crate) refuses: AtomicBool,
@@ -182,6 +185,8 @@ impl Database {
             prompt_write_options,
             #[cfg(test)]
             hang: super::tests::Hang::default(),
+            #[cfg(test)]
+            slow_scans: super::tests::Hang::default(),
             #[cfg(test)]
             refuses: AtomicBool::new(false),
             #[cfg(test)]
@@ -263,6 +268,8 @@ impl Database {
     pub(crate) fn scan(&self, scan: &Scan, reach: Reach) -> Result<ScanPage, ReadError> {
         if reach == Reach::Disk {
             self.touch_disk();
+            #[cfg(test)]
+            self.slow_scans.wait();
         }
         let mut read = read_options(reach);
         read.set_iterate_lower_bound([USER_PREFIX]);

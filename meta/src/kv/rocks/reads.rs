@@ -5,13 +5,15 @@
 //! - it takes a thread of the blocking pool and none of those that all requests share;
 //! - at most [`DISK_READS_MAX`] are under way, since a thread in such a read is lost until the disk comes back, and others
 //!   need the pool too. The RocksDB that serves after a failover has as many of its own;
-//! - who asked waits for the time-out; then RocksDB is moved to another disk, and asked there once more.
+//! - who asked waits for the time-out. If the disk does not answer otherwise either, RocksDB is moved to another one, and
+//!   asked there once more. If it does it is only slow: a listing may need a thousand blocks from a disk that is busy and
+//!   has none of them in memory, and would take as long on the next. It is waited for then, within bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::RocksKv;
 use super::database::{Database, ReadError};
@@ -22,6 +24,10 @@ use crate::kv::KvError;
 /// Most reads of one RocksDB that wait for its disk: more than a disk works on at a time, and few of the 512 threads that
 /// the blocking pool may have.
 pub(crate) const DISK_READS_MAX: usize = 64;
+/// How long a read that is late is waited for while its disk answers: clients wait about a minute.
+const LATE_WAIT: Duration = Duration::from_mins(1);
+/// Between two looks whether it does.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a read that failed waits for RocksDB to move to another disk.
 const FAILOVER_WAIT: Duration = Duration::from_secs(20);
 
@@ -30,6 +36,8 @@ const FAILOVER_WAIT: Duration = Duration::from_secs(20);
 enum Unread {
     /// It did not begin: too many others were under way, or RocksDB has moved meanwhile. That says nothing of the disk.
     NotBegun,
+    /// It takes too long, on a disk that answers.
+    Late,
     /// It failed, or did not return in time.
     Failed(ReadError),
 }
@@ -39,6 +47,9 @@ impl From<Unread> for KvError {
         match unread {
             Unread::NotBegun => Self::Unavailable {
                 detail: "too many reads wait for the disk".to_owned(),
+            },
+            Unread::Late => Self::Unavailable {
+                detail: "the disk is too slow for this read".to_owned(),
             },
             Unread::Failed(error) => error.into(),
         }
@@ -95,19 +106,43 @@ impl RocksKv {
         timeout(limit + FAILOVER_WAIT, start)
             .await
             .unwrap_or(Err(Unread::NotBegun))?;
-        match timeout(limit, answered).await {
-            Ok(Ok(result)) => result.map_err(Unread::Failed),
-            Ok(Err(_)) => Err(Unread::Failed(ReadError::Failed(KvError::Unavailable {
-                detail: "a read panicked".to_owned(),
-            }))),
-            Err(_) => Err(Unread::Failed(ReadError::NeedsDisk)),
+        let answered = async {
+            answered.await.unwrap_or_else(|_| {
+                let detail = "a read panicked".to_owned();
+                Err(ReadError::Failed(KvError::Unavailable { detail }))
+            })
+        };
+        tokio::pin!(answered);
+        if let Ok(found) = timeout(limit, &mut answered).await {
+            return found.map_err(Unread::Failed);
+        }
+        tokio::select! {
+            biased;
+            found = answered => found.map_err(Unread::Failed),
+            () = self.silence(live) => Err(Unread::Failed(ReadError::NeedsDisk)),
+            () = sleep(LATE_WAIT) => Err(Unread::Late),
+        }
+    }
+
+    /// Returns when the disk of `live` does not answer, or when RocksDB has left it.
+    async fn silence(&self, live: &Arc<Live>) {
+        let mut generations = self.shared.generations();
+        let moved = generations.wait_for(|&current| current > live.generation);
+        let silent = async {
+            while live.answers(self.shared.copy_timeout).await {
+                sleep(PROBE_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            _ = moved => {}
+            () = silent => {}
         }
     }
 
     /// The RocksDB to read again from after a read failed: waits for the failover, if there is another copy.
     async fn after_failover(&self, generation: u64, unread: Unread) -> Result<Arc<Live>, KvError> {
         let suspicion = match &unread {
-            Unread::NotBegun => None,
+            Unread::NotBegun | Unread::Late => None,
             Unread::Failed(error) => Some(Suspicion::from(error)),
         };
         let error = KvError::from(unread);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::database::{Database, ReadError};
 use super::place::Place;
@@ -24,6 +25,10 @@ pub(crate) struct Live {
     pub(crate) generation: u64,
     /// Room for reads that may wait for its disk; closed when another RocksDB serves.
     pub(crate) disk_reads: Arc<Semaphore>,
+    /// Whether a thread asks the disk if it answers.
+    is_probed: AtomicBool,
+    /// Counts its answers.
+    answers: watch::Sender<u64>,
 }
 
 impl Live {
@@ -39,7 +44,31 @@ impl Live {
             place,
             generation,
             disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
+            is_probed: AtomicBool::new(false),
+            answers: watch::Sender::new(0),
         }
+    }
+
+    /// Whether the disk answers within `limit`. However many ask, one thread may be lost to it.
+    pub(crate) async fn answers(self: &Arc<Self>, limit: Duration) -> bool {
+        let mut answers = self.answers.subscribe();
+        if !self.is_probed.swap(true, Ordering::SeqCst) {
+            let live = Arc::clone(self);
+            let probing = std::thread::Builder::new()
+                .name("meta-probe".to_owned())
+                .spawn(move || {
+                    // That it fails is an answer too.
+                    drop(live.place.probe());
+                    // Before it is told: who asks from here on asks anew.
+                    live.is_probed.store(false, Ordering::SeqCst);
+                    live.answers.send_modify(|count| *count += 1);
+                });
+            if probing.is_err() {
+                self.is_probed.store(false, Ordering::SeqCst);
+                return true;
+            }
+        }
+        timeout(limit, answers.changed()).await.is_ok()
     }
 }
 

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use tokio::task::JoinHandle;
 
 use super::super::failover::copy_closed_files;
 use super::super::journal_file::file_name;
@@ -17,7 +18,7 @@ use super::super::place::Place;
 use super::super::watched::{Unfinished, watched};
 use super::super::{RocksKv, RocksKvOptions, Start};
 use super::harness::{Disks, overwrite, put, until, value};
-use crate::kv::{Batch, Direction, KvError, KvStore, Scan};
+use crate::kv::{Batch, Direction, KvError, KvStore, Scan, ScanPage};
 
 /// Makes calls wait until they are released.
 #[derive(Debug, Clone, Default)]
@@ -129,15 +130,58 @@ async fn a_scan_of_a_disk_that_hangs_is_repeated_on_another() {
         let store = cold(&disks).await;
         let (_, _hanging) = hang(&store);
         let scan = Scan {
-            start: "a".into(),
-            end: None,
-            direction: Direction::Ascending,
             limit,
-            group: None,
+            ..scan_all()
         };
         assert_eq!(store.scan(scan).await.unwrap().entries.len(), 1);
         assert_moved(&store, &disks).await;
     }
+}
+
+fn scan_all() -> Scan {
+    Scan {
+        start: "a".into(),
+        end: None,
+        direction: Direction::Ascending,
+        limit: 1000,
+        group: None,
+    }
+}
+
+/// A scan in a store that has scans wait, when it is late.
+async fn late_scan(store: &Arc<RocksKv>) -> (Hanging, JoinHandle<Result<ScanPage, KvError>>) {
+    let slow = store.shared.live().database.slow_scans.clone();
+    let hanging = slow.begin();
+    let begun = Instant::now();
+    let scan = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.scan(scan_all()).await })
+    };
+    until(|| slow.waiting_count() == 1 && begun.elapsed() > store.shared.copy_timeout * 3 / 2)
+        .await;
+    (hanging, scan)
+}
+
+#[tokio::test]
+async fn a_scan_of_a_disk_that_is_only_slow_is_waited_for() {
+    let disks = impatient(2, 1);
+    let store = Arc::new(cold(&disks).await);
+    let (hanging, scan) = late_scan(&store).await;
+    assert!(!scan.is_finished());
+    drop(hanging);
+    assert_eq!(scan.await.unwrap().unwrap().entries.len(), 1);
+    let status = store.status();
+    assert_eq!((status.counters.failovers, status.holder_count()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_silent_while_a_scan_is_late_is_left() {
+    let disks = impatient(2, 1);
+    let store = Arc::new(cold(&disks).await);
+    mkfifo(&disks.place(0).join("probe.tmp"));
+    let (_hanging, scan) = late_scan(&store).await;
+    assert_eq!(scan.await.unwrap().unwrap().entries.len(), 1);
+    assert_moved(&store, &disks).await;
 }
 
 #[tokio::test]
@@ -197,6 +241,7 @@ async fn a_disk_that_hangs_is_noticed_without_a_request() {
 async fn a_disk_that_hangs_without_a_copy_is_served_from_again_when_it_answers() {
     let disks = impatient(1, 0);
     let store = cold(&disks).await;
+    mkfifo(&disks.place(0).join("probe.tmp"));
     let (hang, hanging) = hang(&store);
     assert!(matches!(
         store.get(b"before").await,
