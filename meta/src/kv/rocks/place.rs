@@ -156,13 +156,18 @@ impl Place {
             free_bytes: AtomicU64::new(NOT_LOOKED_AT),
             _lock: lock,
         };
-        place.write_roster(&Roster::initial(0)).map_err(failed)?;
+        place.write_file(&Roster::initial(0)).map_err(failed)?;
         Ok(place)
     }
 
-    /// Makes `roster` the newest that this place has seen.
+    /// Makes `roster` the newest that this place has seen. Fails where the place is not any more: its path may lead to an
+    /// empty mount point by now.
     pub(crate) fn write_roster(&self, roster: &Roster) -> io::Result<()> {
-        self.check_identity_or_new()?;
+        self.check_identity()?;
+        self.write_file(roster)
+    }
+
+    fn write_file(&self, roster: &Roster) -> io::Result<()> {
         let file = PlaceFile::new(self.cluster_id, self.id, roster.clone());
         durable_file::replace_file(&self.path.join(PLACE_FILE_NAME), &file.encode()?)
     }
@@ -197,14 +202,6 @@ impl Place {
     pub(crate) fn free_bytes(&self) -> Option<u64> {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
         (free_bytes != NOT_LOOKED_AT).then_some(free_bytes)
-    }
-
-    fn check_identity_or_new(&self) -> io::Result<()> {
-        match self.check_identity() {
-            // Only a directory that was just claimed has no file; a vanished one fails on the write.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
     }
 
     /// Where the journal files are.

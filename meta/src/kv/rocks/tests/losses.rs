@@ -837,3 +837,18 @@ async fn a_database_that_cannot_be_read_is_left_before_a_copy_is_made_of_it() {
     assert!(store.status().places[3].is_holder);
     assert_eq!(value(&store, "key").await.as_deref(), Some("value"));
 }
+
+#[tokio::test]
+async fn nothing_is_made_where_a_disk_was_unmounted_while_running() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    // The mount point is left.
+    disks.lose(2);
+    std::fs::create_dir(disks.place(2)).unwrap();
+    disks.lose(1);
+    put(&store, "after", "2").await;
+    until(|| store.status().places[2].failure.is_some()).await;
+    drop(store);
+    assert_eq!(entries(&disks.place(2), ""), Vec::<PathBuf>::new());
+}
