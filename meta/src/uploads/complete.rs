@@ -113,8 +113,10 @@ impl Meta {
         let upload = upload.ok_or(Stop::UploadGone)?;
         let stored_parts = self.stored_parts(request.id).await.map_err(failed)?;
         let state = self.key_state(bucket, request.key).await.map_err(failed)?;
-        precondition(state.current_object())
-            .map_err(|refusal| Stop::Failed(PutError::Precondition(refusal)))?;
+        if let Err(refusal) = precondition(state.current_object()) {
+            let refusal = PutError::Precondition(refusal);
+            return Err(self.refused_or_gone(request, refusal).await);
+        }
 
         let mut change = KeyChange::new(
             bucket,
@@ -128,9 +130,9 @@ impl Meta {
             .batch
             .check(upload_key.clone(), Some(upload.bytes))
             .delete(upload_key);
-        request
-            .consume_parts(&mut change.batch, &stored_parts)
-            .map_err(failed)?;
+        if let Err(refusal) = request.consume_parts(&mut change.batch, &stored_parts) {
+            return Err(self.refused_or_gone(request, refusal.into()).await);
+        }
         let body = request.write_manifest(&mut change.batch);
         let record = change.put(request.new, body, request.now_ms);
         put_attestation(&mut change.batch, request.id, request.new, request.now_ms);
@@ -144,6 +146,17 @@ impl Meta {
                     .map_err(failed)?;
                 Ok(Some(record))
             }
+        }
+    }
+
+    /// What `refusal` amounts to: an upload that is gone by now may have been completed by the same request, made twice,
+    /// and that is what the parts were consumed by and the condition does not hold for.
+    async fn refused_or_gone<P>(&self, request: &Completion<'_>, refusal: PutError<P>) -> Stop<P> {
+        let bucket = request.bucket.record.id;
+        match self.stored_upload(bucket, request.key, request.id).await {
+            Ok(Some(_)) => Stop::Failed(refusal),
+            Ok(None) => Stop::UploadGone,
+            Err(error) => failed(error),
         }
     }
 

@@ -1,12 +1,16 @@
 //! Races have one winner: many tasks on several handles of one store, as gateways would be, with skewed clocks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::support::*;
-use cairn_meta::kv::MemoryKv;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
-    BucketRecord, DataId, ManifestPart, Meta, MetaError, ObjectBody, ObjectKey, PartNumber,
-    PartRecord, PutError, UploadId,
+    BucketRecord, DataId, ManifestPart, MasterKey, Meta, MetaError, ObjectBody, ObjectKey,
+    PartNumber, PartRecord, PutError, UploadId,
 };
 use tokio::task::JoinSet;
 
@@ -288,4 +292,86 @@ async fn racing_completes_of_one_upload_all_get_the_same_object() {
     let kept_ms = cairn_meta::COMPLETED_KEPT_MS;
     assert_eq!(meta.purge_completed(2 + kept_ms).await.unwrap().count, 0);
     assert_eq!(meta.purge_completed(3 + kept_ms).await.unwrap().count, 1);
+}
+
+async fn complete_if_new(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    id: UploadId,
+    part: &PartRecord,
+) -> Result<String, PutError<&'static str>> {
+    let (parts, new) = ([listed(part)], object("done-1", None));
+    let record = meta
+        .complete_upload(bucket, &key("k"), id, &parts, &new, 2, &if_none_match)
+        .await?;
+    Ok(record.write_id.to_string())
+}
+
+/// A store in which an upload is completed before the `countdown`-th read from now.
+#[derive(Debug)]
+struct CompletingKv {
+    inner: MemoryKv,
+    countdown: AtomicI32,
+    upload: (BucketRecord, UploadId, PartRecord),
+}
+
+impl CompletingKv {
+    async fn count_down(&self) {
+        if self.countdown.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let (bucket, id, part) = &self.upload;
+            let completed = complete_if_new(&meta_over(&self.inner), bucket, *id, part).await;
+            completed.unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl KvStore for CompletingKv {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.count_down().await;
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.count_down().await;
+        self.inner.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        self.inner.commit(batch).await
+    }
+}
+
+#[tokio::test]
+async fn a_complete_that_overtakes_itself_is_answered_as_the_first_one() {
+    for (is_conditional, nth_read) in (1..8).flat_map(|nth| [(false, nth), (true, nth)]) {
+        let kv = MemoryKv::new();
+        let meta = meta_over(&kv);
+        let bucket = bucket(&meta, "race").await;
+        let id = meta
+            .create_upload(&bucket, &key("k"), new_upload(), 1)
+            .await
+            .unwrap()
+            .id;
+        let part = put_part(&meta, &bucket, &key("k"), id, 1, 1).await.unwrap();
+        let overtaken = CompletingKv {
+            inner: kv.clone(),
+            countdown: AtomicI32::new(nth_read),
+            upload: (bucket.clone(), id, part.clone()),
+        };
+        let overtaken = Meta::new(Arc::new(overtaken), MasterKey::new([7; 32]));
+        let answer = if is_conditional {
+            complete_if_new(&overtaken, &bucket, id, &part)
+                .await
+                .unwrap()
+        } else {
+            let parts = [part];
+            complete(&overtaken, &bucket, &key("k"), id, &parts)
+                .await
+                .unwrap()
+        };
+        let current = meta.object(bucket.id, &key("k")).await.unwrap().unwrap();
+        let context = format!("conditional: {is_conditional}, read {nth_read}");
+        assert_eq!(answer, current.write_id.to_string(), "{context}");
+    }
 }
