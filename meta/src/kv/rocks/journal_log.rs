@@ -142,17 +142,23 @@ impl JournalLog {
         })
     }
 
-    /// Applies all records that `database` lacks; returns how many.
+    /// Applies all records that `database` lacks, through the last; returns how many.
     pub(crate) fn replay_into(&self, database: &Database) -> Result<u64, LogError> {
         let mut applied = database.applied()?;
         let mut record_count = 0;
         let start = applied.sequence;
         for file in self.files.iter().filter(|file| file.next_sequence > start) {
-            let read = JournalFile::read(&file.path).map_err(|source| LogError::Io {
+            let damaged = |detail: String| LogError::Damaged {
                 path: file.path.clone(),
-                source,
-            })?;
-            for record in read.iter().flat_map(JournalFile::records) {
+                detail,
+            };
+            let read = JournalFile::read(&file.path)
+                .map_err(|source| LogError::Io {
+                    path: file.path.clone(),
+                    source,
+                })?
+                .ok_or_else(|| damaged("its header is not valid any more".to_owned()))?;
+            for record in read.records() {
                 if record.sequence == applied.sequence && record.hash != applied.hash {
                     return Err(LogError::Diverged {
                         path: file.path.clone(),
@@ -168,7 +174,76 @@ impl JournalLog {
                     record_count += 1;
                 }
             }
+            // It was whole when the log was read: what does not verify any more is no end.
+            if applied.sequence + 1 < file.next_sequence {
+                return Err(damaged(format!(
+                    "record {} is not valid any more",
+                    applied.sequence + 1
+                )));
+            }
         }
         Ok(record_count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::{Missing, block_cache};
+    use super::super::journal_copy::{DirectoryJournal, JournalCopy};
+    use super::super::journal_file::{FILE_HEAD_BYTES, FileHead};
+    use super::super::record::RecordBuilder;
+    use super::super::tests::flip_bit;
+    use super::*;
+    use crate::kv::Write;
+
+    const CLUSTER: [u8; 16] = [7; 16];
+    /// Each of the log's records.
+    const RECORD_BYTES: usize = 56 + 1 + 4 + 3;
+
+    /// A log of three records in a directory, and an empty database.
+    fn log_and_database(dir: &Path) -> (JournalLog, Database) {
+        let mut journal = DirectoryJournal::open(dir, 16 << 10).unwrap();
+        let head = FileHead {
+            cluster_id: CLUSTER,
+            salt: [1; 16],
+            epoch: 1,
+            first_sequence: 1,
+        };
+        journal.rotate(&head).unwrap();
+        for sequence in 1..=3 {
+            let mut builder = RecordBuilder::new();
+            builder.push(&Write::Delete { key: "key".into() });
+            let frame = builder.finish(&head.salt, 1, sequence);
+            journal.append(&frame.bytes).unwrap();
+        }
+        let log = JournalLog::read(dir, CLUSTER).unwrap();
+        let cache = block_cache(1 << 20);
+        let database = Database::open(&dir.join("db"), Missing::Create, &cache).unwrap();
+        (log, database)
+    }
+
+    #[test]
+    fn a_log_is_replayed_through_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, database) = log_and_database(dir.path());
+        assert_eq!(log.replay_into(&database).unwrap(), 3);
+        assert_eq!(database.applied().unwrap().sequence, 3);
+        assert_eq!(log.replay_into(&database).unwrap(), 0);
+    }
+
+    /// In the header, and in each of the records, the last one too.
+    #[test]
+    fn what_cannot_be_read_any_more_is_not_taken_for_the_end_of_the_log() {
+        let records = [0, 1, 2].map(|index| FILE_HEAD_BYTES + index * RECORD_BYTES);
+        for offset in std::iter::once(0).chain(records) {
+            let dir = tempfile::tempdir().unwrap();
+            let (log, database) = log_and_database(dir.path());
+            flip_bit(&dir.path().join(file_name(1)), offset);
+            let outcome = log.replay_into(&database);
+            assert!(
+                matches!(outcome, Err(LogError::Damaged { .. })),
+                "offset {offset}: {outcome:?}"
+            );
+        }
     }
 }

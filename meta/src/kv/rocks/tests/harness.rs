@@ -163,7 +163,7 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8]) {
 }
 
 /// Flips a bit in the middle of a file.
-pub(super) fn flip_bit(path: &Path, offset: usize) {
+pub(in super::super) fn flip_bit(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset] ^= 1;
     overwrite(path, &bytes);

@@ -11,6 +11,7 @@ mod space;
 use std::sync::Arc;
 
 pub(super) use hangs::Hang;
+pub(super) use harness::flip_bit;
 
 use super::Start;
 use crate::kv::{KvStore, conformance};
