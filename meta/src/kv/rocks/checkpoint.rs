@@ -31,9 +31,10 @@ pub(crate) struct Manifest {
     files: Vec<ManifestFile>,
 }
 
+/// One file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ManifestFile {
-    name: String,
+pub(crate) struct ManifestFile {
+    pub(crate) name: String,
     size_bytes: u64,
     blake3: String,
 }
@@ -42,6 +43,19 @@ impl ManifestFile {
     /// SST files are never changed in place, so a second name is as good as a copy.
     fn is_immutable(&self) -> bool {
         is_sst(&self.name)
+    }
+
+    /// Reads the file in `dir` from the disk, and fails unless it is as it was; returns its size.
+    pub(crate) fn verify(
+        &self,
+        dir: &Path,
+        progress: &mut dyn FnMut(usize) -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let path = dir.join(&self.name);
+        durable_file::forget_cached(&path)?;
+        let (size_bytes, hash) = durable_file::hash_file(&path, progress)?;
+        self.check(size_bytes, &hash, &path)?;
+        Ok(size_bytes)
     }
 
     /// Fails unless what was read at `path` is this file.
@@ -213,46 +227,17 @@ pub(crate) fn restore(dir: &Path, cluster_id: [u8; 16], target_dir: &Path) -> io
     durable_file::rename(&unfinished, target_dir)
 }
 
-/// A file of a checkpoint that is as it was.
-#[derive(Debug)]
-pub(crate) struct Verified {
-    pub(crate) name: String,
-    pub(crate) size_bytes: u64,
-    /// How many the checkpoint has.
-    pub(crate) file_count: usize,
-}
-
-/// Reads one file of the newest checkpoint of `place`, from the disk: the first by name behind `after`, or any. `None` if
-/// there is none.
-pub(crate) fn verify_next(
+/// The files of the newest checkpoint of `place`, and where they are; none if it has no checkpoint.
+pub(crate) fn newest_files(
     place: &Place,
     cluster_id: [u8; 16],
-    after: Option<&str>,
-    progress: &mut dyn FnMut(usize) -> io::Result<()>,
-) -> io::Result<Option<Verified>> {
+) -> io::Result<(PathBuf, Vec<ManifestFile>)> {
     let Some((_, dir)) = place.checkpoints()?.into_iter().next() else {
-        return Ok(None);
+        return Ok((place.path.clone(), Vec::new()));
     };
-    let mut files = read_manifest(&dir, cluster_id)
-        .map_err(|detail| io::Error::new(io::ErrorKind::InvalidData, detail))?
-        .files;
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    let index = match after {
-        Some(after) => files.partition_point(|file| file.name.as_str() <= after),
-        None => rand::random_range(0..files.len().max(1)),
-    };
-    let Some(file) = files.get(index) else {
-        return Ok(None);
-    };
-    let path = dir.join(&file.name);
-    durable_file::forget_cached(&path)?;
-    let (size_bytes, hash) = durable_file::hash_file(&path, progress)?;
-    file.check(size_bytes, &hash, &path)?;
-    Ok(Some(Verified {
-        name: file.name.clone(),
-        size_bytes,
-        file_count: files.len(),
-    }))
+    let manifest = read_manifest(&dir, cluster_id)
+        .map_err(|detail| io::Error::new(io::ErrorKind::InvalidData, detail))?;
+    Ok((dir, manifest.files))
 }
 
 /// Where [`restore`] makes a directory before it has its name.

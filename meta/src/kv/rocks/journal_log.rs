@@ -1,5 +1,6 @@
 //! The log of one place: its journal files as one run of records.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use super::database::{Applied, Database, DatabaseError};
 use super::journal_copy;
 use super::journal_file::{JournalFile, file_name};
 use super::record::Salt;
+use crate::durable_file;
 
 /// A whole log: from `first` on, each record follows the one before.
 #[derive(Debug, Clone)]
@@ -60,6 +62,84 @@ pub(crate) enum LogError {
     Database(#[from] DatabaseError),
 }
 
+impl LogFile {
+    /// Reads and verifies the file that begins with `first_sequence`.
+    fn read(dir: &Path, first_sequence: u64, cluster_id: [u8; 16]) -> Result<Self, LogError> {
+        let path = dir.join(file_name(first_sequence));
+        let damaged = |detail: String| LogError::Damaged {
+            path: path.clone(),
+            detail,
+        };
+        let file = JournalFile::read(&path)
+            .map_err(|source| LogError::Io {
+                path: dir.to_owned(),
+                source,
+            })?
+            .filter(|file| {
+                file.head.first_sequence == first_sequence && file.head.cluster_id == cluster_id
+            })
+            .ok_or_else(|| damaged("its header is not valid".to_owned()))?;
+        let extent = file.extent();
+        if extent.is_damaged {
+            return Err(damaged(format!(
+                "record {} is not valid, later ones are",
+                extent.next_sequence
+            )));
+        }
+        Ok(Self {
+            first_sequence,
+            next_sequence: extent.next_sequence,
+            salt: file.head.salt,
+            last_hash: file.records().last().map(|record| record.hash),
+            path,
+        })
+    }
+
+    fn ends_early(&self) -> LogError {
+        LogError::Damaged {
+            path: self.path.clone(),
+            detail: format!("it ends before record {}", self.next_sequence),
+        }
+    }
+}
+
+/// Reads the file that begins with `first_sequence`, from the disk, and fails unless all records before `next_sequence`,
+/// with which the next file begins, are in it; returns its size. `progress` is called with that first, and may wait or
+/// fail.
+pub(crate) fn verify_closed(
+    dir: &Path,
+    (first_sequence, next_sequence): (u64, u64),
+    cluster_id: [u8; 16],
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> Result<u64, LogError> {
+    let path = dir.join(file_name(first_sequence));
+    let mut prepare = || {
+        let size_bytes = fs::metadata(&path)?.len();
+        progress(usize::try_from(size_bytes).unwrap_or(usize::MAX))?;
+        durable_file::forget_cached(&path)?;
+        Ok(size_bytes)
+    };
+    let size_bytes = prepare().map_err(|source| LogError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let file = LogFile::read(dir, first_sequence, cluster_id)?;
+    if file.next_sequence == next_sequence {
+        Ok(size_bytes)
+    } else {
+        Err(file.ends_early())
+    }
+}
+
+impl From<LogError> for io::Error {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Io { source, .. } => source,
+            other => Self::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+}
+
 impl JournalLog {
     /// Reads and verifies all journal files in `dir`.
     pub(crate) fn read(dir: &Path, cluster_id: [u8; 16]) -> Result<Self, LogError> {
@@ -69,40 +149,14 @@ impl JournalLog {
         };
         let mut files: Vec<LogFile> = Vec::new();
         for first_sequence in journal_copy::list(dir).map_err(failed)? {
-            let path = dir.join(file_name(first_sequence));
-            let damaged = |detail: String| LogError::Damaged {
-                path: path.clone(),
-                detail,
-            };
-            let file = JournalFile::read(&path)
-                .map_err(failed)?
-                .filter(|file| {
-                    file.head.first_sequence == first_sequence && file.head.cluster_id == cluster_id
-                })
-                .ok_or_else(|| damaged("its header is not valid".to_owned()))?;
-            let extent = file.extent();
-            if extent.is_damaged {
-                return Err(damaged(format!(
-                    "record {} is not valid, later ones are",
-                    extent.next_sequence
-                )));
-            }
+            let file = LogFile::read(dir, first_sequence, cluster_id)?;
             if let Some(before) = files
                 .last()
                 .filter(|before| before.next_sequence != first_sequence)
             {
-                return Err(LogError::Damaged {
-                    path: before.path.clone(),
-                    detail: format!("it ends before record {}", before.next_sequence),
-                });
+                return Err(before.ends_early());
             }
-            files.push(LogFile {
-                path,
-                first_sequence,
-                next_sequence: extent.next_sequence,
-                salt: file.head.salt,
-                last_hash: file.records().last().map(|record| record.hash),
-            });
+            files.push(file);
         }
         if files.is_empty() {
             return Err(LogError::Damaged {

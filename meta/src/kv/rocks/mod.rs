@@ -4,8 +4,8 @@
 //! commit ──► bounded queue ──► writer thread ──► one record, written and synced on all holders at once
 //!                                           └──► RocksDB (no log of its own) ──► acknowledged
 //! get, scan ──► RocksDB, from memory inline, else on the blocking pool; they never wait for the writer
-//! maintenance thread: checkpoints to the copies, then shorter journals; new copies for lost ones; reads the checkpoints
-//!   now and then
+//! maintenance thread: checkpoints to the copies, then shorter journals; new copies for lost ones; reads the copies now and
+//!   then
 //! ```
 //! Words: a *place* is a directory on one disk; *holders* are the places with a complete journal copy; the *primary* is
 //! the holder whose RocksDB serves; the *roster* says which is which, and is written to all places ([`roster`]).

@@ -37,7 +37,7 @@ pub struct RocksKvOptions {
     pub block_cache_bytes: usize,
     /// A store to which hardly anything was written for so long is quiet: RocksDB then merges what it has left for later.
     pub quiet_after: Duration,
-    /// In about this time all checkpoints of the copies are read once, to see whether they are whole.
+    /// In about this time all checkpoints and journals of the copies are read once, to see whether they are whole.
     pub verify_every: Duration,
     /// A disk that has not answered for so long is given up, whether it has a journal copy or RocksDB.
     pub copy_timeout: Duration,

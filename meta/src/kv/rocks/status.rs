@@ -101,7 +101,7 @@ pub struct RocksKvCounters {
     pub checkpoints: u64,
     /// Bytes that they copied.
     pub checkpoint_bytes: u64,
-    /// Bytes of them that were read again to verify them.
+    /// Bytes of copies, their journals too, that were read again to verify them.
     pub verified_bytes: u64,
 }
 

@@ -1,17 +1,20 @@
-//! Verification of what is not read before it is needed: the checkpoints of the copies, and the primary's files before a
-//! copy is made of them.
+//! Verification of what is not read before it is needed: the checkpoints and journals of the copies, and the primary's
+//! files before a copy is made of them.
 //!
-//! Checkpoints are read one file at a time, so that all were read in about the configured time. Which comes next goes by
+//! Copies are read one file at a time, so that all were read in about the configured time. Which comes next goes by
 //! place and name: checkpoints are replaced all the while, and most of their files are in the next one too. A copy that
-//! does not have what its checkpoint lists is given up, and made anew.
+//! does not have what its checkpoint lists, or all records in the journal files that are not written any more, is given
+//! up, and made anew.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::checkpoint;
-use super::journal_copy::is_of_the_process;
+use super::checkpoint::{self, ManifestFile};
+use super::journal_copy::{self, is_of_the_process};
+use super::journal_file::file_name;
+use super::journal_log;
 use super::maintenance::{Maintenance, Setback};
 use super::place::Place;
 use super::roster::PlaceId;
@@ -75,6 +78,65 @@ fn behind(places: &[Arc<Place>], id: PlaceId) -> Option<&Arc<Place>> {
     ordered.first().copied()
 }
 
+/// A file of a copy that is as it was.
+#[derive(Debug)]
+struct Verified {
+    name: String,
+    size_bytes: u64,
+    /// How many the copy has.
+    file_count: usize,
+}
+
+/// What can be verified of a copy.
+enum CopyFile {
+    OfCheckpoint(ManifestFile),
+    /// A journal file that is not written any more: its first record, and that of the next file.
+    OfJournal(u64, u64),
+}
+
+/// Reads one file of `place` from the disk: the first by name behind `after`, or any. `None` if there is none.
+fn verify_next(
+    place: &Place,
+    cluster_id: [u8; 16],
+    after: Option<&str>,
+    progress: &mut dyn FnMut(usize) -> io::Result<()>,
+) -> io::Result<Option<Verified>> {
+    let (checkpoint_dir, files) = checkpoint::newest_files(place, cluster_id)?;
+    let of_checkpoint = |file: ManifestFile| (file.name.clone(), CopyFile::OfCheckpoint(file));
+    let mut files: Vec<(String, CopyFile)> = files.into_iter().map(of_checkpoint).collect();
+    let journal_dir = place.journal_dir();
+    for pair in journal_copy::list(&journal_dir)?.windows(2) {
+        let [first, next] = *pair else { continue };
+        files.push((file_name(first), CopyFile::OfJournal(first, next)));
+    }
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let file_count = files.len();
+    let index = match after {
+        Some(after) => files.partition_point(|(name, _)| name.as_str() <= after),
+        None => rand::random_range(0..file_count.max(1)),
+    };
+    let Some((name, file)) = files.into_iter().nth(index) else {
+        return Ok(None);
+    };
+    let size_bytes = match file {
+        CopyFile::OfCheckpoint(file) => file.verify(&checkpoint_dir, progress)?,
+        CopyFile::OfJournal(first, next) => {
+            let sequences = (first, next);
+            match journal_log::verify_closed(&journal_dir, sequences, cluster_id, progress) {
+                Ok(size_bytes) => size_bytes,
+                // A checkpoint has made it superfluous meanwhile, and its bytes are another file's.
+                Err(_) if !journal_copy::list(&journal_dir)?.contains(&first) => 0,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    Ok(Some(Verified {
+        name,
+        size_bytes,
+        file_count,
+    }))
+}
+
 /// Bytes at no more than a rate, and only while somebody waits for them.
 pub(crate) struct Pace {
     shared: Arc<Shared>,
@@ -117,7 +179,7 @@ impl Pace {
 }
 
 impl Maintenance {
-    /// Reads one file of a copy's checkpoint, if it is time.
+    /// Reads one file of a copy, if it is time.
     pub(crate) fn verify_if_due(&mut self) {
         if !self.verification.pause().is_zero() {
             return;
@@ -132,7 +194,7 @@ impl Maintenance {
         let (copy, cluster_id) = (Arc::clone(place), self.cluster_id);
         let mut rate = self.pace();
         let verified = self.work_on(&[place], move |is_given_up| {
-            checkpoint::verify_next(&copy, cluster_id, after.as_deref(), &mut |size_bytes| {
+            verify_next(&copy, cluster_id, after.as_deref(), &mut |size_bytes| {
                 rate.advance(size_bytes, is_given_up)
             })
         });
@@ -149,7 +211,7 @@ impl Maintenance {
             Err(Setback::Failed(error))
                 if !is_of_the_process(&error) && !self.shared.pause(Duration::ZERO) =>
             {
-                tracing::error!(path = %place.path.display(), %error, "a metadata checkpoint is damaged; its copy is made anew");
+                tracing::error!(path = %place.path.display(), %error, "a metadata copy is damaged; it is made anew");
                 self.give_up(place, live.generation, Suspicion::failed(error));
             }
             Err(_) => {}

@@ -852,3 +852,27 @@ async fn nothing_is_made_where_a_disk_was_unmounted_while_running() {
     drop(store);
     assert_eq!(entries(&disks.place(2), ""), Vec::<PathBuf>::new());
 }
+
+#[tokio::test]
+async fn a_copy_whose_journal_rots_is_made_anew() {
+    let mut disks = Disks::new(3, 1);
+    disks.options.verify_every = Duration::from_millis(100);
+    let (store, _) = disks.open();
+    for number in 10..60 {
+        put(&store, &format!("key {number}"), &"value".repeat(500)).await;
+    }
+    let journals = entries(&disks.place(1).join("journal"), "0");
+    assert!(journals.len() > 2);
+    // There is no checkpoint: what is verified are the closed files, all more than once.
+    until(|| store.status().counters.verified_bytes > 400_000).await;
+    assert_eq!(store.status().counters.copies_lost, 0);
+    flip_bit(&journals[1], 4096 + 100);
+    until(|| store.status().counters.copies_established == 1).await;
+    assert_eq!(store.status().counters.copies_lost, 1);
+    let failure = store.status().places[1].failure.clone();
+    assert!(failure.unwrap().contains("journal"));
+    drop(store);
+    disks.lose(0);
+    let (store, _) = disks.open();
+    assert!(value(&store, "key 10").await.is_some());
+}
