@@ -113,23 +113,6 @@ impl Lease {
         self.held_until.is_some_and(|until| now < until)
     }
 
-    /// Gives the lease up, so that another process need not wait.
-    ///
-    /// # Errors
-    /// Those of the store; the lease ends by itself then.
-    pub async fn release(&mut self) -> Result<(), MetaError> {
-        if self.held_until.take().is_none() {
-            return Ok(());
-        }
-        let Some((record, _)) = self.seen.take() else {
-            return Ok(());
-        };
-        let key = keys::lease(&self.name);
-        let mut batch = Batch::default();
-        batch.check(key.clone(), Some(encode(&record))).delete(key);
-        self.meta.try_commit(batch).await.map(drop)
-    }
-
     fn observe(&mut self, found: Option<&LeaseRecord>, now: Duration) {
         if self.seen.as_ref().map(|(record, _)| record) != found {
             self.seen = found.map(|record| (record.clone(), now));
