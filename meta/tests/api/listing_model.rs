@@ -1,8 +1,16 @@
 //! Listings of objects and uploads agree with a listing by definition, for all prefixes, delimiters, markers and
 //! page sizes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::support::*;
-use cairn_meta::{BucketRecord, ListEntry, ListRequest, Meta, UploadListEntry, UploadListRequest};
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
+use cairn_meta::{
+    BucketRecord, ListEntry, ListRequest, MasterKey, Meta, UploadListEntry, UploadListRequest,
+};
 use proptest::prelude::*;
 
 /// Few letters, so that prefixes, delimiters and markers hit; two- and four-byte characters; zero bytes.
@@ -207,4 +215,63 @@ async fn a_limit_of_zero_lists_nothing_and_is_not_truncated() {
         .await
         .unwrap();
     assert!(page.entries.is_empty() && !page.is_truncated && page.next.is_none());
+}
+
+/// A store that counts its scans, and the entries that they give.
+#[derive(Debug, Default)]
+struct CountingKv {
+    inner: MemoryKv,
+    scan_count: AtomicUsize,
+    entry_count: AtomicUsize,
+}
+
+#[async_trait]
+impl KvStore for CountingKv {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        let page = self.inner.scan(scan).await?;
+        self.scan_count.fetch_add(1, Ordering::Relaxed);
+        self.entry_count
+            .fetch_add(page.entries.len(), Ordering::Relaxed);
+        Ok(page)
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        self.inner.commit(batch).await
+    }
+}
+
+#[tokio::test]
+async fn listing_uploads_by_group_reads_few_of_those_in_a_group() {
+    let kv = Arc::new(CountingKv::default());
+    let meta = meta_over(&kv.inner);
+    let bucket = bucket(&meta, "listed").await;
+    for group in 0..5 {
+        for number in 0..100 {
+            let name = format!("{group}/{number:03}");
+            meta.create_upload(&bucket, &key(&name), new_upload(), 1)
+                .await
+                .unwrap();
+        }
+    }
+    for number in 0..100 {
+        meta.create_upload(&bucket, &key(&format!("{number:03}")), new_upload(), 1)
+            .await
+            .unwrap();
+    }
+    let request = UploadListRequest {
+        delimiter: Some("/".to_owned()),
+        limit: 1000,
+        ..UploadListRequest::default()
+    };
+    let counted = Meta::new(Arc::clone(&kv) as Arc<dyn KvStore>, MasterKey::new([7; 32]));
+    let page = counted.list_uploads(bucket.id, &request).await.unwrap();
+    assert_eq!((page.entries.len(), page.is_truncated), (105, false));
+    let [scans, entries] = [&kv.scan_count, &kv.entry_count].map(|n| n.load(Ordering::Relaxed));
+    // 16 for each group, of single uploads 16, 32 and 64.
+    assert!(entries <= 5 * 16 + 100 + 16, "{entries} entries");
+    assert!(scans <= 5 + 4, "{scans} scans");
 }
