@@ -25,8 +25,9 @@ use super::database::{Database, Missing, block_cache};
 use super::holder::OpenJournal;
 use super::options::{OpenError, RocksKvOptions, Start};
 use super::place::{Place, Sight, inspect};
-use super::recover::{Recovered, recover};
+use super::recover::{Recovered, read_logs, recover};
 use super::roster::{DatabaseId, HistoryId, Newest, PlaceFile, PlaceId, Roster, newest};
+use super::watched::each_path;
 
 /// How far a start that gives up what the missing places may have goes ahead of them: no store changes its roster that
 /// often, so that they do not win when they come back.
@@ -84,14 +85,15 @@ pub(super) fn open(
             Err(error) => notes.push(error.to_string()),
         }
     }
-    let order = configured_paths(options)?;
+    let order = configured_paths(options);
     places.sort_by_key(|place| order.iter().position(|path| *path == place.path));
 
     let recovered = if is_fresh {
         create(options, &places, &cache)?
     } else {
+        let logs = read_logs(options, &roster, &mut places, &mut notes);
         remove_leftovers(&places, &roster, &mut notes);
-        recover(options, &roster, &places, &cache, &mut notes)?
+        recover(options, &roster, &places, logs, &cache, &mut notes)?
     };
     let from = BeginFrom {
         roster,
@@ -105,18 +107,9 @@ pub(super) fn open(
 }
 
 /// All configured directories, the metadata directory first.
-fn configured_paths(options: &RocksKvOptions) -> Result<Vec<PathBuf>, OpenError> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for path in std::iter::once(&options.dir).chain(&options.copies) {
-        if let Some(first) = paths.iter().find(|first| resolved(first) == resolved(path)) {
-            return Err(OpenError::SameDirectory {
-                first: first.clone(),
-                second: path.clone(),
-            });
-        }
-        paths.push(path.clone());
-    }
-    Ok(paths)
+fn configured_paths(options: &RocksKvOptions) -> Vec<PathBuf> {
+    let paths = std::iter::once(&options.dir).chain(&options.copies);
+    paths.cloned().collect()
 }
 
 /// Where a path leads, as far as it can be followed: the directory itself may not be there yet.
@@ -131,19 +124,20 @@ fn resolved(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
+/// Looks at all configured directories at once: one on a disk that hangs is missing, when the others have answered.
 fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
     let mut survey = Survey {
         known: Vec::new(),
         vacant: Vec::new(),
         missing: Vec::new(),
     };
-    for path in configured_paths(options)? {
-        if options.unavailable.contains(&path) {
-            let reason = "its disk is not there".to_owned();
-            survey.missing.push((path, reason));
-            continue;
-        }
-        match inspect(&path, options.cluster_id)? {
+    let paths = distinct_paths(options, &mut survey.missing)?;
+    let cluster_id = options.cluster_id;
+    let sights = each_path(&paths, options.copy_timeout, move |path| {
+        inspect(&path, cluster_id)
+    });
+    for (path, sight) in paths.into_iter().zip(sights) {
+        match sight.unwrap_or_else(|reason| Ok(Sight::Missing { path, reason }))? {
             Sight::Known(place, file) => {
                 if let Some((first, _)) =
                     survey.known.iter().find(|(other, _)| other.id == place.id)
@@ -160,6 +154,41 @@ fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
         }
     }
     Ok(survey)
+}
+
+/// The configured directories whose disks are there. No two of them may be the same one.
+fn distinct_paths(
+    options: &RocksKvOptions,
+    missing: &mut Vec<(PathBuf, String)>,
+) -> Result<Vec<PathBuf>, OpenError> {
+    let paths = configured_paths(options);
+    let resolved = each_path(&paths, options.copy_timeout, |path| resolved(&path));
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for (path, answer) in paths.into_iter().zip(resolved) {
+        let target = match answer {
+            Ok(target) => target,
+            Err(reason) => {
+                missing.push((path, reason));
+                continue;
+            }
+        };
+        if let Some((_, first)) = found.iter().find(|(other, _)| *other == target) {
+            return Err(OpenError::SameDirectory {
+                first: first.clone(),
+                second: path,
+            });
+        }
+        found.push((target, path));
+    }
+    let mut paths = Vec::new();
+    for (_, path) in found {
+        if options.unavailable.contains(&path) {
+            missing.push((path, "its disk is not there".to_owned()));
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 /// The places to work with. What another history than that of `roster` left in one is moved aside first; where that

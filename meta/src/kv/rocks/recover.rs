@@ -16,6 +16,7 @@ use super::options::{OpenError, RocksKvOptions, Start};
 use super::place::Place;
 use super::restore::{Restored, restore};
 use super::roster::{DatabaseId, Primary, Roster};
+use super::watched::{Unfinished, watched};
 use crate::durable_file;
 
 /// RocksDB and the copies that go with it.
@@ -37,24 +38,50 @@ struct OpenedLive {
     record_count: u64,
 }
 
-/// Brings RocksDB to the end of the newest log, and the other holders with it.
+/// The logs of the holders that can be read. A place whose disk hangs is left out of `places`: whatever is done there
+/// would wait for it.
+pub(super) fn read_logs(
+    options: &RocksKvOptions,
+    roster: &Roster,
+    places: &mut Vec<Arc<Place>>,
+    notes: &mut Vec<String>,
+) -> Vec<(Arc<Place>, JournalLog)> {
+    let mut logs = Vec::new();
+    places.retain(|place| {
+        if !roster.holders.contains(&place.id) {
+            return true;
+        }
+        let (dir, cluster_id) = (place.journal_dir(), options.cluster_id);
+        let asked = std::slice::from_ref(place);
+        let read = watched(asked, options.copy_timeout, move |_| {
+            JournalLog::read(&dir, cluster_id)
+        });
+        match read {
+            Ok(Ok(log)) => logs.push((Arc::clone(place), log)),
+            Ok(Err(error)) => notes.push(error.to_string()),
+            Err(Unfinished::Failed(error)) => {
+                notes.push(format!("{}: {error}", place.path.display()));
+            }
+            Err(Unfinished::Silent(place)) => {
+                let path = place.path.display();
+                notes.push(format!("{path} is not used: it did not answer in time"));
+                return false;
+            }
+        }
+        true
+    });
+    logs
+}
+
+/// Brings RocksDB to the end of the newest of `logs`, and the other holders with it.
 pub(super) fn recover(
     options: &RocksKvOptions,
     roster: &Roster,
     places: &[Arc<Place>],
+    mut logs: Vec<(Arc<Place>, JournalLog)>,
     cache: &Cache,
     notes: &mut Vec<String>,
 ) -> Result<Recovered, OpenError> {
-    let mut logs: Vec<(Arc<Place>, JournalLog)> = Vec::new();
-    for place in places
-        .iter()
-        .filter(|place| roster.holders.contains(&place.id))
-    {
-        match JournalLog::read(&place.journal_dir(), options.cluster_id) {
-            Ok(log) => logs.push((Arc::clone(place), log)),
-            Err(error) => notes.push(error.to_string()),
-        }
-    }
     let next = logs
         .iter()
         .map(|(_, log)| log.next())

@@ -4,6 +4,7 @@
 //! While such work goes on, the disks that it is about are asked to write a few bytes now and then.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -44,6 +45,32 @@ pub(crate) fn watched<T: Send + 'static>(
             return result.try_recv().map_err(|_| Unfinished::Silent(place));
         }
     }
+}
+
+/// Does `work` with each of `paths` at the same time, each on a thread that may be lost, and waits at most `limit` for
+/// all. Says why of those that it did not answer for.
+pub(crate) fn each_path<T: Send + 'static>(
+    paths: &[PathBuf],
+    limit: Duration,
+    work: impl Fn(PathBuf) -> T + Copy + Send + 'static,
+) -> Vec<Result<T, String>> {
+    let deadline = Instant::now() + limit;
+    let begun: Vec<_> = paths
+        .iter()
+        .map(|path| {
+            let path = path.clone();
+            on_a_thread("meta-open", move || work(path))
+        })
+        .collect();
+    let answers = begun.into_iter().map(|answer| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = answer.map_err(|error| error.to_string())?;
+        answer.recv_timeout(left).map_err(|error| match error {
+            RecvTimeoutError::Timeout => "it did not answer in time".to_owned(),
+            RecvTimeoutError::Disconnected => "a thread panicked".to_owned(),
+        })
+    });
+    answers.collect()
 }
 
 /// Fails if nobody waits for the work any more.

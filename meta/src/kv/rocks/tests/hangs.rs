@@ -297,6 +297,30 @@ async fn a_failover_does_not_wait_for_a_second_disk_that_hangs() {
     assert_eq!(value(&store, "after").await.as_deref(), Some("2"));
 }
 
+/// What tells who a place is cannot be read, or its journal: then the probe hangs too.
+#[tokio::test]
+async fn a_start_does_not_wait_for_a_disk_that_hangs() {
+    let place_file = ["cairn-meta.json"].as_slice();
+    let journal = ["journal/00000000000000000000.journal", "probe.tmp"].as_slice();
+    for (hung, fifos) in [(0, place_file), (0, journal), (1, journal)] {
+        let disks = impatient(3, 1);
+        let (store, _) = disks.open();
+        put(&store, "key", "value").await;
+        drop(store);
+        for name in fifos {
+            let fifo = disks.place(hung).join(name);
+            crate::durable_file::remove_file(&fifo).unwrap();
+            mkfifo(&fifo);
+        }
+        let (store, report) = disks.open();
+        assert_ne!(report.primary, disks.place(hung), "{report}");
+        let notes = report.notes.join("; ");
+        assert!(notes.contains("in time"), "{notes}");
+        assert_eq!(value(&store, "key").await.as_deref(), Some("value"));
+        put(&store, "key", "new").await;
+    }
+}
+
 /// A disk on which no spare journal file can be made ends no work on others.
 #[tokio::test]
 async fn copies_are_made_although_another_disk_hangs() {
