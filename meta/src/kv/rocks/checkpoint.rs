@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::database::Database;
 use super::place::Place;
 use super::roster::DatabaseId;
 use crate::durable_file::{self, CopyError, UNFINISHED_SUFFIX};
@@ -88,7 +89,16 @@ pub(crate) struct Published {
     pub(crate) reused_bytes: u64,
 }
 
-/// Copies the files in `build_dir` (made by `Database::checkpoint`) to `target` as its newest checkpoint, and removes
+/// Links RocksDB's files, as they are now, into the build directory of its place.
+pub(crate) fn build(database: &Database, place: &Place) -> Result<(), String> {
+    let build_dir = place.checkpoint_build_dir();
+    durable_file::remove_dir_all(&build_dir).map_err(|error| error.to_string())?;
+    database
+        .checkpoint(&build_dir)
+        .map_err(|error| error.to_string())
+}
+
+/// Copies the files in `build_dir` (made by [`build`]) to `target` as its newest checkpoint, and removes
 /// the older ones. `progress` is called for each piece copied, and before and behind all of them; it may wait or fail.
 pub(crate) fn publish(
     build_dir: &Path,

@@ -11,7 +11,6 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::checkpoint;
-use super::database::Database;
 use super::failover::copy_closed_files;
 use super::journal_copy::{has_no_room, is_of_the_process, prepare_spare};
 use super::options::checkpoint_due_bytes;
@@ -420,7 +419,7 @@ impl Maintenance {
     fn build(&self, live: &Arc<Live>) -> Result<(), Setback> {
         let database = Arc::clone(live);
         self.work_on(&[&live.place], move |_| {
-            build(&database.database, &database.place)
+            checkpoint::build(&database.database, &database.place)
                 .map_err(|error| CopyError::Source(io::Error::other(error)))
         })
     }
@@ -518,20 +517,11 @@ fn remove_checkpoints(place: &Place) -> io::Result<()> {
     durable_file::remove_dir_all(&place.checkpoint_build_dir())
 }
 
-/// Links RocksDB's files, as they are now, into the build directory of its place.
-pub(crate) fn build(database: &Database, place: &Place) -> Result<(), String> {
-    let build_dir = place.checkpoint_build_dir();
-    durable_file::remove_dir_all(&build_dir).map_err(|error| error.to_string())?;
-    database
-        .checkpoint(&build_dir)
-        .map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::super::database::{Missing, block_cache};
+    use super::super::database::{Database, Missing, block_cache};
     use super::super::roster::DatabaseId;
     use super::*;
 
@@ -552,7 +542,7 @@ mod tests {
         let shared = Shared::new(first, Vec::new(), 2, Duration::from_secs(30));
         let shared = Arc::new(shared);
         let first = shared.live();
-        build(&first.database, &first.place).unwrap();
+        checkpoint::build(&first.database, &first.place).unwrap();
         let publish = |sequence| {
             let mut publication = Publication {
                 shared: Arc::clone(&shared),

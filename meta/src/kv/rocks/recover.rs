@@ -11,7 +11,6 @@ use rocksdb::Cache;
 use super::checkpoint;
 use super::database::{Database, Missing};
 use super::journal_log::{JournalLog, LogError};
-use super::maintenance::build;
 use super::options::{OpenError, RocksKvOptions, Start};
 use super::place::Place;
 use super::restore::{Restored, restore};
@@ -234,7 +233,7 @@ fn copy_to(
     cache: &Cache,
 ) -> Result<Restored, String> {
     let applied = live.database.applied().map_err(|error| error.to_string())?;
-    build(&live.database, &live.place)?;
+    checkpoint::build(&live.database, &live.place)?;
     let identity = (cluster_id, live.id, applied.sequence);
     let build_dir = live.place.checkpoint_build_dir();
     checkpoint::publish(&build_dir, &live.place, identity, &mut |_| Ok(()))
