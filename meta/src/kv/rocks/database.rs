@@ -22,7 +22,6 @@ use rocksdb::{
     WriteOptions,
 };
 
-use super::quiet::Layers;
 use super::record::{MalformedPayload, WriteRef, u64_at, writes};
 use crate::kv::scan::{self, Cursor};
 use crate::kv::{KvError, Scan, ScanPage};
@@ -110,6 +109,19 @@ impl Applied {
         sequence: 0,
         hash: [0; 32],
     };
+}
+
+/// Where a database's bytes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Layers {
+    /// Not in a file yet.
+    pub(crate) memory_bytes: u64,
+    /// Files that were flushed and not merged.
+    pub(crate) flushed_count: usize,
+    /// Bytes of these.
+    pub(crate) flushed_bytes: u64,
+    /// Bytes of those below.
+    pub(crate) merged_bytes: u64,
 }
 
 /// Whether a missing database is created.

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Layers};
 
 /// So much is written in a few seconds to a store that nobody uses: leases, what is cleaned up.
 const QUIET_BYTES_MAX: u64 = 256 << 10;
@@ -50,25 +50,10 @@ impl Quiet {
     }
 }
 
-/// Where a database's bytes are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Layers {
-    /// Not in a file yet.
-    pub(crate) memory_bytes: u64,
-    /// Files that were flushed and not merged.
-    pub(crate) flushed_count: usize,
-    /// Bytes of these.
-    pub(crate) flushed_bytes: u64,
-    /// Bytes of those below.
-    pub(crate) merged_bytes: u64,
-}
-
-impl Layers {
-    fn are_worth_merging(self) -> bool {
-        let new_bytes = self.memory_bytes.saturating_add(self.flushed_bytes);
-        let is_scattered = self.flushed_count > 0 || self.memory_bytes >= MEMORY_BYTES_MIN;
-        is_scattered && new_bytes.saturating_mul(REWRITE_RATIO_MAX) >= self.merged_bytes
-    }
+fn are_worth_merging(layers: Layers) -> bool {
+    let new_bytes = layers.memory_bytes.saturating_add(layers.flushed_bytes);
+    let is_scattered = layers.flushed_count > 0 || layers.memory_bytes >= MEMORY_BYTES_MIN;
+    is_scattered && new_bytes.saturating_mul(REWRITE_RATIO_MAX) >= layers.merged_bytes
 }
 
 impl Database {
@@ -80,7 +65,7 @@ impl Database {
             return Ok(());
         }
         let layers = self.layers()?;
-        let should_merge = is_quiet && layers.are_worth_merging();
+        let should_merge = is_quiet && are_worth_merging(layers);
         if should_merge == merges_at_once {
             return Ok(());
         }
@@ -138,11 +123,11 @@ mod tests {
             flushed_bytes,
             merged_bytes,
         };
-        assert!(layers(0, 1, 10, 320).are_worth_merging());
-        assert!(!layers(0, 1, 10, 321).are_worth_merging());
-        assert!(layers(1, 1, 10, 321).are_worth_merging());
-        assert!(!layers(MEMORY_BYTES_MIN - 1, 0, 0, 1).are_worth_merging());
-        assert!(layers(MEMORY_BYTES_MIN, 0, 0, 1).are_worth_merging());
+        assert!(are_worth_merging(layers(0, 1, 10, 320)));
+        assert!(!are_worth_merging(layers(0, 1, 10, 321)));
+        assert!(are_worth_merging(layers(1, 1, 10, 321)));
+        assert!(!are_worth_merging(layers(MEMORY_BYTES_MIN - 1, 0, 0, 1)));
+        assert!(are_worth_merging(layers(MEMORY_BYTES_MIN, 0, 0, 1)));
     }
 
     #[test]

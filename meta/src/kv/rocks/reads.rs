@@ -3,7 +3,7 @@
 //! What memory answers is answered on the caller's thread, which is nearly always. A read that needs the disk may never
 //! return, if the disk hangs:
 //! - it takes a thread of the blocking pool and none of those that all requests share;
-//! - at most [`DISK_READS_MAX`] are under way, since a thread in such a read is lost until the disk comes back, and others
+//! - at most `DISK_READS_MAX` are under way, since a thread in such a read is lost until the disk comes back, and others
 //!   need the pool too. The RocksDB that serves after a failover has as many of its own;
 //! - who asked waits for the time-out. If the disk does not answer otherwise either, RocksDB is moved to another one, and
 //!   asked there once more. If it does it is only slow: a listing may need a thousand blocks from a disk that is busy and
@@ -21,9 +21,6 @@ use super::shared::{Live, Suspicion};
 use super::writer::{Control, Request};
 use crate::kv::KvError;
 
-/// Most reads of one RocksDB that wait for its disk: more than a disk works on at a time, and few of the 512 threads that
-/// the blocking pool may have.
-pub(crate) const DISK_READS_MAX: usize = 64;
 /// How long a read that is late is waited for while its disk answers: clients wait about a minute.
 const LATE_WAIT: Duration = Duration::from_mins(1);
 /// Between two looks whether it does.

@@ -11,9 +11,12 @@ use tokio::time::timeout;
 
 use super::database::{Database, ReadError};
 use super::place::Place;
-use super::reads::DISK_READS_MAX;
 use super::roster::{DatabaseId, PlaceId};
 use super::status::Counters;
+
+/// Most reads of one RocksDB that wait for its disk: more than a disk works on at a time, and few of the 512 threads that
+/// the blocking pool may have.
+pub(crate) const DISK_READS_MAX: usize = 64;
 
 /// The RocksDB that serves.
 #[derive(Debug)]

@@ -190,7 +190,7 @@ async fn reads_that_hang_hold_a_bounded_number_of_threads() {
     let store = Arc::new(cold(&disks).await);
     let (hang, _hanging) = hang(&store);
     let mut reads = tokio::task::JoinSet::new();
-    for _ in 0..super::super::reads::DISK_READS_MAX * 2 {
+    for _ in 0..super::super::shared::DISK_READS_MAX * 2 {
         let store = Arc::clone(&store);
         reads.spawn(async move { value(&store, "before").await });
     }
@@ -201,7 +201,7 @@ async fn reads_that_hang_hold_a_bounded_number_of_threads() {
     // And the writer's, which may look at the same time.
     let lost_count = hang.waiting_count();
     assert!(
-        lost_count <= super::super::reads::DISK_READS_MAX + 1,
+        lost_count <= super::super::shared::DISK_READS_MAX + 1,
         "{lost_count}"
     );
 }
