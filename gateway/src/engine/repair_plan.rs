@@ -7,7 +7,7 @@ use cairn_meta::Coding;
 pub(crate) enum ShardCondition {
     /// Verified, on a disk that stays.
     Whole,
-    /// Verified, on a disk that is being emptied.
+    /// Verified, on a disk that is being emptied, or that is given up although it can be read.
     Leaving,
     /// Missing or corrupt, on a disk that answers; or placed nowhere.
     Bad,

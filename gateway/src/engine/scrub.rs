@@ -93,7 +93,10 @@ impl Engine {
             let disks = &core.disks;
             let is_same_absence = disks.away_since(*disk_id, Instant::now()) == Some(*away_since);
             let is_removed = disks.map().disk(*disk_id).is_none();
-            if is_same_absence && is_removed {
+            if !is_same_absence {
+                continue;
+            }
+            if is_removed {
                 core.meta.remove_disk(ids::meta_disk(*disk_id)).await?;
             }
             disks.note_left(*disk_id, *away_since);

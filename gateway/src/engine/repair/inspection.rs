@@ -105,9 +105,10 @@ impl Core {
                 }
             }
             Ok(stat) => Seen {
-                condition: match disk.role() {
-                    DiskRole::Draining => ShardCondition::Leaving,
-                    DiskRole::Active => ShardCondition::Whole,
+                condition: match (disk.role(), self.away_or_lost(disk_id)) {
+                    // A disk that failed for writes may still be read: the better for what has to leave it.
+                    (DiskRole::Draining, _) | (_, ShardCondition::Lost) => ShardCondition::Leaving,
+                    (DiskRole::Active, _) => ShardCondition::Whole,
                 },
                 descriptor: stat.descriptor,
                 bytes_read: stat.size_bytes,

@@ -90,6 +90,29 @@ async fn a_lost_disk_is_made_up_for_on_the_others() {
     }
 }
 
+/// A file system that was made read-only, for one.
+#[tokio::test]
+async fn a_failed_disk_that_can_be_read_is_emptied() {
+    let cluster = Cluster::new(8).await;
+    put_objects(&cluster).await;
+    cluster.fail(&[1], Fault::SaysHung);
+    cluster.refresh().await;
+    let failed = cluster.engine.disks_to_leave(&[]);
+    assert_eq!(failed.len(), 1);
+    let (report, next) = cluster
+        .engine
+        .leave_disks_once(&failed, None, 100)
+        .await
+        .unwrap();
+    assert_eq!((report.postponed_count, next), (0, None));
+    let gone = Some(cairn_meta::DiskId(cluster.stores[1].disk_id().0));
+    for (_, record) in cluster.meta.list_data(None, 100).await.unwrap().data {
+        let chunks = record.unwrap().chunks;
+        assert!(chunks.iter().all(|chunk| !chunk.shards.contains(&gone)));
+    }
+    cluster.assert_full_redundancy().await;
+}
+
 #[tokio::test]
 async fn a_replaced_disk_is_refilled() {
     let mut cluster = Cluster::new(6).await;
