@@ -125,7 +125,7 @@ impl Worker {
         } else {
             STEPS_PER_PASS_MAX
         };
-        let mut postponed_count = 0;
+        let mut left_behind_count = 0;
         for _ in 0..steps_max {
             let step = QueueStep {
                 after: self.repair_round.after(),
@@ -134,7 +134,7 @@ impl Worker {
             };
             match self.engine.repair_queue_step(step, &mut self.pace).await {
                 Ok((report, next)) => {
-                    postponed_count += report.postponed_count;
+                    left_behind_count += report.postponed_count + report.unseen_count;
                     self.repair_round = self.repair_round.advanced(next);
                     if next.is_none() {
                         break;
@@ -145,7 +145,7 @@ impl Worker {
         }
         if is_whole {
             self.repair_backoff
-                .passed(disks, postponed_count, Instant::now());
+                .passed(disks, left_behind_count, Instant::now());
         }
         self.options.repair_every
     }

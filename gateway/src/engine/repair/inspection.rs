@@ -22,6 +22,27 @@ pub(super) struct Inspection {
     pub(super) bytes_read: u64,
 }
 
+/// Of how many shards of a chunk it is known how they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Of all that are not given up.
+    Full,
+    /// Some are on disks that could not be asked and may be back soon.
+    Partial,
+}
+
+impl Inspection {
+    /// How much was seen. What is lost is not waited for: where it cannot be made again, as long as its disk is not
+    /// replaced, chunks would be read over and over.
+    pub(super) fn sight(&self) -> Sight {
+        if self.conditions.contains(&ShardCondition::Away) {
+            Sight::Partial
+        } else {
+            Sight::Full
+        }
+    }
+}
+
 /// One shard that was looked at.
 struct Seen {
     condition: ShardCondition,

@@ -11,6 +11,8 @@ mod remaking;
 use cairn_meta::{self as meta, ChunkRecord, MetaError, RepairReason};
 use cairn_storage_node::DataId;
 
+use inspection::Sight;
+
 use super::core::{Core, Engine};
 use super::ids;
 use super::pace::Pace;
@@ -26,6 +28,8 @@ const LOOK_COST_BYTES: u64 = 64 << 10;
 pub struct RepairReport {
     /// Chunks that have all their shards now, or had them.
     pub whole_count: usize,
+    /// Chunks of which nothing is known to be missing, but some shards could not be looked at.
+    pub unseen_count: usize,
     /// Shards that were made again.
     pub shard_count: usize,
     /// Chunks that could not be brought back to full redundancy now.
@@ -46,6 +50,21 @@ enum ChunkOutcome {
     Postponed { made_count: usize },
     /// The datum was deleted.
     Gone,
+}
+
+/// What work on one chunk came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Repaired {
+    outcome: ChunkOutcome,
+    sight: Sight,
+}
+
+impl Repaired {
+    /// Without a look at anything that disks could have refused.
+    fn unhindered(outcome: ChunkOutcome) -> Self {
+        let sight = Sight::Full;
+        Self { outcome, sight }
+    }
 }
 
 /// Whether the shards of a chunk are looked at.
@@ -185,11 +204,18 @@ impl Core {
             index,
             record,
         };
-        match self.repair_chunk(chunk, look, pace, report).await? {
-            ChunkOutcome::Whole { .. } | ChunkOutcome::Gone => {
-                self.meta.finish_repair(repair).await
+        let is_suspected = repair.reason == RepairReason::Suspected;
+        let Repaired { outcome, sight } = self.repair_chunk(chunk, look, pace, report).await?;
+        match outcome {
+            ChunkOutcome::Gone => self.meta.finish_repair(repair).await,
+            // What could not be asked for may be the one that is bad.
+            ChunkOutcome::Whole { .. } | ChunkOutcome::Waiting { .. }
+                if is_suspected && sight == Sight::Partial =>
+            {
+                Ok(())
             }
-            ChunkOutcome::Waiting { .. } if repair.reason == RepairReason::Suspected => {
+            ChunkOutcome::Whole { .. } => self.meta.finish_repair(repair).await,
+            ChunkOutcome::Waiting { .. } if is_suspected => {
                 self.meta.dispel_suspicion(repair).await
             }
             ChunkOutcome::Waiting { .. } | ChunkOutcome::Postponed { .. } => Ok(()),
@@ -197,7 +223,7 @@ impl Core {
     }
 
     /// Repairs a chunk, and enqueues it if that is not possible now: the queue's length tells operators what lacks
-    /// redundancy.
+    /// redundancy. Shards that could not be looked at are nobody's suspicion: with a disk away, that is every chunk.
     async fn repair_or_enqueue(
         &self,
         chunk: ChunkRef<'_>,
@@ -206,7 +232,7 @@ impl Core {
         report: &mut RepairReport,
     ) -> Result<(), MetaError> {
         let (data_id, now_ms) = (ids::meta_data(chunk.data_id), self.clock.now_ms());
-        match self.repair_chunk(chunk, look, pace, report).await? {
+        match self.repair_chunk(chunk, look, pace, report).await?.outcome {
             ChunkOutcome::Whole { .. } | ChunkOutcome::Gone => Ok(()),
             ChunkOutcome::Waiting { .. } => {
                 self.meta
@@ -225,24 +251,28 @@ impl Core {
         look: Look,
         pace: &mut Pace,
         report: &mut RepairReport,
-    ) -> Result<ChunkOutcome, MetaError> {
+    ) -> Result<Repaired, MetaError> {
         if chunk.record.is_staged() {
             // Its bytes are as safe as its record; its shards are made in `staging`.
-            return Ok(ChunkOutcome::Whole { made_count: 0 });
+            let outcome = ChunkOutcome::Whole { made_count: 0 };
+            return Ok(Repaired::unhindered(outcome));
         }
         pace.go_on().await;
         let read_before = report.bytes_read;
-        let outcome = match self.foresee(chunk.record) {
-            Some(outcome) if look == Look::IfUseful => outcome,
+        let repaired = match self.foresee(chunk.record) {
+            Some(outcome) if look == Look::IfUseful => Repaired::unhindered(outcome),
             _ => {
                 let _held = self.exclusion.hold(chunk.data_id).await;
                 self.look_and_repair(chunk, report).await?
             }
         };
         pace.spend((report.bytes_read - read_before).max(LOOK_COST_BYTES));
-        match outcome {
+        match repaired.outcome {
             ChunkOutcome::Whole { made_count } => {
-                report.whole_count += 1;
+                match repaired.sight {
+                    Sight::Full => report.whole_count += 1,
+                    Sight::Partial => report.unseen_count += 1,
+                }
                 report.shard_count += made_count;
             }
             ChunkOutcome::Waiting { made_count } | ChunkOutcome::Postponed { made_count } => {
@@ -252,7 +282,7 @@ impl Core {
             }
             ChunkOutcome::Gone => {}
         }
-        Ok(outcome)
+        Ok(repaired)
     }
 
     /// What comes of a look at the shards, as far as that is known without one.
@@ -273,17 +303,19 @@ impl Core {
         &self,
         chunk: ChunkRef<'_>,
         report: &mut RepairReport,
-    ) -> Result<ChunkOutcome, MetaError> {
+    ) -> Result<Repaired, MetaError> {
         let inspection = self.inspect(chunk).await;
         report.bytes_read += inspection.bytes_read;
-        match plan_repair(&inspection.conditions, chunk.record.coding) {
-            RepairPlan::Nothing => Ok(ChunkOutcome::Whole { made_count: 0 }),
-            RepairPlan::Wait => Ok(ChunkOutcome::Postponed { made_count: 0 }),
-            RepairPlan::Hopeless => Ok(self.give_up(chunk.data_id, chunk.index).await),
+        let outcome = match plan_repair(&inspection.conditions, chunk.record.coding) {
+            RepairPlan::Nothing => ChunkOutcome::Whole { made_count: 0 },
+            RepairPlan::Wait => ChunkOutcome::Postponed { made_count: 0 },
+            RepairPlan::Hopeless => self.give_up(chunk.data_id, chunk.index).await,
             RepairPlan::Rebuild(shards) => {
-                self.make_again(chunk, &shards, &inspection, report).await
+                self.make_again(chunk, &shards, &inspection, report).await?
             }
-        }
+        };
+        let sight = inspection.sight();
+        Ok(Repaired { outcome, sight })
     }
 
     async fn give_up(&self, data_id: DataId, chunk_index: u32) -> ChunkOutcome {

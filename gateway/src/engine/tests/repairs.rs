@@ -270,6 +270,44 @@ async fn a_bad_shard_is_not_forgotten_when_its_disk_fails_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_suspected_shard_is_not_forgotten_when_its_disk_cannot_be_asked() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let (data_id, _) = cluster.parts("key").await[0];
+    let before = cluster.shards().await;
+    let mut shards = before.iter();
+    let (bad, other) = (shards.next().unwrap(), shards.next().unwrap());
+    cluster.stores[bad.1[0]].delete(&[*bad.0]).await.unwrap();
+    cluster.meta.enqueue_repair(data_id, 0, 1).await.unwrap();
+    cluster.fail(bad.1, Fault::Busy);
+    // First with all others whole, then with another one that cannot be made again now.
+    for other_fault in [None, Some(Fault::Failed)] {
+        if let Some(fault) = other_fault {
+            cluster.fail(other.1, fault);
+        }
+        cluster.engine.repair_queue_once(None, 10).await.unwrap();
+        let (scrubbed, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+        assert_eq!(scrubbed.whole_count, 0, "not all was verified");
+    }
+    assert_eq!(cluster.counter("chunks_scrubbed"), 0);
+
+    cluster.recover().await;
+    cluster.engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!(cluster.shards().await, before);
+    assert_eq!(cluster.queued_repairs().await, 0);
+}
+
+#[tokio::test]
+async fn a_scrub_enqueues_nothing_because_a_disk_cannot_be_asked() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(2 * CHUNK)).await.unwrap();
+    cluster.fail(&[3], Fault::Busy);
+    let (report, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+    assert_eq!((report.whole_count, report.unseen_count), (0, 2));
+    assert_eq!(cluster.queued_repairs().await, 0);
+}
+
+#[tokio::test]
 async fn a_step_leaves_out_what_was_enqueued_before() {
     let cluster = Cluster::new(6).await;
     for (key, enqueued_at_ms) in [("old", 1), ("new", 2)] {
