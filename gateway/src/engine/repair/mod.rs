@@ -186,23 +186,18 @@ impl Core {
         report: &mut RepairReport,
     ) -> Result<(), MetaError> {
         let (data_id, index) = repair.position();
-        let chunks = match self.meta.data_chunks(data_id, index, 1).await {
-            Ok(chunks) => chunks,
-            Err(MetaError::NoSuchData) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let Some(record) = chunks.first() else {
+        let data_id = ids::data(data_id);
+        let Some(record) = self.chunk_record(data_id, index).await? else {
             return self.meta.finish_repair(repair).await;
         };
         let look = match repair.reason {
             RepairReason::Missing => Look::IfUseful,
             RepairReason::Suspected => Look::Always,
         };
-        let data_id = ids::data(data_id);
         let chunk = ChunkRef {
             data_id,
             index,
-            record,
+            record: &record,
         };
         let is_suspected = repair.reason == RepairReason::Suspected;
         let Repaired { outcome, sight } = self.repair_chunk(chunk, look, pace, report).await?;
@@ -263,7 +258,15 @@ impl Core {
             Some(outcome) if look == Look::IfUseful => Repaired::unhindered(outcome),
             _ => {
                 let _held = self.exclusion.hold(chunk.data_id).await;
-                self.look_and_repair(chunk, report).await?
+                // What was read before the waits may name places that another repair has left.
+                match self.chunk_record(chunk.data_id, chunk.index).await? {
+                    Some(record) => {
+                        let record = &record;
+                        let chunk = ChunkRef { record, ..chunk };
+                        self.look_and_repair(chunk, report).await?
+                    }
+                    None => Repaired::unhindered(ChunkOutcome::Gone),
+                }
             }
         };
         pace.spend((report.bytes_read - read_before).max(LOOK_COST_BYTES));
@@ -283,6 +286,20 @@ impl Core {
             ChunkOutcome::Gone => {}
         }
         Ok(repaired)
+    }
+
+    /// What the metadata say of a chunk; `None` if it does not exist any more.
+    async fn chunk_record(
+        &self,
+        data_id: DataId,
+        index: u32,
+    ) -> Result<Option<ChunkRecord>, MetaError> {
+        let chunks = self.meta.data_chunks(ids::meta_data(data_id), index, 1);
+        match chunks.await {
+            Ok(chunks) => Ok(chunks.into_iter().next()),
+            Err(MetaError::NoSuchData) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What comes of a look at the shards, as far as that is known without one.

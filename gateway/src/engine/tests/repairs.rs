@@ -173,6 +173,36 @@ async fn what_cannot_be_repaired_yet_stays_in_the_queue() {
     cluster.assert_full_redundancy().await;
 }
 
+/// A walk reads the records of a large datum long before it comes to its last chunks.
+#[tokio::test]
+async fn a_chunk_that_moved_while_a_walk_waited_is_looked_at_where_it_is() {
+    let cluster = Cluster::new(8).await;
+    cluster.put("key", &pattern(2 * CHUNK)).await.unwrap();
+    let (data_id, _) = cluster.parts("key").await[0];
+    let record = cluster.meta.data(data_id).await.unwrap().unwrap();
+    // The second chunk waits for what the first has cost.
+    let mut pace = Pace::limited(256 << 10);
+    let walk = cluster.engine.scrub_step(None, 1, &mut pace);
+    let move_the_second = async {
+        while cluster.call_count(ShardCall::Verify) < 6 {
+            tokio::task::yield_now().await;
+        }
+        let placed = record.chunks[1].shards[0].unwrap();
+        let left = (0..8).find(|disk| cluster.stores[*disk].disk_id().0 == placed.0);
+        let left = left.unwrap();
+        cluster.fail(&[left], Fault::SaysHung);
+        cluster.refresh().await;
+        let failed = cluster.engine.disks_to_leave(&[]);
+        let engine = &cluster.engine;
+        engine.leave_disks_once(&failed, None, 10).await.unwrap();
+        cluster.recover().await;
+        cluster.engine.run_errands().await;
+    };
+    let (scrubbed, ()) = tokio::join!(walk, move_the_second);
+    let (report, _) = scrubbed.unwrap();
+    assert_eq!((report.whole_count, report.shard_count), (2, 0));
+}
+
 #[tokio::test]
 async fn a_repair_of_deleted_data_is_forgotten() {
     let cluster = Cluster::new(6).await;
