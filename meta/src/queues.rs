@@ -27,6 +27,8 @@ const RECORDS_PER_DATA_MAX: usize = 8192;
 const DAMAGED_POSTPONED_BY_MS: u64 = 60 * 60 * 1000;
 /// Entries that [`Meta::queue_depths`] counts before it stops.
 const DEPTH_COUNT_MAX: usize = 50_000;
+/// Entries that [`Meta::awaits_deletion`] looks through: many times what a worker takes at once.
+const SOUGHT_COUNT_MAX: usize = 10_000;
 
 /// A datum whose shards are to be deleted, then [`Meta::finish_deletions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +215,20 @@ impl Meta {
         } else {
             Ok(self.kv.commit(batch).await?)
         }
+    }
+
+    /// Whether a datum is on the deletion queue, among the first entries at least: those are worked off first, and
+    /// nothing is deleted of a datum that has no entry.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn awaits_deletion(&self, id: DataId) -> Result<bool, MetaError> {
+        let queue = keys::all_deletions();
+        let first = self.records(&queue, queue.clone(), SOUGHT_COUNT_MAX);
+        Ok(first.await?.records.iter().any(|(key, _)| {
+            let entry = keys::parse_deletion(key);
+            entry.is_ok_and(|(_, target)| target == DeletionTarget::Data(id))
+        }))
     }
 
     /// Puts a deletion off, for a datum with shards on disks that cannot be reached.

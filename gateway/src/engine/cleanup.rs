@@ -182,10 +182,4 @@ impl Core {
         });
         join_all(deletions).await.concat()
     }
-
-    /// `false` also when the metadata cannot be asked: what is not known to be unneeded stays.
-    pub(crate) async fn is_unknown_to_metadata(&self, data_id: DataId) -> bool {
-        let exists = self.meta.data_exists(&[ids::meta_data(data_id)]).await;
-        exists.is_ok_and(|exists| exists == [false])
-    }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use cairn_meta::{DataRecord, Deletion, DueDeletions, MetaError};
-use cairn_storage_node::{DiskId, ShardId};
+use cairn_storage_node::{DataId, DiskId, ShardId};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -157,6 +157,19 @@ impl Core {
             Some(away_for) if away_for < self.options.disk_absence_max => DeletionDisk::Away,
             Some(_) => DeletionDisk::Lost,
         }
+    }
+
+    /// Whether a datum is deleted or being deleted: then what is missing of it is no loss. `false` also when the
+    /// metadata cannot be asked.
+    pub(super) async fn is_deleted(&self, data_id: DataId) -> bool {
+        let id = ids::meta_data(data_id);
+        // In this order: its record goes in the commit that takes it off the queue.
+        self.meta.awaits_deletion(id).await.unwrap_or(false)
+            || self
+                .meta
+                .data_exists(&[id])
+                .await
+                .is_ok_and(|exists| exists == [false])
     }
 
     /// Deletes from all disks in parallel; the data some of whose shards could not be deleted.

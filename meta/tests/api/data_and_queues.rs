@@ -180,12 +180,14 @@ async fn finished_deletions_leave_no_records() {
         meta.data(id).await.unwrap().is_some(),
         "kept until the shards are gone"
     );
+    assert!(meta.awaits_deletion(id).await.unwrap());
     meta.postpone_deletion(due[0], 60).await.unwrap();
     assert!(meta.due_deletions(59, 10).await.unwrap().data.is_empty());
     meta.finish_deletions(&meta.due_deletions(60, 10).await.unwrap().data)
         .await
         .unwrap();
     assert_eq!(meta.data_exists(&[id]).await.unwrap(), [false]);
+    assert!(!meta.awaits_deletion(id).await.unwrap());
     let depths = meta.queue_depths().await.unwrap();
     assert_eq!((depths.deletions.count, depths.repairs.count), (0, 0));
     assert!(meta.list_data(None, 10).await.unwrap().data.is_empty());

@@ -113,7 +113,7 @@ impl Core {
     ) -> ReadError {
         let found_count = gathered.shards.iter().flatten().count();
         // A reader that was overtaken by a delete or replacement finds shards missing: that is no loss.
-        if gathered.bad_count > 0 && self.is_unknown_to_metadata(chunk.data_id).await {
+        if gathered.bad_count > 0 && self.is_deleted(chunk.data_id).await {
             return ReadError::Gone {
                 data_id: chunk.data_id,
             };

@@ -336,7 +336,7 @@ impl Core {
     }
 
     async fn give_up(&self, data_id: DataId, chunk_index: u32) -> ChunkOutcome {
-        if self.is_unknown_to_metadata(data_id).await {
+        if self.is_deleted(data_id).await {
             return ChunkOutcome::Gone;
         }
         tracing::error!(%data_id, chunk_index, "a chunk is lost: too many of its shards are bad");

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::cluster::{CHUNK, Cluster, options, pattern};
 use crate::clock::Clock as _;
-use crate::engine::{EngineOptions, ids};
+use crate::engine::{EngineOptions, ReadError, ids};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -101,6 +101,27 @@ async fn a_disk_that_is_away_delays_only_what_it_holds() {
         1
     );
     assert_eq!(cluster.shard_count().await, 0);
+}
+
+/// Between the deletion of its shards and the commit that forgets it, somebody reads it, and a scrub comes by.
+#[tokio::test]
+async fn data_that_are_just_being_deleted_are_gone_and_not_lost() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let parts = cluster.parts("key").await;
+    cluster.meta.enqueue_repair(parts[0].0, 0, 1).await.unwrap();
+    cluster.delete("key").await;
+    for (shard, disks) in cluster.shards().await {
+        cluster.stores[disks[0]].delete(&[shard]).await.unwrap();
+    }
+    let engine = &cluster.engine;
+    let read = engine.open_read(&parts, 0..CHUNK as u64).await;
+    assert!(matches!(read, Err(ReadError::Gone { .. })), "{read:?}");
+    assert_eq!(cluster.counter("reads_failed"), 0);
+    let (report, _) = engine.scrub_once(None, 10).await.unwrap();
+    assert_eq!((report.whole_count, report.postponed_count), (0, 0));
+    engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!(cluster.queued_repairs().await, 0);
 }
 
 #[tokio::test]
