@@ -17,7 +17,8 @@ use super::exclusion::Exclusion;
 use super::memory::{BufferPool, MemoryBudget};
 use super::metrics::{Counters, EngineMetrics};
 use super::options::EngineOptions;
-use super::read::{Pins, RepairNotices};
+use super::pins::Pins;
+use super::read::RepairNotices;
 use super::staging::Staging;
 
 /// Idle buffers that are kept: those of a few busy writes. More would only keep memory.
@@ -45,7 +46,10 @@ pub(crate) struct Core {
     pub(crate) cleanup: Arc<Cleanup>,
     pub(crate) exclusion: Exclusion,
     pub(crate) repair_notices: RepairNotices,
+    /// What is being read: its deletion waits.
     pub(crate) pins: Arc<Pins>,
+    /// What is being written: it is no orphan, however old the clock makes it look.
+    pub(crate) being_written: Arc<Pins>,
     pub(crate) staging: Arc<Staging>,
 }
 
@@ -71,6 +75,7 @@ impl Engine {
             exclusion: Exclusion::default(),
             repair_notices: RepairNotices::default(),
             pins: Arc::default(),
+            being_written: Arc::default(),
             staging: Arc::new(Staging::new(
                 options.staged_at_once_max,
                 options.staged_bytes_max,

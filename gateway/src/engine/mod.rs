@@ -34,6 +34,7 @@ mod metrics;
 mod options;
 mod orphan_collection;
 mod pace;
+mod pins;
 pub mod placement;
 mod read;
 mod rebuild;

@@ -3,7 +3,10 @@
 //! A shard is an orphan when it is old enough *and* the metadata, asked after the shard was listed, either do not
 //! know its datum or place the shard on another disk. Old enough means both by the node's clock, since the shard was
 //! written, and by the gateways' clocks, since its datum was named: a write in progress is younger by the second,
-//! a repaired shard by the first, and no single wrong clock can make them look like orphans.
+//! a repaired shard by the first, and a node's or a writer's wrong clock alone cannot make them look like orphans. That of
+//! the process that collects can: all ages end by it, and it steps when a machine sleeps for a day. So what this process
+//! is writing is never an orphan; what other gateways are writing is safe while this clock is less than half the age
+//! ahead, which is how long a write may take.
 //!
 //! What cannot be judged is left alone: a shard whose header cannot be read, and all shards of a datum whose record
 //! cannot be.
@@ -141,7 +144,11 @@ impl Engine {
             .map(|shard| shard.id)
             .filter(|_| page.is_truncated);
         let listed_count = page.shards.len();
-        let suspects = core.suspects(page.shards, disk.id(), age_min).await?;
+        let mut suspects = core.suspects(page.shards, disk.id(), age_min).await?;
+        // After the listing, and before the metadata are asked: what is committed between the two is found in them.
+        suspects
+            .shards
+            .retain(|shard| !core.being_written.is_pinned(shard.id.data_id));
         let data_ids: BTreeSet<DataId> = suspects.data_ids().collect();
         let chunks_by_data = core.chunks_by_data(&data_ids).await?;
         let orphans = suspects.orphans(&chunks_by_data);

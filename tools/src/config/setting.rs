@@ -344,7 +344,7 @@ pub static SETTINGS: &[Setting] = &[
         rule: "a duration from 2s, the same on all gateways",
         example: "48h",
         default: "24h",
-        help: "What interrupted writes left on the disks is collected when it is this old. A single write may take half as long.",
+        help: "What interrupted writes left on the disks is collected when it is this old. A single write may take half as long. Less than some minutes is for tests: what one gateway is committing must not look old to another.",
         ..one("orphan_age", FRONT)
     },
     Setting {

@@ -7,7 +7,6 @@ mod chunk_read;
 mod cursor;
 mod gather;
 mod gather_step;
-mod pins;
 mod read_ahead;
 mod repair_notices;
 mod shard_ranges;
@@ -26,7 +25,6 @@ pub use stream::ReadStream;
 pub(crate) use chunk_read::INLINE_CODING_BYTES_MAX;
 pub(crate) use gather::ChunkRef;
 pub(crate) use gather_step::{Goal, Step};
-pub(crate) use pins::Pins;
 pub(crate) use repair_notices::RepairNotices;
 
 use cursor::{ChunkRange, Cursor, part_ranges};

@@ -11,9 +11,9 @@ use futures_util::Stream;
 use futures_util::stream::BoxStream;
 
 use super::ReadError;
-use super::pins::Pin as DataPin;
 use crate::engine::core::Core;
 use crate::engine::memory::Reservation;
+use crate::engine::pins::Pin as DataPin;
 
 /// One chunk's bytes with the memory they occupy.
 #[derive(Debug)]

@@ -180,6 +180,23 @@ async fn old_shards_that_nothing_names_are_collected_and_others_are_not() {
     assert_eq!(cluster.shards().await, kept);
 }
 
+/// As when a machine was suspended for days while a client was sending.
+#[tokio::test]
+async fn a_write_in_progress_is_no_orphan_when_the_clock_steps() {
+    let cluster = Cluster::new(6).await;
+    let stored = cluster.store("key", &pattern(CHUNK)).await.unwrap();
+    cluster.clock.advance(DAY + DAY);
+    assert_eq!(collect(&cluster, DAY).await, 0);
+    let (_, guard) = stored.begin_commit();
+    assert_eq!(collect(&cluster, DAY).await, 0, "while it is committed");
+    guard.refused();
+    assert_eq!(collect(&cluster, DAY).await, 6, "and not for ever");
+
+    drop(cluster.store("dropped", &pattern(CHUNK)).await.unwrap());
+    cluster.clock.advance(DAY + DAY);
+    assert_eq!(collect(&cluster, DAY).await, 6);
+}
+
 #[tokio::test]
 async fn metadata_that_were_begun_anew_on_old_disks_delete_nothing() {
     let cluster = Cluster::new(6).await;

@@ -212,7 +212,8 @@ impl Core {
     }
 
     fn write_guard(&self, data_id: DataId) -> WriteGuard {
-        WriteGuard::new(Ledger::new(data_id), Arc::clone(&self.cleanup))
+        let pin = self.being_written.pin(vec![data_id]);
+        WriteGuard::new(Ledger::new(data_id), Arc::clone(&self.cleanup), pin)
     }
 
     /// Stores the chunks of a longer stream, some at a time, and makes them durable together.

@@ -9,6 +9,7 @@ use cairn_storage_node::{DiskId, ShardId};
 use super::ledger::Ledger;
 use crate::engine::cleanup::{Cleanup, Leftover, LeftoverReason};
 use crate::engine::ids;
+use crate::engine::pins::Pin;
 use crate::engine::staging::{StagedWrite, Staging};
 
 /// Bytes that are not committed yet: durable on their disks, or small and handed to the commit themselves.
@@ -46,6 +47,8 @@ enum PendingWrite {
         ledger: Ledger,
         strays: Vec<(DiskId, ShardId)>,
         cleanup: Arc<Cleanup>,
+        /// Until it is in the metadata or given up.
+        _pin: Option<Pin>,
     },
     Staged(Box<StagedWrite>, Arc<Staging>),
 }
@@ -55,7 +58,8 @@ enum PendingWrite {
 pub(crate) struct WriteGuard {
     ledger: Mutex<Ledger>,
     cleanup: Arc<Cleanup>,
-    is_armed: bool,
+    /// The datum as one that is being written; `None` when a commit has taken it over.
+    pin: Option<Pin>,
 }
 
 impl StoredData {
@@ -82,7 +86,7 @@ impl StoredData {
     pub fn begin_commit(self) -> (NewData, CommitGuard) {
         let (data, write) = match self.kept {
             Kept::Shards(record, guard) => {
-                let (ledger, cleanup) = guard.disarm();
+                let (ledger, cleanup, pin) = guard.disarm();
                 let id = ids::meta_data(ledger.data_id());
                 let strays = ledger
                     .shards()
@@ -93,6 +97,7 @@ impl StoredData {
                     ledger,
                     strays,
                     cleanup,
+                    _pin: pin,
                 };
                 (data, write)
             }
@@ -117,6 +122,7 @@ impl CommitGuard {
                 ledger,
                 strays,
                 cleanup,
+                ..
             } => {
                 cleanup.push(Leftover {
                     data_id: ledger.data_id(),
@@ -141,11 +147,11 @@ impl CommitGuard {
 }
 
 impl WriteGuard {
-    pub(crate) fn new(ledger: Ledger, cleanup: Arc<Cleanup>) -> Self {
+    pub(crate) fn new(ledger: Ledger, cleanup: Arc<Cleanup>, pin: Pin) -> Self {
         Self {
             ledger: Mutex::new(ledger),
             cleanup,
-            is_armed: true,
+            pin: Some(pin),
         }
     }
 
@@ -153,19 +159,19 @@ impl WriteGuard {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disarm(mut self) -> (Ledger, Arc<Cleanup>) {
-        self.is_armed = false;
+    fn disarm(mut self) -> (Ledger, Arc<Cleanup>, Option<Pin>) {
+        let pin = self.pin.take();
         let mut held = self.ledger();
         let emptied = Ledger::new(held.data_id());
         let ledger = std::mem::replace(&mut *held, emptied);
         drop(held);
-        (ledger, Arc::clone(&self.cleanup))
+        (ledger, Arc::clone(&self.cleanup), pin)
     }
 }
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
-        if self.is_armed {
+        if self.pin.is_some() {
             give_up(&self.ledger(), &self.cleanup);
         }
     }

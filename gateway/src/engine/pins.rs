@@ -1,11 +1,11 @@
-//! Data that is being read in this process: not deleted until the reads are done.
+//! Data that is in use in this process, and not deleted before that is over: one set for reads, one for writes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_storage_node::DataId;
 
-/// Counts the reads in progress of each datum.
+/// Counts the uses of each datum that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
     counts: Mutex<HashMap<DataId, u32>>,
@@ -32,7 +32,7 @@ impl Pins {
         }
     }
 
-    /// Whether a datum is being read.
+    /// Whether a datum is in use.
     pub(crate) fn is_pinned(&self, data_id: DataId) -> bool {
         self.locked().contains_key(&data_id)
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_stays_pinned_until_its_last_reader_is_done() {
+    fn data_stays_pinned_until_its_last_use_is_over() {
         let pins = Arc::new(Pins::default());
         let (a, b) = (DataId([1; 16]), DataId([2; 16]));
         let first = pins.pin(vec![a, b]);
