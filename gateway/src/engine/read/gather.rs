@@ -57,8 +57,7 @@ impl Core {
         let mut answers = FuturesUnordered::new();
         let mut bad_count = 0;
         let latencies = self.disks.latencies();
-        let largest = range_of(0).len();
-        let hedge_after = read_hedge_after(latencies.get(largest).p95());
+        let hedge_after = read_hedge_after(latencies.get(largest_asked(goal, &range_of)).p95());
         let outcome = loop {
             let states: Vec<ShardState> = slots.iter().map(|slot| slot.state).collect();
             match next_step(&states, goal) {
@@ -145,6 +144,17 @@ impl Core {
     }
 }
 
+/// The size of the largest answer that is waited for first.
+fn largest_asked(goal: &Goal, range_of: impl Fn(usize) -> Range<u32>) -> usize {
+    let asked = match goal {
+        Goal::Exactly(wanted) => wanted.clone(),
+        // All are asked for the same.
+        Goal::OrAny { .. } | Goal::Any { .. } => 0..1,
+    };
+    let sizes = asked.map(|index| range_of(index).len());
+    sizes.max().unwrap_or_default()
+}
+
 impl Slot {
     /// When it is late, if it is being waited for.
     fn late_at(&self, hedge_after: std::time::Duration) -> Option<Instant> {
@@ -172,5 +182,21 @@ impl Slot {
                 is_bad
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::read::shard_ranges::ShardRanges;
+
+    #[test]
+    fn an_answer_is_late_by_the_size_of_what_was_asked() {
+        // From the end of the second shard into the third one; nothing of the first.
+        let ranges = ShardRanges::new(&(190..300), 400, 100).unwrap();
+        let exactly = Goal::Exactly(ranges.shards());
+        assert_eq!(largest_asked(&exactly, |index| ranges.asked(index)), 100);
+        let any = Goal::Any { count: 4 };
+        assert_eq!(largest_asked(&any, |_| 0..100), 100);
     }
 }
