@@ -231,35 +231,42 @@ impl Meta {
         }))
     }
 
-    /// Puts a deletion off, for a datum with shards on disks that cannot be reached.
+    /// Puts deletions off, of data with shards on disks that cannot be reached, in one commit. Where somebody else
+    /// has changed one of them meanwhile, all stay as they are.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn postpone_deletion(
+    pub async fn postpone_deletions(
         &self,
-        deletion: Deletion,
+        deletions: &[Deletion],
         due_ms: u64,
     ) -> Result<(), MetaError> {
-        let target = DeletionTarget::Data(deletion.data_id);
-        self.postpone(deletion.due_ms, target, due_ms).await
+        let entries: Vec<_> = deletions
+            .iter()
+            .map(|deletion| (deletion.due_ms, DeletionTarget::Data(deletion.data_id)))
+            .collect();
+        self.postpone(&entries, due_ms).await
     }
 
-    /// Moves an entry without looking into it.
+    /// Moves entries without looking into them.
     async fn postpone(
         &self,
-        old_due_ms: u64,
-        target: DeletionTarget,
+        entries: &[(u64, DeletionTarget)],
         due_ms: u64,
     ) -> Result<(), MetaError> {
-        let old = keys::deletion(old_due_ms, target);
-        let Some(value) = self.kv.get(&old).await? else {
-            return Ok(());
-        };
         let mut batch = Batch::default();
-        batch
-            .check(old.clone(), Some(value.clone()))
-            .delete(old)
-            .put(keys::deletion(due_ms, target), value);
+        for (old_due_ms, target) in entries {
+            let old = keys::deletion(*old_due_ms, *target);
+            if let Some(value) = self.kv.get(&old).await? {
+                batch
+                    .check(old.clone(), Some(value.clone()))
+                    .delete(old)
+                    .put(keys::deletion(due_ms, *target), value);
+            }
+        }
+        if batch.writes.is_empty() {
+            return Ok(());
+        }
         match self.try_commit(batch).await? {
             Committed::Applied | Committed::Conflict => Ok(()),
             Committed::Unknown(error) => Err(error.into()),
@@ -430,7 +437,7 @@ impl Meta {
             Ok(()) => Ok(None),
             Err(error @ MetaError::Corrupt { .. }) => {
                 let later_ms = now_ms.saturating_add(DAMAGED_POSTPONED_BY_MS);
-                self.postpone(due_ms, target, later_ms).await?;
+                self.postpone(&[(due_ms, target)], later_ms).await?;
                 let entry = format!("deletion of {target:?}");
                 Ok(Some(DamagedEntry { entry, error }))
             }

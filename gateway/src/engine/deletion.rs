@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use cairn_meta::{DataRecord, Deletion, DueDeletions, MetaError};
-use cairn_storage_node::{DataId, DiskId, ShardId};
+use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -82,9 +82,7 @@ impl Engine {
         core.meta.finish_deletions(&done).await?;
         let later_ms =
             now_ms.saturating_add(u64::try_from(POSTPONED_BY.as_millis()).unwrap_or(u64::MAX));
-        for deletion in &postponed {
-            core.meta.postpone_deletion(*deletion, later_ms).await?;
-        }
+        core.meta.postpone_deletions(&postponed, later_ms).await?;
         core.counters.data_deleted.add(done.len() as u64);
         core.counters
             .deletions_postponed
@@ -179,14 +177,17 @@ impl Core {
             let disk = map.disk(*disk_id).cloned();
             async move {
                 let mut failed = HashSet::new();
+                // One that has not answered is not called again for each of the rest.
+                let mut reached = disk.as_ref();
                 for shards in shards.chunks(SHARDS_PER_CALL) {
-                    let deleted = match &disk {
-                        Some(disk) => disk.delete(shards, self.options.get_deadline).await.is_ok(),
-                        None => false,
-                    };
-                    if !deleted {
-                        failed.extend(shards.iter().map(|shard| ids::meta_data(shard.data_id)));
+                    if let Some(disk) = reached {
+                        match disk.delete(shards, self.options.get_deadline).await {
+                            Ok(()) => continue,
+                            Err(ShardError::Unreachable { .. }) => reached = None,
+                            Err(_) => {}
+                        }
                     }
+                    failed.extend(shards.iter().map(|shard| ids::meta_data(shard.data_id)));
                 }
                 failed
             }

@@ -181,7 +181,7 @@ async fn finished_deletions_leave_no_records() {
         "kept until the shards are gone"
     );
     assert!(meta.awaits_deletion(id).await.unwrap());
-    meta.postpone_deletion(due[0], 60).await.unwrap();
+    meta.postpone_deletions(&due, 60).await.unwrap();
     assert!(meta.due_deletions(59, 10).await.unwrap().data.is_empty());
     meta.finish_deletions(&meta.due_deletions(60, 10).await.unwrap().data)
         .await

@@ -103,6 +103,33 @@ async fn a_disk_that_is_away_delays_only_what_it_holds() {
     assert_eq!(cluster.shard_count().await, 0);
 }
 
+#[tokio::test]
+async fn a_disk_that_does_not_answer_is_asked_once_for_all_that_is_to_be_deleted() {
+    const SHORT_CHUNK: usize = 301;
+    let cut_small = EngineOptions {
+        chunk_size_bytes: SHORT_CHUNK,
+        ..options(6)
+    };
+    let cluster = Cluster::with(6, cut_small).await;
+    // More than fits in one call.
+    cluster
+        .put("key", &pattern(1001 * SHORT_CHUNK))
+        .await
+        .unwrap();
+    cluster.delete("key").await;
+    cluster.fail(&[2], Fault::Down);
+    let report = cluster.engine.delete_due_once(100).await.unwrap();
+    assert_eq!((report.deleted_count, report.postponed_count), (0, 1));
+    let calls = |disk: usize| cluster.switches[disk].call_count(ShardCall::Delete);
+    assert_eq!([calls(1), calls(2)], [2, 1]);
+
+    cluster.recover().await;
+    cluster.clock.advance(Duration::from_mins(5));
+    let report = cluster.engine.delete_due_once(100).await.unwrap();
+    assert_eq!((report.deleted_count, report.postponed_count), (1, 0));
+    assert_eq!(cluster.shard_count().await, 0);
+}
+
 /// Between the deletion of its shards and the commit that forgets it, somebody reads it, and a scrub comes by.
 #[tokio::test]
 async fn data_that_are_just_being_deleted_are_gone_and_not_lost() {
