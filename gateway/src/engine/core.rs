@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cairn_meta::Meta;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     /// What is being written: it is no orphan, however old the clock makes it look.
     pub(crate) being_written: Arc<Pins>,
     pub(crate) staging: Arc<Staging>,
+    /// Whether this process does the work that only one does, as it believes.
+    pub(crate) is_maintainer: watch::Sender<bool>,
 }
 
 impl Engine {
@@ -80,6 +83,7 @@ impl Engine {
                 options.staged_at_once_max,
                 options.staged_bytes_max,
             )),
+            is_maintainer: watch::Sender::new(false),
             options,
             meta,
             disks,

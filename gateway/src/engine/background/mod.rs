@@ -12,13 +12,14 @@ mod tour;
 mod worker;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_meta::{Lease, LeaseState};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use options::BackgroundOptions;
@@ -50,13 +51,11 @@ pub struct Background {
 impl Engine {
     /// Starts all background tasks in the current runtime.
     pub fn start_background(&self, options: BackgroundOptions) -> Background {
-        let (held, is_held) = watch::channel(false);
         let is_paused = Arc::new(watch::Sender::new(false));
         let permission = Permission {
-            is_held,
+            is_held: self.core().is_maintainer.subscribe(),
             is_paused: is_paused.subscribe(),
         };
-        let held = Arc::new(held);
         let options = Arc::new(options);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -114,13 +113,7 @@ impl Engine {
         let engine = self.clone();
         spawn(
             "lease",
-            Box::new(move || {
-                Box::pin(
-                    engine
-                        .clone()
-                        .keep_lease(Arc::clone(&options), Arc::clone(&held)),
-                )
-            }),
+            Box::new(move || Box::pin(engine.clone().keep_lease(Arc::clone(&options)))),
         );
         Background {
             engine: self.clone(),
@@ -157,23 +150,37 @@ impl Engine {
         }
     }
 
-    /// Polls the lease and publishes whether it is held; between polls, also that it ran out.
-    async fn keep_lease(self, options: Arc<BackgroundOptions>, held: Arc<watch::Sender<bool>>) {
+    /// Polls the lease and publishes whether it is held; while a poll hangs, also that it ran out.
+    async fn keep_lease(self, options: Arc<BackgroundOptions>) {
         let started = Instant::now();
+        let publish = |is_held: bool| {
+            self.core()
+                .is_maintainer
+                .send_if_modified(|held| std::mem::replace(held, is_held) != *held);
+        };
         let mut lease = Lease::new(
             self.core().meta.clone(),
             LEASE_NAME,
             &options.holder,
             options.lease_duration,
         );
+        let mut held_until = started;
         loop {
-            match lease.poll(started.elapsed()).await {
-                Ok(LeaseState::Held { .. } | LeaseState::Elsewhere) => {}
+            let mut poll = pin!(lease.poll(started.elapsed()));
+            let polled = match timeout_at(held_until, &mut poll).await {
+                Ok(polled) => polled,
+                Err(_) => {
+                    publish(false);
+                    poll.await
+                }
+            };
+            match polled {
+                Ok(LeaseState::Held { until }) => held_until = started + until,
+                Ok(LeaseState::Elsewhere) => held_until = started,
+                // What was held stays so until its time.
                 Err(error) => tracing::warn!(%error, "the maintenance lease could not be polled"),
             }
-            held.send_if_modified(|held| {
-                std::mem::replace(held, lease.is_held(started.elapsed())) != *held
-            });
+            publish(Instant::now() < held_until);
             sleep(options.lease_duration / 8).await;
         }
     }
@@ -200,6 +207,7 @@ impl Background {
         }
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
+        self.engine.core().is_maintainer.send_replace(false);
     }
 }
 

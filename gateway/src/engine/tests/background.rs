@@ -1,17 +1,23 @@
 //! The background tasks together: they find work by themselves, and stop when told.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
-    CanonicalId, ManifestPart, NewObject, NewUpload, ObjectKey, PartNumber, PartRecord,
-    SystemHeaders, UploadId,
+    CanonicalId, ManifestPart, MasterKey, Meta, NewObject, NewUpload, ObjectKey, PartNumber,
+    PartRecord, SystemHeaders, UploadId,
 };
 use cairn_storage_node::fault::{Fault, ShardCall};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::cluster::{CHUNK, Cluster, options, pattern};
-use crate::clock::Clock as _;
-use crate::engine::{BackgroundOptions, EngineOptions};
+use crate::clock::Clock;
+use crate::engine::{BackgroundOptions, Engine, EngineOptions};
 
 fn eager(holder: &str) -> BackgroundOptions {
     const SOON: Duration = Duration::from_millis(20);
@@ -255,4 +261,56 @@ async fn paused_work_waits_and_another_process_takes_over_when_the_holder_is_gon
     let successor = cluster.engine.start_background(eager("b"));
     eventually("the takeover", async || cluster.shard_count().await == 0).await;
     successor.shutdown().await;
+}
+
+/// Metadata whose commits can be made to hang.
+#[derive(Debug)]
+struct Stallable {
+    inner: MemoryKv,
+    is_stalled: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl KvStore for Stallable {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.inner.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        let mut is_stalled = self.is_stalled.subscribe();
+        is_stalled.wait_for(|is_stalled| !is_stalled).await.unwrap();
+        self.inner.commit(batch).await
+    }
+}
+
+#[tokio::test]
+async fn the_lease_is_not_believed_beyond_its_time_while_a_poll_hangs() {
+    let cluster = Cluster::new(6).await;
+    let kv = Arc::new(Stallable {
+        inner: cluster.kv.clone(),
+        is_stalled: watch::Sender::new(false),
+    });
+    let meta = Meta::new(Arc::clone(&kv) as Arc<dyn KvStore>, MasterKey::random());
+    let engine = Engine::new(
+        options(6),
+        meta,
+        cluster.disks.clone(),
+        Arc::clone(&cluster.clock) as Arc<dyn Clock>,
+    );
+    let background = engine.start_background(eager("a"));
+    let mut is_maintainer = engine.core().is_maintainer.subscribe();
+    for is_stalled in [false, true, false] {
+        kv.is_stalled.send_replace(is_stalled);
+        let expected = is_maintainer.wait_for(|held| *held != is_stalled);
+        timeout(Duration::from_secs(10), expected)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    background.shutdown().await;
+    assert!(!*engine.core().is_maintainer.borrow());
 }
