@@ -185,7 +185,8 @@ pub struct Queues {
     #[serde(default)]
     pub has_more_repairs: bool,
     /// Disks that are away or were removed, and whose shards are not all made again elsewhere. The chunks that have
-    /// shards on them are not among `repairs` before it is tried in vain to make these again.
+    /// shards on them are not among `repairs` before it is tried in vain to make these again. While disks are away,
+    /// only the gateway that makes them again knows.
     #[serde(default)]
     pub missed_disks: Option<u64>,
 }

@@ -30,12 +30,13 @@ pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
 async fn queues(gateway: &Gateway) -> Result<Queues, MetaError> {
     let depths = gateway.meta().queue_depths().await?;
     let known = gateway.meta().supposed_disks().await?;
+    let missed = gateway.engine().missed_disk_count(&known);
     Ok(Queues {
         deletions: Some(depths.deletions.count as u64),
         has_more_deletions: depths.deletions.is_lower_bound,
         repairs: Some(depths.repairs.count as u64),
         has_more_repairs: depths.repairs.is_lower_bound,
-        missed_disks: Some(gateway.engine().missed_disk_count(&known) as u64),
+        missed_disks: missed.map(|count| count as u64),
     })
 }
 

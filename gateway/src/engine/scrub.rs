@@ -106,18 +106,25 @@ impl Engine {
     }
 
     /// How many disks are away (or were never asked), and may have the only copy of shards that data name: until the
-    /// shards of all of them are made again elsewhere, another loss is one loss more.
-    pub(crate) fn missed_disk_count(&self, known: &[meta::DiskId]) -> usize {
+    /// shards of all of them are made again elsewhere, another loss is one loss more. `None` if that is not known
+    /// here: that a disk is left is known to the process that has seen to it, and no other can tell that it is not.
+    pub(crate) fn missed_disk_count(&self, known: &[meta::DiskId]) -> Option<usize> {
         let disks = &self.core().disks;
         let now = Instant::now();
         let map = disks.map();
         let there = map.disks().iter().map(|disk| disk.id());
         let all: BTreeSet<DiskId> = there.chain(known.iter().map(|id| ids::disk(*id))).collect();
         let was_asked = |id| map.disk(id).is_none_or(|disk| disk.was_asked());
-        all.into_iter()
-            .filter(|id| !was_asked(*id) || disks.away_since(*id, now).is_some())
-            .filter(|id| !disks.is_left(*id, now))
-            .count()
+        let missed = all
+            .into_iter()
+            .filter(|id| !was_asked(*id) || disks.away_since(*id, now).is_some());
+        let is_maintainer = *self.core().is_maintainer.borrow();
+        if is_maintainer {
+            Some(missed.filter(|id| !disks.is_left(*id, now)).count())
+        } else {
+            // Where all are there, anybody knows.
+            Some(missed.count()).filter(|count| *count == 0)
+        }
     }
 
     /// Makes the shards that are on `disks` again elsewhere, for up to `limit` data behind `after`.

@@ -33,7 +33,8 @@ impl ClusterGauges {
                     Opts::new(
                         "cairn_engine_queue_depth",
                         "Entries waiting in a background queue, counted up to 50,000 (missed_disks: disks whose shards are not \
-                         all made again elsewhere); no sample while the metadata do not tell.",
+                         all made again elsewhere; while some are away, only the gateway that sees to it knows); no sample where it \
+                         is not known.",
                     ),
                     &["queue"],
                 ),

@@ -82,14 +82,18 @@ async fn a_removed_disk_is_missed_until_its_shards_are_elsewhere_and_then_forgot
     for key in ["one", "other"] {
         cluster.put(key, &pattern(2 * CHUNK)).await.unwrap();
     }
-    assert_eq!(missed_disk_count(&cluster).await, 0);
+    assert_eq!(missed_disk_count(&cluster).await, Some(0));
     cluster.remove_disk(0);
-    assert_eq!(missed_disk_count(&cluster).await, 1, "before anybody looks");
+    assert_eq!(
+        missed_disk_count(&cluster).await,
+        None,
+        "before anybody looks"
+    );
     assert_eq!(cluster.queued_repairs().await, 0);
 
     let background = cluster.engine.start_background(eager("a"));
     eventually("leaving it", async || {
-        missed_disk_count(&cluster).await == 0
+        missed_disk_count(&cluster).await == Some(0)
     })
     .await;
     background.shutdown().await;
@@ -110,10 +114,10 @@ async fn a_disk_whose_shards_are_elsewhere_is_left_until_it_is_back_and_away_aga
     for _ in 0..2 {
         cluster.fail(&[0], Fault::Failed);
         cluster.refresh().await;
-        assert_eq!(missed_disk_count(&cluster).await, 1);
+        assert_eq!(missed_disk_count(&cluster).await, None);
         let background = cluster.engine.start_background(eager("a"));
         eventually("leaving it", async || {
-            missed_disk_count(&cluster).await == 0
+            missed_disk_count(&cluster).await == Some(0)
         })
         .await;
         background.shutdown().await;
@@ -123,9 +127,32 @@ async fn a_disk_whose_shards_are_elsewhere_is_left_until_it_is_back_and_away_aga
     }
 }
 
-async fn missed_disk_count(cluster: &Cluster) -> usize {
+async fn missed_disk_count(cluster: &Cluster) -> Option<usize> {
     let known = cluster.meta.supposed_disks().await.unwrap();
     cluster.engine.missed_disk_count(&known)
+}
+
+#[tokio::test]
+async fn whether_a_disk_is_left_is_known_to_the_holder_of_the_lease_alone() {
+    let patient = EngineOptions {
+        disk_absence_max: Duration::from_hours(1),
+        ..options(8)
+    };
+    let cluster = Cluster::with(8, patient.clone()).await;
+    cluster.fail(&[0], Fault::Failed);
+    cluster.refresh().await;
+    let other = cluster.another_engine(patient);
+    let background = cluster.engine.start_background(eager("a"));
+    eventually("the lease", async || {
+        missed_disk_count(&cluster).await == Some(1)
+    })
+    .await;
+    let idle = other.start_background(eager("b"));
+    assert_eq!(other.missed_disk_count(&[]), None);
+    cluster.recover().await;
+    assert_eq!(other.missed_disk_count(&[]), Some(0));
+    idle.shutdown().await;
+    background.shutdown().await;
 }
 
 #[tokio::test]
