@@ -30,6 +30,30 @@ pub(crate) struct Leftover {
     pub(crate) data_id: DataId,
     pub(crate) shards: Vec<(DiskId, ShardId)>,
     pub(crate) reason: LeftoverReason,
+    remainder: Remainder,
+}
+
+impl Leftover {
+    pub(crate) fn new(
+        data_id: DataId,
+        shards: Vec<(DiskId, ShardId)>,
+        reason: LeftoverReason,
+    ) -> Self {
+        Self {
+            data_id,
+            shards,
+            reason,
+            remainder: Remainder::Nothing,
+        }
+    }
+}
+
+/// What is not deleted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remainder {
+    Nothing,
+    /// Some shards are left to the orphan collector.
+    Orphans,
 }
 
 /// Why they are not needed.
@@ -104,35 +128,51 @@ impl Core {
             .await;
     }
 
-    async fn clean_up_one(&self, leftover: Leftover) {
+    async fn clean_up_one(&self, mut leftover: Leftover) {
         let (mut there, mut away) = (Vec::new(), Vec::new());
-        for (disk_id, shard) in leftover.shards {
+        for (disk_id, shard) in std::mem::take(&mut leftover.shards) {
             match self.deletion_disk(disk_id) {
                 DeletionDisk::There => there.push((disk_id, shard)),
                 DeletionDisk::Away => away.push((disk_id, shard)),
                 // Should it come back, what is on it are orphans.
-                DeletionDisk::Lost => {}
+                DeletionDisk::Lost => leftover.remainder = Remainder::Orphans,
             }
         }
         let (data_id, reason) = (leftover.data_id, leftover.reason);
         if !there.is_empty() {
             let _held = self.exclusion.hold(data_id).await;
             let Some(unneeded) = self.unneeded(data_id, there, reason).await else {
-                self.counters.writes_left_to_collection.increment();
-                return;
+                return self.count_cleaned(reason, Remainder::Orphans);
             };
-            away.extend(self.delete_leftovers(unneeded).await);
+            for (disk_id, shards, error) in self.delete_leftovers(unneeded).await {
+                if may_be_deleted_soon(&error) {
+                    away.extend(shards.into_iter().map(|shard| (disk_id, shard)));
+                } else {
+                    tracing::info!(%disk_id, %error, "leftover shards stay until orphans are collected");
+                    leftover.remainder = Remainder::Orphans;
+                }
+            }
         }
-        let rest = Leftover {
-            data_id,
-            shards: away,
-            reason,
+        leftover.shards = away;
+        let mut remainder = leftover.remainder;
+        if !leftover.shards.is_empty() {
+            if self.cleanup.keep(leftover) {
+                return;
+            }
+            remainder = Remainder::Orphans;
+        }
+        self.count_cleaned(reason, remainder);
+    }
+
+    fn count_cleaned(&self, reason: LeftoverReason, remainder: Remainder) {
+        let counter = match (reason, remainder) {
+            (LeftoverReason::Replaced, _) => return,
+            (LeftoverReason::Uncommitted, Remainder::Nothing) => &self.counters.writes_cleaned_up,
+            (LeftoverReason::Uncommitted, Remainder::Orphans) => {
+                &self.counters.writes_left_to_collection
+            }
         };
-        if rest.shards.is_empty() {
-            self.counters.writes_cleaned_up.increment();
-        } else if !self.cleanup.keep(rest) {
-            self.counters.writes_left_to_collection.increment();
-        }
+        counter.increment();
     }
 
     /// Those of a datum's shards that the metadata do not name where they are; `None` if all are left alone, as when
@@ -154,8 +194,11 @@ impl Core {
         Some(shards)
     }
 
-    /// Deletes from all disks in parallel; what is on disks that did not answer.
-    async fn delete_leftovers(&self, shards: Vec<(DiskId, ShardId)>) -> Vec<(DiskId, ShardId)> {
+    /// Deletes from all disks in parallel; what could not be deleted, and why.
+    async fn delete_leftovers(
+        &self,
+        shards: Vec<(DiskId, ShardId)>,
+    ) -> Vec<(DiskId, Vec<ShardId>, ShardError)> {
         let mut by_disk: HashMap<DiskId, Vec<ShardId>> = HashMap::new();
         for (disk, shard) in shards {
             by_disk.entry(disk).or_default().push(shard);
@@ -168,18 +211,14 @@ impl Core {
                     Some(disk) => disk.delete(&shards, self.options.get_deadline).await,
                     None => Ok(()),
                 };
-                match deleted {
-                    Ok(()) => Vec::new(),
-                    Err(ShardError::Unreachable { .. }) => {
-                        shards.into_iter().map(|shard| (disk_id, shard)).collect()
-                    }
-                    Err(error) => {
-                        tracing::info!(%disk_id, %error, "leftover shards stay until orphans are collected");
-                        Vec::new()
-                    }
-                }
+                deleted.err().map(|error| (disk_id, shards, error))
             }
         });
-        join_all(deletions).await.concat()
+        join_all(deletions).await.into_iter().flatten().collect()
     }
+}
+
+/// Whether it is worth another try: the disk may answer in a moment.
+fn may_be_deleted_soon(error: &ShardError) -> bool {
+    matches!(error, ShardError::Unreachable { .. })
 }

@@ -64,9 +64,9 @@ counters! {
     chunks_scrubbed,
     /// Damaged records and shards that background work passed over and left as they are, each time it met one.
     damage_passed_over,
-    /// Uncommitted writes whose shards were deleted at once.
+    /// Uncommitted writes whose shards were all deleted without the orphan collector.
     writes_cleaned_up,
-    /// Uncommitted writes left to the orphan collector.
+    /// Uncommitted writes of which shards were left to the orphan collector.
     writes_left_to_collection,
 }
 

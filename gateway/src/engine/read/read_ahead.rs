@@ -92,6 +92,7 @@ impl ReadAhead {
                     return Ok(());
                 }
                 Portion::Window(window) => {
+                    self.core.counters.reads_in_windows.increment();
                     self.next = Some(ChunkRange {
                         range: window.end..chunk.range.end,
                         ..chunk.clone()
@@ -123,7 +124,6 @@ impl Core {
         if let Some(memory) = self.read_budget.try_reserve(memory_bytes(chunk)) {
             return Portion::Whole(Some(memory));
         }
-        self.counters.reads_in_windows.increment();
         Portion::Window(window)
     }
 }

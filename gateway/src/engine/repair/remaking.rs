@@ -148,11 +148,9 @@ impl Core {
             }
         }
         // A full queue leaves them to the orphan collector.
-        self.cleanup.push(Leftover {
-            data_id: chunk.data_id,
-            shards,
-            reason: LeftoverReason::Replaced,
-        });
+        let reason = LeftoverReason::Replaced;
+        self.cleanup
+            .push(Leftover::new(chunk.data_id, shards, reason));
     }
 
     /// Where each of `shards` goes: back to its own disk if that takes shards, otherwise to a disk that holds none

@@ -90,6 +90,23 @@ async fn shards_left_by_replaced_puts_are_deleted_after_the_commit() {
     cluster.engine.run_errands().await;
     assert_eq!(cluster.shard_count().await, 6);
     cluster.assert_full_redundancy().await;
+    assert_eq!(cleaned_up_and_left(&cluster), [0, 0], "it was committed");
+}
+
+#[tokio::test]
+async fn what_a_write_left_on_a_lost_disk_is_left_to_collection() {
+    let cluster = Cluster::new(6).await;
+    let stored = cluster.store("key", &pattern(CHUNK)).await.unwrap();
+    cluster.fail(&[0], Fault::Down);
+    cluster.refresh().await;
+    drop(stored);
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 1);
+    assert_eq!(cleaned_up_and_left(&cluster), [0, 1]);
+}
+
+fn cleaned_up_and_left(cluster: &Cluster) -> [u64; 2] {
+    ["writes_cleaned_up", "writes_left_to_collection"].map(|name| cluster.counter(name))
 }
 
 #[tokio::test]
@@ -115,7 +132,7 @@ async fn leftovers_on_a_disk_that_is_away_are_deleted_when_it_is_back() {
     cluster.recover().await;
     cluster.engine.run_errands().await;
     assert_eq!(cluster.shard_count().await, 0);
-    assert_eq!(cluster.counter("writes_cleaned_up"), 1);
+    assert_eq!(cleaned_up_and_left(&cluster), [1, 0]);
 }
 
 #[tokio::test]
@@ -133,11 +150,8 @@ async fn a_replaced_shard_that_was_put_back_is_not_deleted() {
     };
     elsewhere.put(stray, Durability::Synced).await.unwrap();
     let here = cluster.stores[disks[0]].disk_id();
-    let leftover = Leftover {
-        data_id: shard.data_id,
-        shards: vec![(here, *shard), (elsewhere.disk_id(), *shard)],
-        reason: LeftoverReason::Replaced,
-    };
+    let shards = vec![(here, *shard), (elsewhere.disk_id(), *shard)];
+    let leftover = Leftover::new(shard.data_id, shards, LeftoverReason::Replaced);
     assert!(cluster.engine.core().cleanup.push(leftover));
     cluster.engine.run_errands().await;
     assert_eq!(cluster.shards().await, placed);

@@ -43,6 +43,7 @@ async fn a_small_write_is_readable_before_and_after_it_has_shards() {
     assert!(cluster.get_range("key", 7..90).await.unwrap() == bytes[7..90]);
     cluster.assert_full_redundancy().await;
     assert_eq!(cluster.engine.metrics().staged_bytes, 0);
+    assert_eq!(cluster.counter("bytes_stored"), SMALL as u64);
 }
 
 #[tokio::test]

@@ -131,8 +131,10 @@ impl Engine {
         let stored = timeout(duration_max, work)
             .await
             .map_err(|_| StoreError::TooSlow)?;
-        if matches!(stored, Err(StoreError::SlowDown)) {
-            core.counters.memory_refusals.increment();
+        match &stored {
+            Ok(stored) => core.counters.bytes_stored.add(stored.size_bytes()),
+            Err(StoreError::SlowDown) => core.counters.memory_refusals.increment(),
+            Err(_) => {}
         }
         stored
     }
@@ -285,7 +287,6 @@ impl Core {
             }
             records.push(record);
         }
-        self.counters.bytes_stored.add(size_bytes);
         let Describer {
             owner,
             created_at_ms,

@@ -38,7 +38,6 @@ impl Core {
             }],
         };
         self.counters.writes_staged.increment();
-        self.counters.bytes_stored.add(last.size_bytes);
         let write = StagedWrite {
             data_id: describer.data_id,
             record,

@@ -124,11 +124,8 @@ impl CommitGuard {
                 cleanup,
                 ..
             } => {
-                cleanup.push(Leftover {
-                    data_id: ledger.data_id(),
-                    shards: strays,
-                    reason: LeftoverReason::Replaced,
-                });
+                let reason = LeftoverReason::Replaced;
+                cleanup.push(Leftover::new(ledger.data_id(), strays, reason));
             }
             PendingWrite::Staged(write, staging) => staging.committed(*write),
         }
@@ -178,11 +175,8 @@ impl Drop for WriteGuard {
 }
 
 fn give_up(ledger: &Ledger, cleanup: &Cleanup) {
-    let leftover = Leftover {
-        data_id: ledger.data_id(),
-        shards: ledger.shards().collect(),
-        reason: LeftoverReason::Uncommitted,
-    };
+    let shards = ledger.shards().collect();
+    let leftover = Leftover::new(ledger.data_id(), shards, LeftoverReason::Uncommitted);
     // When the queue is full the orphan collector finds them.
     if !cleanup.push(leftover) {
         tracing::debug!(data_id = %ledger.data_id(), "an abandoned write is left to the orphan collector");
