@@ -69,7 +69,7 @@ pub(crate) enum LeftoverReason {
 #[derive(Debug, Default)]
 pub(crate) struct Cleanup {
     queue: Mutex<VecDeque<Leftover>>,
-    /// What waits for disks that are away.
+    /// What waits for disks that are away or busy.
     kept: Mutex<Vec<Leftover>>,
     wake: Notify,
 }
@@ -95,7 +95,7 @@ impl Cleanup {
         self.wake.notified().await;
     }
 
-    /// Keeps leftovers until their disks are back. `false` if there are too many.
+    /// Keeps leftovers until their disks can be asked again. `false` if there are too many.
     fn keep(&self, leftover: Leftover) -> bool {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = kept.len() < KEPT_LEN_MAX;
@@ -220,5 +220,8 @@ impl Core {
 
 /// Whether it is worth another try: the disk may answer in a moment.
 fn may_be_deleted_soon(error: &ShardError) -> bool {
-    matches!(error, ShardError::Unreachable { .. })
+    matches!(
+        error,
+        ShardError::Unreachable { .. } | ShardError::Busy { .. }
+    )
 }

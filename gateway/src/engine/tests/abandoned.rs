@@ -94,6 +94,19 @@ async fn shards_left_by_replaced_puts_are_deleted_after_the_commit() {
 }
 
 #[tokio::test]
+async fn leftovers_on_a_busy_disk_are_deleted_when_it_is_not() {
+    let cluster = Cluster::new(6).await;
+    drop(cluster.store("key", &pattern(CHUNK)).await.unwrap());
+    cluster.fail(&[0], Fault::Busy);
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 1);
+    cluster.switches[0].clear();
+    cluster.engine.run_errands().await;
+    assert_eq!(cluster.shard_count().await, 0);
+    assert_eq!(cleaned_up_and_left(&cluster), [1, 0]);
+}
+
+#[tokio::test]
 async fn what_a_write_left_on_a_lost_disk_is_left_to_collection() {
     let cluster = Cluster::new(6).await;
     let stored = cluster.store("key", &pattern(CHUNK)).await.unwrap();
