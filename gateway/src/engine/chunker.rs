@@ -34,7 +34,8 @@ pub(crate) struct ChunkerOptions {
     pub(crate) chunk_size_bytes: usize,
     /// Up to here a chunk that is the whole stream is not copied into a buffer.
     pub(crate) small_size_bytes_max: usize,
-    /// How much memory a chunk and its parity take, per chunk byte: `numerator / denominator`.
+    /// How much memory a chunk and its parity take, per chunk byte: `numerator / denominator`, by the disks that are
+    /// there when the stream begins.
     pub(crate) coded_bytes_per_chunk_byte: (usize, usize),
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) pool: Arc<BufferPool>,

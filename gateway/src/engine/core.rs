@@ -139,15 +139,10 @@ impl Engine {
 
 impl Core {
     pub(crate) fn chunker_options(&self) -> ChunkerOptions {
-        let geometry = self.options.geometry;
         ChunkerOptions {
             chunk_size_bytes: self.options.chunk_size_bytes,
             small_size_bytes_max: self.options.small_size_bytes_max,
-            coded_bytes_per_chunk_byte: match geometry.data_count() {
-                // Copies share the chunk's own buffer.
-                1 => (1, 1),
-                data => (geometry.shard_count(), usize::from(data)),
-            },
+            coded_bytes_per_chunk_byte: self.coded_bytes_per_chunk_byte(),
             budget: Arc::clone(&self.write_budget),
             pool: Arc::clone(&self.pool),
         }

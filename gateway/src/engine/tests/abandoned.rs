@@ -208,6 +208,30 @@ async fn writes_past_the_memory_bound_wait_and_are_told_to_slow_down() {
 }
 
 #[tokio::test]
+async fn a_narrower_coding_is_paid_for() {
+    // 4+2 on all disks, 2+2 without two of them.
+    for (lost, expected) in [(&[][..], 6 << 10), (&[1, 4][..], 8 << 10)] {
+        let cluster = Cluster::new(6).await;
+        cluster.fail(lost, Fault::Down);
+        cluster.refresh().await;
+        let used = || cluster.engine.metrics().write_memory_used_bytes;
+        let (source, owner) = (endless(pattern(1000)), cluster.owner("key"));
+        let write = cluster.engine.store(source, owner, None, Bytes::new);
+        let paid = async {
+            while used() == 0 {
+                tokio::task::yield_now().await;
+            }
+            used()
+        };
+        let paid = tokio::select! {
+            _ = write => None,
+            paid = paid => Some(paid),
+        };
+        assert_eq!(paid, Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn concurrent_writes_share_the_memory_bound() {
     let small = EngineOptions {
         write_memory_bytes: 20 << 10,

@@ -141,6 +141,19 @@ impl<'a> WriteContext<'a> {
 }
 
 impl Core {
+    /// What the bytes of a large chunk take with those that coding adds, `numerator / denominator`, on the disks that
+    /// are there now: with fewer of them the coding is narrower and adds more.
+    pub(crate) fn coded_bytes_per_chunk_byte(&self) -> (usize, usize) {
+        let size_bytes = u32::try_from(self.options.chunk_size_bytes).unwrap_or(u32::MAX);
+        match self.coding(size_bytes, &[]) {
+            Ok((coding @ Coding::Erasure { .. }, _)) => {
+                (coding.shard_count(), coding.shards_needed())
+            }
+            // Copies share the chunk's own buffer, and what is refused is not coded.
+            Ok((Coding::Copies { .. }, _)) | Err(_) => (1, 1),
+        }
+    }
+
     /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others have room for
     /// a coding that bears as many losses: a narrower one now is better than waiting for them, a weaker one is not.
     pub(super) fn coding(
