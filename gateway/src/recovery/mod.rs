@@ -87,6 +87,8 @@ enum Outcome {
         origin: Option<BucketRecord>,
         size_bytes: u64,
         repair_count: u64,
+        /// The upload that it was completed from.
+        upload: Option<UploadId>,
         recovered: Recovered,
     },
     Part {
@@ -104,6 +106,8 @@ enum Outcome {
 struct Lost {
     owner: DataOwner,
     data_id: cairn_meta::DataId,
+    /// The upload that it was completed from.
+    upload: Option<UploadId>,
     at_ms: u64,
     reason: String,
 }
@@ -117,6 +121,9 @@ struct Tally {
     /// Lost beyond those that are remembered.
     forgotten_count: u64,
     without_completion: BTreeMap<UploadId, Lost>,
+    /// Uploads that were completed and whose parts are in no object, because a later one took its place or something
+    /// is missing. No more than are listed: beyond those they look unfinished.
+    completed: BTreeSet<UploadId>,
     /// Objects that were written and whose place a later one took.
     replaced_count: u64,
     replaced_bytes: u64,
@@ -205,6 +212,7 @@ impl Recovery {
                 return Ok(Outcome::Lost(Lost {
                     owner: datum.owner,
                     data_id: datum.data_id,
+                    upload: None,
                     at_ms: datum.created_at_ms,
                     reason: datum.reason.to_string(),
                 }));
@@ -272,6 +280,7 @@ impl Recovery {
             new: &new,
             at_ms,
         };
+        let upload = completed.as_ref().map(|(upload, _)| *upload);
         let recovered = match completed {
             None => self.meta.recover_object(found, self.now_ms).await?,
             Some((upload, parts)) => {
@@ -285,6 +294,7 @@ impl Recovery {
             origin: origin.map(|_| bucket),
             size_bytes: new.size_bytes,
             repair_count,
+            upload,
             recovered,
         })
     }
@@ -351,7 +361,12 @@ impl Recovery {
             .parts;
         let parts = match completed_parts(completion, &content, found) {
             Ok(parts) => parts,
-            Err(error) => return Ok(Outcome::Lost(lost(&datum, origin.as_ref(), &error))),
+            Err(error) => {
+                return Ok(Outcome::Lost(Lost {
+                    upload: Some(upload),
+                    ..lost(&datum, origin.as_ref(), &error)
+                }));
+            }
         };
         let etag = format!("{}-{}", hex::encode(content.md5), parts.len());
         let composite_of = completion
@@ -378,6 +393,7 @@ impl Recovery {
         {
             match tally.without_completion.remove(&upload) {
                 Some(lost) => tally.remember(lost),
+                None if tally.completed.contains(&upload) => {}
                 None => tally.report.unfinished_upload_count += 1,
             }
             after = Some(upload);
@@ -437,9 +453,13 @@ impl Tally {
                 origin,
                 size_bytes,
                 repair_count,
+                upload,
                 recovered,
             } => match recovered {
-                Recovered::Superseded => self.report.superseded_count += 1,
+                Recovered::Superseded => {
+                    self.report.superseded_count += 1;
+                    self.note_completed(upload);
+                }
                 Recovered::Written {
                     replaced_size_bytes,
                 } => {
@@ -456,7 +476,14 @@ impl Tally {
         }
     }
 
+    fn note_completed(&mut self, upload: Option<UploadId>) {
+        if self.completed.len() < INCOMPLETE_LISTED_MAX {
+            self.completed.extend(upload);
+        }
+    }
+
     fn remember(&mut self, lost: Lost) {
+        self.note_completed(lost.upload);
         if self.lost.len() < INCOMPLETE_LISTED_MAX {
             self.lost.push(lost);
         } else {
@@ -469,6 +496,7 @@ fn lost(datum: &WholeDatum, origin: Option<&Origin>, reason: &dyn std::fmt::Disp
     Lost {
         owner: datum.record.owner.clone(),
         data_id: datum.data_id,
+        upload: None,
         at_ms: kept_at_ms(datum, origin),
         reason: reason.to_string(),
     }

@@ -315,6 +315,14 @@ async fn check(versions: &[Version]) -> Result<(), TestCaseError> {
     listed.sort();
     prop_assert_eq!(report.incomplete_count, lost.len() as u64);
     prop_assert_eq!(listed, lost);
+    let is_unfinished = |version: &&Version| match version.body {
+        Body::Upload { parts, attestation } => !attestation && parts != [false; 2],
+        Body::Single { .. } => false,
+    };
+    prop_assert_eq!(
+        report.unfinished_upload_count,
+        versions.iter().filter(is_unfinished).count() as u64
+    );
     let bucket = meta
         .bucket(&BucketName::parse("bucket").unwrap())
         .await
