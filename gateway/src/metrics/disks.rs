@@ -6,92 +6,58 @@ use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder}
 use super::registration::{keep, saturating};
 use crate::admin::api::Disk;
 
-/// The state of disks, of the whole cluster or of one storage node.
-#[derive(Debug)]
-pub(super) struct DiskGauges {
-    info: IntGaugeVec,
-    health: IntGaugeVec,
-    capacity: IntGaugeVec,
-    free: IntGaugeVec,
-    shard_bytes: IntGaugeVec,
-    garbage: IntGaugeVec,
-}
-
-impl DiskGauges {
-    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
-        let of_disk = |name: &str, help: &str| {
-            keep(registry, IntGaugeVec::new(Opts::new(name, help), &["disk"]))
-        };
-        Ok(Self {
-            info: keep(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "cairn_disk_info",
-                        "1; tells where the disk is: its host (at a gateway) and its directory there.",
-                    ),
-                    &["disk", "host", "path"],
-                ),
-            )?,
-            health: keep(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "cairn_disk_health",
-                        "1 for the state the disk is in: healthy, full, failed or unreachable.",
-                    ),
-                    &["disk", "health"],
-                ),
-            )?,
-            capacity: of_disk(
-                "cairn_disk_capacity_bytes",
-                "Size of the disk's file system.",
-            )?,
-            free: of_disk(
-                "cairn_disk_free_bytes",
-                "Bytes that may still be written to the disk.",
-            )?,
-            shard_bytes: of_disk("cairn_disk_shard_bytes", "Live payload bytes on the disk.")?,
-            garbage: of_disk(
-                "cairn_disk_garbage_bytes",
-                "Bytes that compaction of the disk would give back.",
-            )?,
-        })
-    }
-
-    pub(super) fn set(&self, disks: &[Disk]) {
-        // A disk that left the map, or changed its state, must not stay in the export.
-        for family in [
-            &self.info,
-            &self.health,
-            &self.capacity,
-            &self.free,
-            &self.shard_bytes,
-            &self.garbage,
+/// Registers the state of disks, of the whole cluster or of one storage node.
+pub(super) fn keep_disks(registry: &Registry, disks: &[Disk]) -> Result<(), Error> {
+    let family = |name: &str, help: &str, labels: &[&str]| {
+        keep(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+    };
+    let info = family(
+        "cairn_disk_info",
+        "1; tells where the disk is: its host (at a gateway) and its directory there.",
+        &["disk", "host", "path"],
+    )?;
+    let health = family(
+        "cairn_disk_health",
+        "1 for the state the disk is in: healthy, full, failed or unreachable.",
+        &["disk", "health"],
+    )?;
+    let capacity = family(
+        "cairn_disk_capacity_bytes",
+        "Size of the disk's file system.",
+        &["disk"],
+    )?;
+    let free = family(
+        "cairn_disk_free_bytes",
+        "Bytes that may still be written to the disk.",
+        &["disk"],
+    )?;
+    let shard_bytes = family(
+        "cairn_disk_shard_bytes",
+        "Live payload bytes on the disk.",
+        &["disk"],
+    )?;
+    let garbage = family(
+        "cairn_disk_garbage_bytes",
+        "Bytes that compaction of the disk would give back.",
+        &["disk"],
+    )?;
+    for disk in disks {
+        let id = disk.id.as_str();
+        info.with_label_values(&[id, disk.host.as_str(), disk.path.as_str()])
+            .set(1);
+        health.with_label_values(&[id, disk.health.as_str()]).set(1);
+        for (family, value) in [
+            (&capacity, disk.capacity_bytes),
+            (&free, disk.free_bytes),
+            (&shard_bytes, disk.shard_bytes),
+            (&garbage, disk.garbage_bytes),
         ] {
-            family.reset();
-        }
-        for disk in disks {
-            self.info
-                .with_label_values(&[disk.id.as_str(), disk.host.as_str(), disk.path.as_str()])
-                .set(1);
-            self.health
-                .with_label_values(&[disk.id.as_str(), disk.health.as_str()])
-                .set(1);
-            for (family, value) in [
-                (&self.capacity, disk.capacity_bytes),
-                (&self.free, disk.free_bytes),
-                (&self.shard_bytes, disk.shard_bytes),
-                (&self.garbage, disk.garbage_bytes),
-            ] {
-                if let Some(value) = value {
-                    family
-                        .with_label_values(&[disk.id.as_str()])
-                        .set(saturating(value));
-                }
+            if let Some(value) = value {
+                family.with_label_values(&[id]).set(saturating(value));
             }
         }
     }
+    Ok(())
 }
 
 /// What a storage node says of its disks, in Prometheus' text format.
@@ -101,7 +67,7 @@ impl DiskGauges {
 pub fn export_disks(disks: &[DiskStatus]) -> Result<String, Error> {
     let registry = Registry::new();
     let states: Vec<Disk> = disks.iter().map(disk_of_node).collect();
-    DiskGauges::new(&registry)?.set(&states);
+    keep_disks(&registry, &states)?;
     for (counted, name, help) in DISK_COUNTERS {
         let family = keep(
             &registry,

@@ -12,42 +12,24 @@ use prometheus::{
 use super::registration::{DURATION_BUCKETS_SECONDS, keep, saturating};
 use crate::admin::api::MetadataStatus;
 
-/// The state of the metadata backend.
-#[derive(Debug)]
-pub(super) struct MetadataGauges {
-    healthy: IntGauge,
-    figure: IntGaugeVec,
-}
-
-impl MetadataGauges {
-    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
-        Ok(Self {
-            healthy: keep(
-                registry,
-                IntGauge::new("cairn_meta_healthy", "1 if the metadata backend answers."),
-            )?,
-            figure: keep(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "cairn_meta_figure",
-                        "What the metadata backend says of itself, by name.",
-                    ),
-                    &["figure"],
-                ),
-            )?,
-        })
+/// Registers the state of the metadata backend.
+pub(super) fn keep_metadata(registry: &Registry, status: &MetadataStatus) -> Result<(), Error> {
+    let healthy = IntGauge::new("cairn_meta_healthy", "1 if the metadata backend answers.");
+    keep(registry, healthy)?.set(i64::from(status.healthy));
+    let figure = IntGaugeVec::new(
+        Opts::new(
+            "cairn_meta_figure",
+            "What the metadata backend says of itself, by name.",
+        ),
+        &["figure"],
+    );
+    let figure = keep(registry, figure)?;
+    for (name, value) in &status.figures {
+        figure
+            .with_label_values(&[name.as_str()])
+            .set(saturating(*value));
     }
-
-    pub(super) fn set(&self, status: &MetadataStatus) {
-        self.healthy.set(i64::from(status.healthy));
-        self.figure.reset();
-        for (figure, value) in &status.figures {
-            self.figure
-                .with_label_values(&[figure.as_str()])
-                .set(saturating(*value));
-        }
-    }
+    Ok(())
 }
 
 /// What a gateway asks of a metadata service, as it sees it. Clones count together.
@@ -121,7 +103,7 @@ impl MetadataRequests {
 /// If the encoder refuses a metric family.
 pub fn export_metadata(status: &MetadataStatus) -> Result<String, Error> {
     let registry = Registry::new();
-    MetadataGauges::new(&registry)?.set(status);
+    keep_metadata(&registry, status)?;
     let mut families = registry.gather();
     families.extend(of_metadata(status)?);
     TextEncoder::new().encode_to_string(&families)

@@ -21,7 +21,6 @@ pub use prometheus::{Error as MetricsError, TEXT_FORMAT};
 
 use crate::admin::api::ClusterStatus;
 use crate::engine::EngineMetrics;
-use cluster::ClusterGauges;
 use registration::{DURATION_BUCKETS_SECONDS, keep};
 
 /// The gateway's figures. One set per gateway, so that several can live in one process.
@@ -36,7 +35,6 @@ pub struct Metrics {
     requests_refused_busy: IntCounter,
     panics: IntCounter,
     connections: IntGauge,
-    cluster: ClusterGauges,
 }
 
 impl Metrics {
@@ -80,7 +78,6 @@ impl Metrics {
                 "Requests whose handler panicked: each is a bug.",
             ))?,
             connections: keep(&registry, IntGauge::new("cairn_gateway_connections", "Open client connections."))?,
-            cluster: ClusterGauges::new(&registry)?,
             registry,
         };
         Ok(metrics)
@@ -131,8 +128,8 @@ impl Metrics {
         engine: &EngineMetrics,
         requests: Option<&MetadataRequests>,
     ) -> Result<String, prometheus::Error> {
-        self.cluster.set(status);
         let mut families = self.registry.gather();
+        families.extend(cluster::of_cluster(status)?);
         families.extend(requests.iter().flat_map(|requests| requests.gather()));
         families.extend(engine::of_engine(engine)?);
         families.extend(metadata::of_metadata(&status.metadata)?);
@@ -212,10 +209,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_disk_that_changed_its_state_is_exported_once() {
-        let metrics = Metrics::new().unwrap();
-        let mut status = cluster(vec![Disk {
+    fn healthy_disk() -> Disk {
+        Disk {
             id: "d1".into(),
             path: "/mnt/disk1".into(),
             health: "healthy".into(),
@@ -227,7 +222,32 @@ mod tests {
             shard_count: None,
             shard_bytes: None,
             garbage_bytes: None,
-        }]);
+        }
+    }
+
+    #[test]
+    fn exports_at_the_same_time_do_not_spoil_each_other() {
+        let metrics = Metrics::new().unwrap();
+        let with_disk = cluster(vec![healthy_disk()]);
+        let without = cluster(Vec::new());
+        std::thread::scope(|scope| {
+            for (status, sample_count) in [(&with_disk, 1), (&without, 0)] {
+                let metrics = &metrics;
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        let text = metrics.export(status, &idle_engine(), None).unwrap();
+                        let samples = text.matches("cairn_disk_health{").count();
+                        assert_eq!(samples, sample_count);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_disk_that_changed_its_state_is_exported_once() {
+        let metrics = Metrics::new().unwrap();
+        let mut status = cluster(vec![healthy_disk()]);
         assert!(
             metrics
                 .export(&status, &idle_engine(), None)
