@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt as _;
 use rand::{RngExt, SeedableRng};
 
 use super::args::Verify;
@@ -146,10 +145,7 @@ async fn get(
     let mut check = shared.payloads.of(object, shared.size_bytes).check();
     let mut body = answer.into_body();
     let mut received_bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else {
-            continue;
-        };
+    while let Some(piece) = connection.next_piece(&mut body).await? {
         received_bytes += piece.len() as u64;
         if compare {
             check.next(&piece).map_err(ClientError::Wrong)?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -16,7 +16,8 @@ use crate::clock;
 
 /// Longest wait for a connection, its TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the head of an answer: more than any server of ours takes for any request.
+/// Longest wait for the head of an answer, and for each piece of its body: more than any server of ours takes for any
+/// request.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Largest answer that is collected: a listing page of 1,000 keys of 1,024 bytes, escaped, and then some.
 const COLLECTED_BYTES_MAX: usize = 16 << 20;
@@ -106,15 +107,34 @@ impl Connection {
     /// Reads an answer's body to its end.
     ///
     /// # Errors
-    /// When the connection breaks, or the body is larger than any we expect.
-    pub(crate) async fn collect(&mut self, body: Incoming) -> Result<Bytes, ClientError> {
-        match Limited::new(body, COLLECTED_BYTES_MAX).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) => {
+    /// Those of [`Connection::next_piece`], and when the body is larger than any we expect.
+    pub(crate) async fn collect(&mut self, mut body: Incoming) -> Result<Bytes, ClientError> {
+        let mut collected = BytesMut::new();
+        while let Some(piece) = self.next_piece(&mut body).await? {
+            if collected.len() + piece.len() > COLLECTED_BYTES_MAX {
                 self.sender = None;
-                Err(ClientError::Wrong(error.to_string()))
+                return Err(ClientError::Wrong(format!(
+                    "it is larger than {COLLECTED_BYTES_MAX} bytes"
+                )));
             }
+            collected.extend_from_slice(&piece);
         }
+        Ok(collected.freeze())
+    }
+
+    /// The next piece of an answer's body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks, or nothing comes for too long.
+    pub(crate) async fn next_piece(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Result<Option<Bytes>, ClientError> {
+        let piece = next_piece(body, ANSWER_TIMEOUT).await;
+        if piece.is_err() {
+            self.sender = None;
+        }
+        piece
     }
 
     /// Forgets the connection, after an answer was not read to its end.
@@ -136,6 +156,24 @@ impl Connection {
     }
 }
 
+async fn next_piece<B>(body: &mut B, wait_max: Duration) -> Result<Option<Bytes>, ClientError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    ClientError: From<B::Error>,
+{
+    loop {
+        let frame = tokio::time::timeout(wait_max, body.frame())
+            .await
+            .map_err(|_| ClientError::Stalled(wait_max))?;
+        let Some(frame) = frame.transpose()? else {
+            return Ok(None);
+        };
+        if let Ok(piece) = frame.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+}
+
 async fn open(destination: &Destination) -> Result<SendRequest<Body>, ClientError> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, destination.connect())
         .await
@@ -149,4 +187,27 @@ async fn open(destination: &Destination) -> Result<SendRequest<Body>, ClientErro
         drop(connection.await);
     });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    #[tokio::test]
+    async fn a_body_that_stops_in_the_middle_is_given_up() {
+        let first = Bytes::from_static(b"first");
+        let pieces = stream::iter([Ok::<_, hyper::Error>(Frame::data(first.clone()))]);
+        let mut stops = StreamBody::new(pieces.chain(stream::pending()));
+        let wait_max = Duration::from_millis(1);
+        let piece = next_piece(&mut stops, wait_max).await;
+        assert_eq!(piece.unwrap(), Some(first));
+        let outcome = next_piece(&mut stops, wait_max).await;
+        assert!(
+            matches!(outcome, Err(ClientError::Stalled(_))),
+            "{outcome:?}"
+        );
+    }
 }

@@ -31,6 +31,9 @@ pub(crate) enum ClientError {
     /// The server took too long.
     #[error("no answer within {0:?}")]
     TimedOut(std::time::Duration),
+    /// The server stopped in the middle of an answer.
+    #[error("the answer broke off: nothing more came within {0:?}")]
+    Stalled(std::time::Duration),
     /// The server refused.
     #[error("{status}: {}", .code.as_deref().map_or_else(|| message.clone(), |code| format!("{code}: {message}")))]
     Refused {
