@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::CommandError;
+use crate::process_end;
 
 /// A token that is cancelled by the first SIGTERM or SIGINT; the second SIGINT ends the process at once, as a
 /// person at a terminal expects.
@@ -24,8 +25,7 @@ pub(crate) fn on_signal() -> Result<CancellationToken, CommandError> {
         token.cancel();
         interrupt.recv().await;
         tracing::warn!("second SIGINT: ending without finishing running requests");
-        #[expect(clippy::exit, reason = "the person at the terminal insists")]
-        std::process::exit(1);
+        process_end::end(1);
     });
     Ok(stop)
 }
