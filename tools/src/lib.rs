@@ -25,6 +25,7 @@ mod durable_file;
 mod host_name;
 mod local_disks;
 mod logging;
+mod open_files;
 mod process_end;
 pub mod processes;
 mod rebuild;

@@ -12,7 +12,6 @@
 
 mod adopt;
 mod error;
-mod open_files;
 mod plan;
 mod roster;
 mod sighting;

@@ -16,7 +16,7 @@ use cairn_storage_node::{
 
 use super::adopt::{Adopted, AdoptedDisk};
 use super::error::DisksError;
-use super::open_files::raise_open_files_limit;
+use crate::open_files::raise_open_files_limit;
 
 /// How much of its file system each disk may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
