@@ -145,6 +145,16 @@ impl CairnProcess {
         }
     }
 
+    /// Its limits of open files as the kernel writes them: the soft one, then the hard one.
+    pub fn open_files_limits(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        let mut values = line.unwrap().split_whitespace().map(str::to_owned);
+        [values.next().unwrap(), values.next().unwrap()]
+    }
+
     /// Waits for the process to end by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;

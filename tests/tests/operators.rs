@@ -16,6 +16,7 @@ use cairn_tests::payload::payload;
 use cairn_tests::process::CairnProcess;
 use cairn_tests::s3::{client, put};
 use cairn_tests::serve::Server;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 const TOKEN: &str = "metrics-token-0123456789-abcdefgh";
 const PROXIED: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
@@ -222,6 +223,41 @@ fn a_process_that_waits_for_a_disk_while_it_starts_ends_when_told_to() {
         let secret = [("CAIRN_CLUSTER_SECRET", "s".repeat(40))];
         let mut process = CairnProcess::start(command, &arguments, &secret, directory.path());
         process.handles_sigterm();
+        assert!(process.terminate().success(), "{command}");
+    }
+}
+
+#[test]
+fn every_process_may_open_as_many_files_as_the_administrator_allows() {
+    let mut lowered = getrlimit(Resource::Nofile);
+    // Enough for the tests beside this one, and less than any hard limit.
+    lowered.current = Some(900);
+    setrlimit(Resource::Nofile, lowered).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let master_key = directory.path().join("master-key");
+    std::fs::write(&master_key, "0".repeat(64)).unwrap();
+    let environment = [
+        ("CAIRN_CLUSTER_SECRET", "s".repeat(40)),
+        ("CAIRN_ROOT_ACCESS_KEY", "root".to_owned()),
+        ("CAIRN_ROOT_SECRET_KEY", "s".repeat(40)),
+        ("CAIRN_MASTER_KEY_FILE", master_key.display().to_string()),
+    ];
+    let nobody = "http://127.0.0.1:1";
+    for command in ["serve", "gateway", "storage-node", "meta"] {
+        let data = directory.path().join(command).display().to_string();
+        let further: &[&str] = match command {
+            "gateway" => &["--meta", nobody, "--node", nobody],
+            _ => &["--data", &data],
+        };
+        let arguments: Vec<String> = [command, "--listen", "127.0.0.1:0"]
+            .iter()
+            .chain(further)
+            .map(|text| (*text).to_owned())
+            .collect();
+        let mut process = CairnProcess::start(command, &arguments, &environment, directory.path());
+        process.handles_sigterm();
+        let [soft, hard] = process.open_files_limits();
+        assert_eq!(soft, hard, "{command}");
         assert!(process.terminate().success(), "{command}");
     }
 }

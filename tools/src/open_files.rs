@@ -5,8 +5,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Raises the limit of open files as far as this process may.
 ///
 /// Each disk keeps up to 128 segments and 64 files of its index open, so that six of them take more than the 1,024
-/// that a process is usually started with. That number is low only for programs that wait with `select`, which
-/// cannot name higher descriptors; what an administrator means to be the limit is the hard one.
+/// that a process is usually started with; and of a gateway's 4,096 clients a quarter would leave nothing to call its
+/// storage nodes with. That number is low only for programs that wait with `select`, which cannot name higher
+/// descriptors; what an administrator means to be the limit is the hard one.
 pub(crate) fn raise_open_files_limit() {
     let limits = getrlimit(Resource::Nofile);
     let mut raised = limits;
@@ -16,7 +17,7 @@ pub(crate) fn raise_open_files_limit() {
             tracing::debug!(from = ?limits.current, to = ?limits.maximum, "raised the limit of open files");
         }
         Err(errno) => {
-            tracing::warn!(error = %errno, "the limit of open files cannot be raised; many disks may reach it");
+            tracing::warn!(error = %errno, "the limit of open files cannot be raised; many disks or clients may reach it");
         }
     }
 }

@@ -16,7 +16,6 @@ use cairn_storage_node::{
 
 use super::adopt::{Adopted, AdoptedDisk};
 use super::error::DisksError;
-use crate::open_files::raise_open_files_limit;
 
 /// How much of its file system each disk may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +50,6 @@ pub(crate) async fn open_all(
     adopted: &Adopted,
     limits: SpaceLimits,
 ) -> Result<Vec<Arc<Slot>>, DisksError> {
-    raise_open_files_limit();
     let slots: Vec<Arc<Slot>> = adopted
         .disks
         .iter()

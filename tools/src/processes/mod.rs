@@ -17,6 +17,7 @@ use crate::config::{
     Effective, GatewayConfig, LogConfig, MetaConfig, Problems, Process, ServeConfig, Sources,
     StorageNodeConfig,
 };
+use crate::open_files::raise_open_files_limit;
 use crate::{allocator, logging, serve, shutdown, standard_output};
 
 /// Runs a process until it is told to stop.
@@ -48,7 +49,7 @@ pub fn run(process: Process, sources: &Sources) -> Result<(), CommandError> {
 /// How long the end of a process waits for calls that nobody waits for any more.
 const STUCK_CALLS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the log of a process whose configuration is right.
+/// Starts the log of a process whose configuration is right, and raises its limit of open files.
 fn start<T>(
     parsed: Result<(T, Vec<Effective>), Problems>,
     log: fn(&T) -> &LogConfig,
@@ -56,6 +57,7 @@ fn start<T>(
     let (config, effective) = parsed?;
     logging::start(log(&config))?;
     logging::effective_configuration(&effective);
+    raise_open_files_limit();
     Ok(config)
 }
 

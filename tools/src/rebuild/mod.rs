@@ -26,6 +26,7 @@ use crate::local_disks::{
     self, Action, Adopted, AdoptedDisk, DisksError, Plan, Slot, Survey, Tolerance,
 };
 use crate::logging;
+use crate::open_files::raise_open_files_limit;
 use crate::serve::{MetadataPlaces, register};
 use error::RebuildError;
 use place::NewPlace;
@@ -38,6 +39,7 @@ use progress::ProgressLine;
 pub(crate) fn run(sources: &Sources, json: bool) -> Result<(), CommandError> {
     let (config, _) = ServeConfig::parse(sources)?;
     logging::start(&config.log)?;
+    raise_open_files_limit();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))?;
     let rebuilt = runtime.block_on(rebuild(&config))?;
