@@ -164,7 +164,7 @@ impl Cluster {
         Node::new(name, arguments)
     }
 
-    /// Starts one more gateway, its arguments changed, that is not expected to serve.
+    /// Starts one more gateway, its arguments changed, that is not expected to serve, or not yet.
     pub fn start_misled_gateway(&self, mislead: impl FnOnce(&mut Vec<String>)) -> CairnProcess {
         let mut gateway = self.gateway("misled", &[]);
         mislead(&mut gateway.arguments);

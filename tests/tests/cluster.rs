@@ -95,6 +95,52 @@ async fn ready(cluster: &Cluster) -> Result<(), String> {
 }
 
 #[tokio::test]
+async fn a_new_cluster_is_coded_for_all_its_disks_however_late_their_nodes_are() {
+    let mut cluster = Cluster::start(0);
+    let late = 1..Cluster::NODE_COUNT;
+    for node in late.clone() {
+        cluster.kill_node(node);
+    }
+    let mut waiting = cluster.start_misled_gateway(|_| {});
+    eventually("a line that names those it waits for", async || {
+        let log = waiting.stderr();
+        let mut lines = log.lines();
+        let names_all = |line: &&str| {
+            late.clone()
+                .all(|node| line.contains(cluster.node_endpoint(node)))
+        };
+        lines
+            .find(|line| line.contains("waiting before serving") && names_all(line))
+            .filter(|line| line.contains("--erasure"))
+            .map(drop)
+            .ok_or_else(|| log.clone())
+    })
+    .await;
+    assert_eq!(waiting.stdout(), "", "it must not serve");
+    for node in late {
+        cluster.restart_node(node);
+    }
+    waiting.endpoint().unwrap();
+    let welcome = waiting.stdout();
+    assert!(
+        welcome.contains("with 6 disks on 6 nodes, coded 4+2"),
+        "{welcome}"
+    );
+
+    // It has its coding now, and waits for nobody.
+    for node in 1..Cluster::NODE_COUNT {
+        cluster.kill_node(node);
+    }
+    let mut second = cluster.start_misled_gateway(|_| {});
+    second.endpoint().unwrap();
+    let welcome = second.stdout();
+    assert!(
+        welcome.contains("with 1 disks on 6 nodes, coded 4+2"),
+        "{welcome}"
+    );
+}
+
+#[tokio::test]
 async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() {
     let mut cluster = Cluster::start(1);
     let client = client(cluster.endpoint(0));

@@ -106,7 +106,7 @@ const fn one(name: &'static str, processes: &'static [Process]) -> Setting {
     }
 }
 
-/// Every setting of every process. A name may appear twice with different processes (`data`, `meta`, `listen`).
+/// Every setting of every process. A name may appear twice with different processes (`data`, `meta`, `listen`, `erasure`).
 pub static SETTINGS: &[Setting] = &[
     Setting {
         arity: Arity::Many,
@@ -233,7 +233,14 @@ pub static SETTINGS: &[Setting] = &[
         example: "4+2",
         default: "by the number of disks: 1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2",
         help: "Data and parity shards of each chunk; any M disks may be lost.",
-        ..one("erasure", FRONT)
+        ..one("erasure", &[Serve])
+    },
+    Setting {
+        rule: "K+M with K from 1, M from 1 (0 only with K = 1), and at least K+M disks",
+        example: "4+2",
+        default: "by the number of disks (1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2); a new cluster waits for all nodes to count them",
+        help: "Data and parity shards of each chunk; any M disks may be lost. The same on all gateways.",
+        ..one("erasure", &[Gateway])
     },
     Setting {
         rule: "3 to 128 letters, digits, `_` and `-`",

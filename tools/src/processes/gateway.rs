@@ -11,20 +11,21 @@ use cairn_gateway::measured_kv::MeasuredKv;
 use cairn_gateway::metrics::MetadataRequests;
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
-use cairn_meta::{DiskNode, DiskState, Meta, MetaError};
+use cairn_meta::{ClusterRecord, DiskNode, DiskState, Meta, MetaError};
 use cairn_rpc::tls::TlsTrust;
 use cairn_rpc::{ClientOptions, ClusterSecret, Endpoint};
 use cairn_storage_node::DiskId;
 use cairn_storage_node::http::{NodeClient, NodeError};
 use tokio_util::sync::CancellationToken;
 
+use super::coding_choice::choose_coding;
 use super::say;
 use crate::clock;
 use crate::command::CommandError;
 use crate::config::GatewayConfig;
 use crate::serve::{
-    FoundDisk, Front, FrontListeners, FrontParts, StartError, cluster_id, is_coded_differently,
-    read_master_key, register, register_disks,
+    FoundDisk, Front, FrontListeners, FrontParts, StartError, cluster_id, geometry_of,
+    is_coded_differently, read_master_key, register, register_disks,
 };
 
 /// Between two looks at the nodes: a disk that was added is used after this time.
@@ -95,15 +96,10 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
     let meta =
         Meta::new(Arc::new(measured), master_key).with_delete_delay(config.front.delete_delay);
 
-    let Seen {
-        found, shard_count, ..
-    } = first_look(&meta, &nodes).await?;
-    refuse_lost_metadata(&meta, &config.meta, shard_count).await?;
-    let disk_count = meta.disks().await?.len().max(found.len());
-    let geometry = config.front.geometry(disk_count);
+    let (seen, geometry) = first_look(&meta, &nodes, config).await?;
     let listeners = FrontListeners::bind(&config.front).await?;
     let cluster = cluster_id(&config.cluster, config.cluster_id);
-    register(&meta, cluster, geometry, &found, clock::now_ms()).await?;
+    register(&meta, cluster, geometry, &seen.found, clock::now_ms()).await?;
     let front = Front::start(FrontParts {
         listeners,
         config: &config.front,
@@ -120,7 +116,7 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
         is_tls: config.front.tls.is_some(),
         meta,
         nodes,
-        disk_count: found.len(),
+        disk_count: seen.found.len(),
         geometry,
     })
 }
@@ -165,50 +161,62 @@ struct Node {
     client: NodeClient,
 }
 
-/// Storage nodes that were in use behind metadata that are new: an empty namespace would make all shards garbage.
-///
-/// To be called after the nodes were looked at: had another gateway begun this store meanwhile, the cluster's record
-/// would be there.
-async fn refuse_lost_metadata(
+/// Waits until the metadata answer, and as many nodes as it takes to know how new objects are coded.
+async fn first_look(
     meta: &Meta,
+    nodes: &[Node],
+    config: &GatewayConfig,
+) -> Result<(Seen, Geometry), StartError> {
+    let mut complaint = String::new();
+    loop {
+        let problem = match look_at_all(meta, nodes).await {
+            Ok((seen, cluster)) => {
+                refuse_lost_metadata(cluster.as_ref(), &config.meta, seen.shard_count)?;
+                let before = cluster.and_then(|cluster| geometry_of(cluster.geometry));
+                match choose_coding(config.front.erasure, before, seen.found.len(), &seen.silent) {
+                    Ok(geometry) => {
+                        for error in &seen.silent {
+                            tracing::warn!(%error, coding = %geometry, "a storage node does not answer; serving without it");
+                        }
+                        return Ok((seen, geometry));
+                    }
+                    Err(missing) => missing.to_string(),
+                }
+            }
+            Err(error @ MetaError::Kv(_)) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        if problem != complaint {
+            tracing::warn!(%problem, "waiting before serving");
+            complaint = problem;
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// The cluster's record is read last: had another gateway begun this store while the nodes were asked, it would be there.
+async fn look_at_all(
+    meta: &Meta,
+    nodes: &[Node],
+) -> Result<(Seen, Option<ClusterRecord>), MetaError> {
+    meta.check_master_key().await?;
+    let seen = look(nodes).await;
+    Ok((seen, meta.cluster().await?))
+}
+
+/// Storage nodes that were in use behind metadata that are new: an empty namespace would make all shards garbage.
+fn refuse_lost_metadata(
+    cluster: Option<&ClusterRecord>,
     endpoint: &Endpoint,
     shard_count: u64,
 ) -> Result<(), StartError> {
-    if shard_count > 0 && meta.cluster().await?.is_none() {
+    if shard_count > 0 && cluster.is_none() {
         return Err(StartError::MetadataNew {
             endpoint: endpoint.to_string(),
             shard_count,
         });
     }
     Ok(())
-}
-
-/// Waits until the metadata answer and at least one node does.
-async fn first_look(meta: &Meta, nodes: &[Node]) -> Result<Seen, StartError> {
-    let mut has_complained = false;
-    loop {
-        let problem = match meta.check_master_key().await {
-            Ok(()) => match look(nodes).await {
-                Seen { found, silent, .. } if found.is_empty() => match silent.first() {
-                    Some(error) => format!("no storage node answers: {error}"),
-                    None => "no storage node has a disk".to_owned(),
-                },
-                seen => {
-                    for error in &seen.silent {
-                        tracing::warn!(%error, "a storage node does not answer; serving without it");
-                    }
-                    return Ok(seen);
-                }
-            },
-            Err(error @ MetaError::Kv(_)) => error.to_string(),
-            Err(error) => return Err(error.into()),
-        };
-        if !has_complained {
-            tracing::warn!(%problem, "waiting before serving");
-            has_complained = true;
-        }
-        tokio::time::sleep(RETRY_INTERVAL).await;
-    }
 }
 
 /// What a look at all nodes gave.

@@ -1,5 +1,6 @@
 //! The server processes: parse the configuration, start the log, start the parts, run until told to stop.
 
+mod coding_choice;
 mod condition;
 mod gateway;
 mod internal_server;

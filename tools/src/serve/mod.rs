@@ -20,7 +20,9 @@ pub(crate) use front::{Front, FrontListeners, FrontParts};
 pub(crate) use metadata::{
     MetadataPlaces, PLACE_FILE_NAME, RocksState, close as close_metadata, open as open_metadata,
 };
-pub(crate) use registration::{FoundDisk, is_coded_differently, register, register_disks};
+pub(crate) use registration::{
+    FoundDisk, geometry_of, is_coded_differently, register, register_disks,
+};
 pub(crate) use secrets::read_master_key;
 
 use std::net::SocketAddr;

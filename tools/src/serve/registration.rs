@@ -108,6 +108,15 @@ fn coding(geometry: Geometry) -> Coding {
     }
 }
 
+/// The geometry that the cluster's record keeps; `None` if there is no such geometry.
+pub(crate) fn geometry_of(coding: Coding) -> Option<Geometry> {
+    let (data, parity) = match coding {
+        Coding::Copies { count } => (1, count.checked_sub(1)?),
+        Coding::Erasure { data, parity } => (data, parity),
+    };
+    Geometry::new(data, parity).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -116,6 +125,15 @@ mod tests {
     use cairn_meta::kv::MemoryKv;
 
     use super::*;
+
+    #[test]
+    fn the_record_keeps_every_geometry() {
+        for disk_count in 1..=6 {
+            let geometry = Geometry::for_disk_count(disk_count);
+            assert_eq!(geometry_of(coding(geometry)), Some(geometry));
+        }
+        assert_eq!(geometry_of(Coding::Copies { count: 0 }), None);
+    }
 
     #[tokio::test]
     async fn gateways_that_code_differently_do_not_overwrite_each_other_for_ever() {
