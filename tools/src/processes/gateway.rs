@@ -1,5 +1,6 @@
 //! `cairn gateway`: S3 in front of storage nodes and a metadata service. Any number of them, all alike.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use cairn_gateway::measured_kv::MeasuredKv;
 use cairn_gateway::metrics::MetadataRequests;
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
-use cairn_meta::{ClusterRecord, DiskNode, DiskState, Meta, MetaError};
+use cairn_meta::{ClusterRecord, DiskNode, DiskRecord, DiskState, Meta, MetaError};
 use cairn_rpc::tls::TlsTrust;
 use cairn_rpc::{ClientOptions, ClusterSecret, Endpoint};
-use cairn_storage_node::DiskId;
 use cairn_storage_node::http::{NodeClient, NodeError};
+use cairn_storage_node::{DiskId, ShardStore};
 use tokio_util::sync::CancellationToken;
 
 use super::coding_choice::choose_coding;
@@ -43,17 +44,11 @@ pub(super) async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     say(&gateway.welcome());
-    let Gateway {
-        front,
-        meta,
-        nodes,
-        geometry,
-        ..
-    } = &mut gateway;
+    let Gateway { front, lookout, .. } = &mut gateway;
     let disks = front.disks().clone();
     let failure = tokio::select! {
         error = front.failed() => Some(error),
-        () = keep_looking(meta, nodes, disks, *geometry) => None,
+        () = lookout.keep_looking(&disks) => None,
         () = stop.cancelled() => None,
     };
     gateway.front.stop().await;
@@ -68,10 +63,8 @@ pub(super) async fn run(
 struct Gateway {
     front: Front,
     is_tls: bool,
-    meta: Meta,
-    nodes: Vec<Node>,
+    lookout: Lookout,
     disk_count: usize,
-    geometry: Geometry,
 }
 
 impl Gateway {
@@ -81,8 +74,8 @@ impl Gateway {
             if self.is_tls { "https" } else { "http" },
             self.front.address(),
             self.disk_count,
-            self.nodes.len(),
-            self.geometry,
+            self.lookout.nodes.len(),
+            self.lookout.geometry,
         )
     }
 }
@@ -100,24 +93,30 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
     let listeners = FrontListeners::bind(&config.front).await?;
     let cluster = cluster_id(&config.cluster, config.cluster_id);
     register(&meta, cluster, geometry, &seen.found, clock::now_ms()).await?;
+    let mut lookout = Lookout {
+        meta: meta.clone(),
+        nodes,
+        entries: Vec::new(),
+        geometry,
+        has_complained: false,
+    };
+    lookout.renew_entries().await?;
     let front = Front::start(FrontParts {
         listeners,
         config: &config.front,
         root: &config.root,
         drain_timeout: config.drain_timeout,
         geometry,
-        disks: entries(&meta, &nodes, &[]).await?,
-        meta: meta.clone(),
+        disks: lookout.entries.clone(),
+        meta,
         metadata_state: Arc::new(RemoteState { kv, requests }),
     })
     .await?;
     Ok(Gateway {
         front,
         is_tls: config.front.tls.is_some(),
-        meta,
-        nodes,
+        lookout,
         disk_count: seen.found.len(),
-        geometry,
     })
 }
 
@@ -142,6 +141,7 @@ impl Peers {
         let node = |endpoint: &Endpoint| Node {
             url: endpoint.to_string(),
             client: NodeClient::with_options(endpoint.clone(), secret.clone(), options.clone()),
+            stores: HashMap::new(),
         };
         Ok(Self {
             nodes: config.nodes.iter().map(node).collect(),
@@ -159,6 +159,16 @@ impl Peers {
 struct Node {
     url: String,
     client: NodeClient,
+    /// One for each disk, always the same: by it is known whether a disk in a new map is the one that was in the old.
+    stores: HashMap<DiskId, Arc<dyn ShardStore>>,
+}
+
+impl Node {
+    fn store(&mut self, disk_id: DiskId) -> Arc<dyn ShardStore> {
+        let client = &self.client;
+        let store = self.stores.entry(disk_id);
+        Arc::clone(store.or_insert_with(|| client.disk(disk_id)))
+    }
 }
 
 /// Waits until the metadata answer, and as many nodes as it takes to know how new objects are coded.
@@ -260,68 +270,79 @@ async fn look(nodes: &[Node]) -> Seen {
     seen
 }
 
-/// The disks of the map that one of the configured nodes serves, or served last. Those in `current` keep their store.
-async fn entries(
-    meta: &Meta,
-    nodes: &[Node],
-    current: &[DiskEntry],
-) -> Result<Vec<DiskEntry>, StartError> {
-    let entry = |record: cairn_meta::DiskRecord| {
-        let DiskNode::Url(url) = &record.node else {
-            return None;
-        };
-        let node = nodes.iter().find(|node| node.url == *url)?;
-        let disk_id = DiskId(record.id.0);
-        let known = current
-            .iter()
-            .find(|entry| entry.store.disk_id() == disk_id);
-        Some(DiskEntry {
-            store: known.map_or_else(
-                || node.client.disk(disk_id) as _,
-                |entry| Arc::clone(&entry.store),
-            ),
-            path: record.path,
-            host: record.host,
-            zone: record.zone,
-            locality: Locality::Remote,
-            role: match record.state {
-                DiskState::Active => DiskRole::Active,
-                DiskState::Draining => DiskRole::Draining,
-                DiskState::Retired => return None,
-            },
-        })
-    };
-    Ok(meta.disks().await?.into_iter().filter_map(entry).collect())
+/// Renews a gateway's map of disks.
+#[derive(Debug)]
+struct Lookout {
+    meta: Meta,
+    nodes: Vec<Node>,
+    /// The map as it is.
+    entries: Vec<DiskEntry>,
+    /// How this gateway codes new objects.
+    geometry: Geometry,
+    /// Whether it was said that another gateway does otherwise.
+    has_complained: bool,
 }
 
-/// Takes in disks that nodes have got since, and what an administrator decided about them.
-async fn keep_looking(meta: &Meta, nodes: &[Node], disks: Disks, geometry: Geometry) {
-    let mut current: Vec<DiskEntry> = Vec::new();
-    let mut has_complained = false;
-    loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let updated = async {
-            let Seen { found, silent, .. } = look(nodes).await;
-            for error in silent {
-                tracing::debug!(%error, "a storage node does not answer");
+impl Lookout {
+    /// Takes in disks that nodes have got since, and what an administrator decided about them.
+    async fn keep_looking(&mut self, disks: &Disks) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            match self.look_again().await {
+                Ok(true) => disks.update(self.entries.clone()),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "the map of disks cannot be renewed now"),
             }
-            register_disks(meta, &found, clock::now_ms()).await?;
-            if !has_complained && is_coded_differently(meta, geometry).await? {
-                tracing::warn!(ours = %geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
-                has_complained = true;
-            }
-            entries(meta, nodes, &current).await
-        };
-        match updated.await {
-            Ok(entries) => {
-                if !is_same(&entries, &current) {
-                    disks.update(entries.clone());
-                    current = entries;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the map of disks cannot be renewed now"),
         }
     }
+
+    /// Whether the map has changed.
+    async fn look_again(&mut self) -> Result<bool, MetaError> {
+        let Seen { found, silent, .. } = look(&self.nodes).await;
+        for error in silent {
+            tracing::debug!(%error, "a storage node does not answer");
+        }
+        register_disks(&self.meta, &found, clock::now_ms()).await?;
+        if !self.has_complained && is_coded_differently(&self.meta, self.geometry).await? {
+            tracing::warn!(ours = %self.geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
+            self.has_complained = true;
+        }
+        self.renew_entries().await
+    }
+
+    /// Makes the map of what the metadata and the nodes say. Whether it has changed.
+    async fn renew_entries(&mut self) -> Result<bool, MetaError> {
+        let records = self.meta.disks().await?;
+        let entries: Vec<DiskEntry> = records
+            .into_iter()
+            .filter_map(|record| entry(record, &mut self.nodes))
+            .collect();
+        let has_changed = !is_same(&entries, &self.entries);
+        self.entries = entries;
+        Ok(has_changed)
+    }
+}
+
+/// A disk that one of the configured nodes serves, or served last.
+fn entry(record: DiskRecord, nodes: &mut [Node]) -> Option<DiskEntry> {
+    let role = match record.state {
+        DiskState::Active => DiskRole::Active,
+        DiskState::Draining => DiskRole::Draining,
+        DiskState::Retired => return None,
+    };
+    let DiskNode::Url(url) = &record.node else {
+        return None;
+    };
+    let node = nodes.iter_mut().find(|node| node.url == *url)?;
+    let disk_id = DiskId(record.id.0);
+    Some(DiskEntry {
+        store: node.store(disk_id),
+        path: record.path,
+        host: record.host,
+        zone: record.zone,
+        locality: Locality::Remote,
+        role,
+    })
 }
 
 fn is_same(entries: &[DiskEntry], others: &[DiskEntry]) -> bool {
@@ -361,5 +382,66 @@ impl MetadataState for RemoteState {
 
     fn requests(&self) -> Option<&MetadataRequests> {
         Some(&self.requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_meta::MasterKey;
+    use cairn_meta::kv::MemoryKv;
+
+    /// Nobody listens there.
+    const NODES: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+
+    fn disk(number: u8, node: &str) -> FoundDisk {
+        FoundDisk {
+            disk_id: DiskId([number; 16]),
+            node: DiskNode::Url(node.to_owned()),
+            path: None,
+            host: "host".to_owned(),
+            zone: "zone".to_owned(),
+        }
+    }
+
+    /// Of a gateway with disks 1, 2 and 3 on one node and disk 4 on another.
+    async fn lookout() -> Lookout {
+        let secret = ClusterSecret::new("a secret of the cluster, long enough").unwrap();
+        let nodes = NODES.map(|url| Node {
+            url: url.to_owned(),
+            client: NodeClient::connect(url.parse().unwrap(), secret.clone()),
+            stores: HashMap::new(),
+        });
+        let [one, other] = NODES;
+        let found = [disk(1, one), disk(2, one), disk(3, one), disk(4, other)];
+        let meta = Meta::new(Arc::new(MemoryKv::new()), MasterKey::random());
+        register_disks(&meta, &found, 1).await.unwrap();
+        let mut lookout = Lookout {
+            meta,
+            nodes: nodes.into(),
+            entries: Vec::new(),
+            geometry: Geometry::for_disk_count(found.len()),
+            has_complained: false,
+        };
+        lookout.renew_entries().await.unwrap();
+        lookout
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_reached_by_the_same_store_until_it_is_at_another_node() {
+        let mut lookout = lookout().await;
+        let before = lookout.entries.clone();
+        assert!(!lookout.look_again().await.unwrap());
+        assert!(is_same(&before, &lookout.entries));
+
+        let moved = [disk(1, NODES[1])];
+        register_disks(&lookout.meta, &moved, 2).await.unwrap();
+        assert!(lookout.renew_entries().await.unwrap());
+        let kept: Vec<bool> = before
+            .iter()
+            .zip(&lookout.entries)
+            .map(|(before, now)| Arc::ptr_eq(&before.store, &now.store))
+            .collect();
+        assert_eq!(kept, [false, true, true, true]);
     }
 }
