@@ -215,6 +215,12 @@ impl Cluster {
         self.root.path().join(&self.nodes[node].name)
     }
 
+    /// Puts an empty directory in the place of a storage node's disk.
+    pub fn replace_disk(&self, node: usize) {
+        std::fs::remove_dir_all(self.disk(node)).unwrap();
+        std::fs::create_dir(self.disk(node)).unwrap();
+    }
+
     /// Ends a process at once.
     pub fn kill(&mut self, process: Process) {
         self.node(process).kill();

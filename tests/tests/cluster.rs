@@ -140,6 +140,57 @@ async fn a_new_cluster_is_coded_for_all_its_disks_however_late_their_nodes_are()
     );
 }
 
+/// Which disk a storage node has in the map of a gateway; an error while the map has not one disk for each node.
+async fn disk_of_node(gateway: &str, node: usize) -> Result<String, String> {
+    let metrics = Metrics::of(gateway).await?;
+    let disks = metrics.samples("cairn_disk_info")?;
+    let host = format!("host=\"node{node}\"");
+    match disks.iter().find(|(labels, _)| labels.contains(&host)) {
+        Some((labels, _)) if disks.len() == Cluster::NODE_COUNT => Ok((*labels).to_owned()),
+        _ => Err(format!("{disks:?}")),
+    }
+}
+
+/// Whether no disk is missed and nothing waits to be repaired.
+async fn is_whole(gateway: &str) -> Result<(), String> {
+    let metrics = Metrics::of(gateway).await?;
+    for queue in ["missed_disks", "repairs"] {
+        let depth = metrics.value(&format!("cairn_engine_queue_depth{{queue=\"{queue}\"}}"))?;
+        if depth != 0 {
+            return Err(format!("{depth} {queue}"));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replaced_disk_is_refilled_and_the_old_one_is_forgotten() {
+    let mut cluster = Cluster::start_with(1, &["--disk-lost-after=1s"]);
+    let gateway = cluster.endpoint(0).to_owned();
+    fill(&client(&gateway)).await;
+    let old = disk_of_node(&gateway, 0).await.unwrap();
+
+    cluster.kill_node(0);
+    cluster.replace_disk(0);
+    cluster.restart_node(0);
+    eventually("one disk in the place of the other", async || {
+        let disk = disk_of_node(&gateway, 0).await?;
+        (disk != old).then_some(()).ok_or(disk)
+    })
+    .await;
+    eventually("redundancy", async || is_whole(&gateway).await).await;
+
+    // If it were still known, this one would miss it for a quarter of an hour.
+    let mut second = cluster.start_misled_gateway(|_| {});
+    let gateway = second.endpoint().unwrap();
+    eventually("redundancy", async || is_whole(&gateway).await).await;
+    assert_ne!(disk_of_node(&gateway, 0).await.unwrap(), old);
+
+    cluster.kill_node(2);
+    cluster.kill_node(5);
+    assert_all_readable(&client(&gateway), "two other nodes killed").await;
+}
+
 #[tokio::test]
 async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() {
     let mut cluster = Cluster::start(1);

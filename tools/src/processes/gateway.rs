@@ -96,6 +96,7 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
     let mut lookout = Lookout {
         meta: meta.clone(),
         nodes,
+        served: seen.served,
         entries: Vec::new(),
         geometry,
         has_complained: false,
@@ -235,7 +236,20 @@ struct Seen {
     found: Vec<FoundDisk>,
     /// On all of them.
     shard_count: u64,
+    served: ServedDisks,
     silent: Vec<NodeError>,
+}
+
+/// The disks of each node, by its URL, when it last answered. Those that it waits for are among them.
+#[derive(Debug, Default)]
+struct ServedDisks(HashMap<String, Vec<DiskId>>);
+
+impl ServedDisks {
+    /// Whether the node has answered, and without this disk: it was replaced, or taken out of the node's configuration.
+    fn is_without(&self, url: &str, disk_id: DiskId) -> bool {
+        let disks = self.0.get(url);
+        disks.is_some_and(|disks| !disks.contains(&disk_id))
+    }
 }
 
 /// Asks all nodes for their disks, side by side.
@@ -255,6 +269,8 @@ async fn look(nodes: &[Node]) -> Seen {
                 continue;
             }
         };
+        let disk_ids = description.disks.iter().map(|disk| disk.disk_id).collect();
+        seen.served.0.insert(node.url.clone(), disk_ids);
         for disk in description.disks {
             let status = disk.status.as_ref();
             seen.shard_count += status.map_or(0, |status| status.shard_count);
@@ -275,6 +291,7 @@ async fn look(nodes: &[Node]) -> Seen {
 struct Lookout {
     meta: Meta,
     nodes: Vec<Node>,
+    served: ServedDisks,
     /// The map as it is.
     entries: Vec<DiskEntry>,
     /// How this gateway codes new objects.
@@ -284,7 +301,8 @@ struct Lookout {
 }
 
 impl Lookout {
-    /// Takes in disks that nodes have got since, and what an administrator decided about them.
+    /// Takes in disks that nodes have got since, and what an administrator decided about them; leaves out disks that are
+    /// gone.
     async fn keep_looking(&mut self, disks: &Disks) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -298,10 +316,17 @@ impl Lookout {
 
     /// Whether the map has changed.
     async fn look_again(&mut self) -> Result<bool, MetaError> {
-        let Seen { found, silent, .. } = look(&self.nodes).await;
+        let Seen {
+            found,
+            served,
+            silent,
+            ..
+        } = look(&self.nodes).await;
         for error in silent {
             tracing::debug!(%error, "a storage node does not answer");
         }
+        // Of a node that is silent counts what it said before.
+        self.served.0.extend(served.0);
         register_disks(&self.meta, &found, clock::now_ms()).await?;
         if !self.has_complained && is_coded_differently(&self.meta, self.geometry).await? {
             tracing::warn!(ours = %self.geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
@@ -313,9 +338,10 @@ impl Lookout {
     /// Makes the map of what the metadata and the nodes say. Whether it has changed.
     async fn renew_entries(&mut self) -> Result<bool, MetaError> {
         let records = self.meta.disks().await?;
+        let Self { nodes, served, .. } = self;
         let entries: Vec<DiskEntry> = records
             .into_iter()
-            .filter_map(|record| entry(record, &mut self.nodes))
+            .filter_map(|record| entry(record, nodes, served))
             .collect();
         let has_changed = !is_same(&entries, &self.entries);
         self.entries = entries;
@@ -324,7 +350,7 @@ impl Lookout {
 }
 
 /// A disk that one of the configured nodes serves, or served last.
-fn entry(record: DiskRecord, nodes: &mut [Node]) -> Option<DiskEntry> {
+fn entry(record: DiskRecord, nodes: &mut [Node], served: &ServedDisks) -> Option<DiskEntry> {
     let role = match record.state {
         DiskState::Active => DiskRole::Active,
         DiskState::Draining => DiskRole::Draining,
@@ -335,6 +361,9 @@ fn entry(record: DiskRecord, nodes: &mut [Node]) -> Option<DiskEntry> {
     };
     let node = nodes.iter_mut().find(|node| node.url == *url)?;
     let disk_id = DiskId(record.id.0);
+    if served.is_without(url, disk_id) {
+        return None;
+    }
     Some(DiskEntry {
         store: node.store(disk_id),
         path: record.path,
@@ -419,12 +448,19 @@ mod tests {
         let mut lookout = Lookout {
             meta,
             nodes: nodes.into(),
+            served: ServedDisks::default(),
             entries: Vec::new(),
             geometry: Geometry::for_disk_count(found.len()),
             has_complained: false,
         };
         lookout.renew_entries().await.unwrap();
         lookout
+    }
+
+    /// The numbers of the disks in the map.
+    fn numbers(lookout: &Lookout) -> Vec<u8> {
+        let entries = lookout.entries.iter();
+        entries.map(|entry| entry.store.disk_id().0[0]).collect()
     }
 
     #[tokio::test]
@@ -443,5 +479,19 @@ mod tests {
             .map(|(before, now)| Arc::ptr_eq(&before.store, &now.store))
             .collect();
         assert_eq!(kept, [false, true, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_its_node_no_longer_serves_leaves_the_map_and_those_of_silent_nodes_stay() {
+        let mut lookout = lookout().await;
+        assert_eq!(numbers(&lookout), [1, 2, 3, 4]);
+        // Disk 2 was replaced by disk 5.
+        let answer = [1, 3, 5].map(|number| DiskId([number; 16]));
+        lookout.served.0.insert(NODES[0].to_owned(), answer.into());
+        assert!(lookout.renew_entries().await.unwrap());
+        assert_eq!(numbers(&lookout), [1, 3, 4]);
+        // The node is silent now, and disk 2 does not come back for that.
+        assert!(!lookout.look_again().await.unwrap());
+        assert_eq!(numbers(&lookout), [1, 3, 4]);
     }
 }
