@@ -151,6 +151,21 @@ async fn who_sends_no_request_is_disconnected() {
     }
 }
 
+/// 160 KiB are more than is kept, and less than hyper keeps by default; the header is never finished.
+#[tokio::test]
+async fn a_header_without_end_is_refused_before_it_is_long() {
+    let server = TestServer::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let sent = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}", "y".repeat(160 << 10));
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut status))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&status, b"HTTP/1.1 431");
+}
+
 #[tokio::test]
 async fn a_client_that_stops_sending_is_timed_out() {
     let options = TestServerOptions {
