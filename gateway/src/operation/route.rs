@@ -30,6 +30,9 @@ pub fn route(
         return Err(refuse_method(method, headers));
     };
     let sub_resource = only_sub_resource(query)?;
+    if addressing == Addressing::Bucket {
+        check_bucket_parameters(query)?;
+    }
     let found = TABLE
         .iter()
         .filter(|spec| spec.method == s3_method && spec.addressing == addressing)
@@ -243,6 +246,19 @@ impl Operation {
     }
 }
 
+/// Parameters that select within an object: at a bucket the key was lost on the way, and what was meant for an upload
+/// or a version must not be done to the bucket.
+fn check_bucket_parameters(query: &Query) -> Result<(), S3Error> {
+    let of_objects = ["uploadId", "partNumber", "versionId"];
+    if of_objects.iter().any(|name| query.contains(name)) {
+        return Err(S3Error::new(
+            ErrorCode::InvalidRequest,
+            "A key must be specified",
+        ));
+    }
+    Ok(())
+}
+
 /// Parameters that would turn a plain write into something else if they were ignored.
 fn check_parameters(spec: &OperationSpec, query: &Query) -> Result<(), S3Error> {
     let is_plain_write = matches!(spec.operation, Operation::PutObject | Operation::CopyObject);
@@ -393,6 +409,27 @@ mod tests {
         for query in ["uploadId=x", "partNumber=1", "versionId=1"] {
             let error = routed("PUT", Object, query, &[]).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidArgument, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_for_an_object_is_not_done_to_its_bucket() {
+        for (method, query) in [
+            ("DELETE", "uploadId=x"),
+            ("DELETE", "versionId=x"),
+            ("PUT", "partNumber=1&uploadId=x"),
+            ("PUT", "partNumber=1"),
+            ("POST", "uploadId=x"),
+            ("POST", "delete&versionId=x"),
+            ("GET", "uploadId=x"),
+            ("HEAD", "versionId=x"),
+        ] {
+            let error = routed(method, Bucket, query, &[]).unwrap_err();
+            assert_eq!(
+                (error.code(), error.message()),
+                (ErrorCode::InvalidRequest, "A key must be specified"),
+                "{method} {query}"
+            );
         }
     }
 
