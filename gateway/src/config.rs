@@ -112,6 +112,9 @@ pub struct Timeouts {
     pub header_read: Duration,
     /// For the next bytes of a request body.
     pub body_idle: Duration,
+    /// For a whole request document, besides a second for each 64 KiB of it: it is held whole, in memory that others wait
+    /// for.
+    pub document_read: Duration,
     /// For a client to take any of the bytes that are written to it.
     pub write_stall: Duration,
     /// For running requests after a stop was asked for.
@@ -125,6 +128,7 @@ impl Default for Timeouts {
         Self {
             header_read: Duration::from_secs(30),
             body_idle: Duration::from_secs(30),
+            document_read: Duration::from_secs(30),
             write_stall: Duration::from_mins(1),
             drain: Duration::from_secs(30),
             keep_alive: Duration::from_secs(10),

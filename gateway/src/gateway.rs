@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use cairn_meta::Meta;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use crate::addressing::Domains;
 use crate::admin::MetadataState;
 use crate::auth::Verifier;
 use crate::clock::Clock;
 use crate::config::GatewayConfig;
+use crate::document_memory::{DocumentMemory, DocumentRoom, NoRoom};
 use crate::engine::Engine;
 use crate::identity::Keyring;
 use crate::md5_lanes::Md5Pool;
@@ -20,9 +21,9 @@ use crate::readiness::LastReadiness;
 use crate::request_id::HostId;
 use crate::s3_error::{ErrorCode, S3Error};
 
-/// For all request documents that are being read; each is of at most 4 MiB.
-const DOCUMENT_MEMORY_BYTES: u32 = 32 << 20;
-/// How long a request waits for its share of it.
+/// For all request documents; each is of at most 4 MiB.
+const REQUEST_DOCUMENT_BYTES: u32 = 32 << 20;
+/// How long a request waits for room for a document.
 const DOCUMENT_ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a gateway is made of, besides its settings.
@@ -46,7 +47,7 @@ pub struct Gateway {
     metrics: Metrics,
     host_id: HostId,
     request_places: Arc<Semaphore>,
-    document_memory: Semaphore,
+    request_documents: DocumentMemory,
     domains: Domains,
     verifier: Verifier,
     keyring: Keyring,
@@ -72,7 +73,7 @@ impl Gateway {
             metrics: Metrics::new()?,
             host_id: HostId::random(),
             request_places: Arc::new(Semaphore::new(config.limits.requests_max)),
-            document_memory: Semaphore::new(DOCUMENT_MEMORY_BYTES as usize),
+            request_documents: DocumentMemory::new(REQUEST_DOCUMENT_BYTES, DOCUMENT_ROOM_TIMEOUT),
             domains,
             verifier,
             keyring: Keyring::new(&config.root, components.meta.clone()),
@@ -140,20 +141,21 @@ impl Gateway {
         &self.request_places
     }
 
-    /// Room for reading a request document of this size, which its handler has bounded.
+    /// Room for a request document of which nothing has come yet.
+    pub(crate) fn request_room(&self) -> DocumentRoom {
+        self.request_documents.room()
+    }
+
+    /// Makes `room` larger.
     ///
     /// # Errors
-    /// 503 `SlowDown` when there is none for a while.
-    pub(crate) async fn document_room(
+    /// 503 `SlowDown` when there is no room for a while.
+    pub(crate) async fn enlarge(
         &self,
-        size_bytes: u64,
-    ) -> Result<SemaphorePermit<'_>, S3Error> {
-        let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
-        let room = self
-            .document_memory
-            .acquire_many(size_bytes.min(DOCUMENT_MEMORY_BYTES));
-        let room = tokio::time::timeout(DOCUMENT_ROOM_TIMEOUT, room).await;
-        room.ok().and_then(Result::ok).ok_or_else(|| {
+        room: &mut DocumentRoom,
+        more_bytes: usize,
+    ) -> Result<(), S3Error> {
+        room.grow(more_bytes).await.map_err(|NoRoom| {
             self.metrics.refused_busy();
             S3Error::of(ErrorCode::SlowDown)
         })

@@ -21,6 +21,7 @@ pub mod config;
 mod connection;
 mod connection_activity;
 mod dispatch;
+mod document_memory;
 pub mod engine;
 mod failure;
 pub mod gateway;

@@ -47,7 +47,14 @@ fn receive(
         .enable_time()
         .build()
         .unwrap();
-    runtime.block_on(plan.open(body, BodyOptions::default()).collect())
+    runtime.block_on(async {
+        let mut body = plan.open(body, BodyOptions::default());
+        let mut content = Vec::new();
+        while let Some(piece) = body.next().await {
+            content.extend_from_slice(&piece?);
+        }
+        Ok((content.into(), body.finish().await?))
+    })
 }
 
 fn code(result: Result<(Bytes, DigestSet), S3Error>) -> ErrorCode {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http_body::Body;
 use tokio::time::{Instant, Sleep};
@@ -132,19 +132,6 @@ where
         digests.checksum_was_declared = self.expected.checksum.is_some();
         self.expected.check(&digests, &self.trailer)?;
         Ok(digests)
-    }
-
-    /// Reads a whole document, whose size the plan has bounded.
-    ///
-    /// # Errors
-    /// As [`UploadBody::finish`].
-    pub async fn collect(mut self) -> Result<(Bytes, DigestSet), S3Error> {
-        let mut document = BytesMut::new();
-        while let Some(content) = self.next().await {
-            document.extend_from_slice(&content?);
-        }
-        let digests = self.finish().await?;
-        Ok((document.freeze(), digests))
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, S3Error>> {

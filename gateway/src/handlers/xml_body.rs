@@ -1,14 +1,22 @@
 //! Request documents: read whole, bounded, and verified like any body.
 
-use bytes::Bytes;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 
 use super::request::S3Request;
-use crate::body::{BodyOptions, BodyPlan, RATE_WINDOW};
+use crate::body::{BodyOptions, BodyPlan, RATE_WINDOW, UploadBody};
 use crate::checksum::ChecksumAlgorithm;
+use crate::gateway::Gateway;
+use crate::request_body::RequestBody;
 use crate::s3_error::{ErrorCode, S3Error};
+
+/// How fast a document must come, besides the time that any may take.
+const READ_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// Whether a document must come with a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +30,8 @@ pub(super) enum Digest {
 /// The document in the body of a request, of at most `size_bytes_max`; empty where there is no body.
 ///
 /// # Errors
-/// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read; 503 `SlowDown`
-/// while the documents of other requests take all memory there is for them.
+/// Those of any body; 400 `MaxMessageLengthExceeded` for a document beyond the limit, before it is read, `RequestTimeout`
+/// for one that takes too long; 503 `SlowDown` while the documents of other requests take all memory there is for them.
 pub(super) async fn read(
     request: S3Request,
     digest: Digest,
@@ -79,8 +87,27 @@ async fn read_as(
         rate_window: RATE_WINDOW,
         md5_pool: request.gateway.md5_pool().clone(),
     };
-    let room = request.gateway.document_room(plan.length()).await?;
-    let (document, _) = plan.open(&mut request.body, options).collect().await?;
-    drop(room);
+    let time_max = request.gateway.config().timeouts.document_read
+        + Duration::from_secs(plan.length() / READ_BYTES_PER_SECOND_MIN);
+    let body = plan.open(&mut request.body, options);
+    let document = tokio::time::timeout(time_max, collect(&request.gateway, body))
+        .await
+        .map_err(|_| S3Error::of(ErrorCode::RequestTimeout))??;
     Ok((request, document))
+}
+
+/// Reads a document, whose size its plan has bounded, as room is found for its bytes.
+async fn collect(
+    gateway: &Gateway,
+    mut body: UploadBody<&mut RequestBody>,
+) -> Result<Bytes, S3Error> {
+    let mut room = gateway.request_room();
+    let mut document = BytesMut::new();
+    while let Some(content) = body.next().await {
+        let content = content?;
+        gateway.enlarge(&mut room, content.len()).await?;
+        document.extend_from_slice(&content);
+    }
+    body.finish().await?;
+    Ok(document.freeze())
 }

@@ -198,6 +198,36 @@ async fn a_client_that_stops_sending_is_timed_out() {
     assert_eq!(client.get("/b-1/k").send().await.outcome(), "404 NoSuchKey");
 }
 
+/// The memory for documents is for all: who sends something now and then must come to an end.
+#[tokio::test]
+async fn a_document_must_come_in_time_as_a_whole() {
+    let options = TestServerOptions {
+        configure: |config| config.timeouts.document_read = Duration::from_millis(100),
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    let request = client
+        .post("/b-1?delete", "")
+        .payload(crate::testing::Payload::Unsigned)
+        .header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")
+        .header("content-length", "1000")
+        .signed();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream
+        .write_all((head_of(&request) + "<Delete>").as_bytes())
+        .await
+        .unwrap();
+    let mut buffer = vec![0; 16 << 10];
+    let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&buffer[..len]);
+    assert!(answer.contains("<Code>RequestTimeout</Code>"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_loses_its_place() {
     let options = TestServerOptions {
