@@ -66,6 +66,13 @@ impl DocumentRoom {
         }
         Ok(())
     }
+
+    /// Gives back what is more than `size_bytes`.
+    pub(crate) fn shrink_to(&mut self, size_bytes: usize) {
+        if let Some(held) = &mut self.permit {
+            drop(held.split(held.num_permits().saturating_sub(size_bytes)));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +89,11 @@ mod tests {
         assert_eq!(other.grow(21).await, Err(NoRoom));
         other.grow(20).await.unwrap();
         assert_eq!(room.grow(1).await, Err(NoRoom));
+        room.shrink_to(30);
+        other.grow(50).await.unwrap();
+        room.shrink_to(40);
+        assert_eq!(other.grow(1).await, Err(NoRoom));
         drop(room);
-        other.grow(80).await.unwrap();
+        other.grow(30).await.unwrap();
     }
 }

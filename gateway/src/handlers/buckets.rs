@@ -14,8 +14,8 @@ const US_EAST_1: &str = "us-east-1";
 
 pub(super) async fn create(request: S3Request) -> Result<Response, S3Error> {
     let limit = xml::CREATE_BUCKET_SIZE_BYTES_MAX;
-    let (request, body) = xml_body::read(request, Digest::Optional, limit).await?;
-    let constraint = xml::parse_create_bucket(&body)?.location_constraint;
+    let (request, document) = xml_body::read(request, Digest::Optional, limit).await?;
+    let constraint = xml::parse_create_bucket(&document.bytes)?.location_constraint;
     let gateway = &request.gateway;
     check_location(constraint.as_deref(), &gateway.config().region)?;
     let Place::NewBucket(name, _) = &request.place else {

@@ -51,8 +51,11 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let found = find_upload(&gateway, &bucket, &key, upload_id).await?;
 
     let limit = xml::COMPLETE_UPLOAD_SIZE_BYTES_MAX;
-    let (request, body) = xml_body::read_without_checksum(request, limit).await?;
-    let listed = xml::parse_complete_multipart_upload(&body)?;
+    let (request, document) = xml_body::read_without_checksum(request, limit).await?;
+    let listed = xml::parse_complete_multipart_upload(&document.bytes)?;
+    drop(document.bytes);
+    let mut room = document.room;
+    room.shrink_to(listed.iter().map(CompletedPart::memory_bytes).sum());
     let location = object_uri::of(&request, &bucket.name, &key);
     check_order(&listed)?;
     let asker = Asker::of(&request);
@@ -66,7 +69,12 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         headers: request.headers,
         location,
     };
-    asker.answer(Box::pin(work.run(found))).await
+    let work = async move {
+        let answer = work.run(found).await;
+        drop(room);
+        answer
+    };
+    asker.answer(Box::pin(work)).await
 }
 
 /// An upload, or what is left of it once it was completed.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cairn_meta::{BucketRecord, VersionId};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use http::StatusCode;
 
 use super::delete_object::{refused, told};
@@ -13,7 +14,7 @@ use super::write_condition::WriteCondition;
 use super::xml_body::{self, Digest};
 use crate::gateway::Gateway;
 use crate::response::{self, Response};
-use crate::s3_error::S3Error;
+use crate::s3_error::{ErrorCode, S3Error};
 use crate::xml::{self, ObjectToDelete, XmlWriter};
 
 /// Deletes under way at once: enough for the metadata to commit in groups.
@@ -21,8 +22,10 @@ const CONCURRENCY: usize = 32;
 
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let limit = xml::DELETE_OBJECTS_SIZE_BYTES_MAX;
-    let (request, body) = xml_body::read(request, Digest::Required, limit).await?;
-    let wanted = xml::parse_delete_objects(&body)?;
+    let (request, document) = xml_body::read(request, Digest::Required, limit).await?;
+    let wanted = xml::parse_delete_objects(&document.bytes)?;
+    // What was parsed takes their place, in the room of the document.
+    drop(document.bytes);
     let bucket = request.bucket()?.clone();
     let names_versions = wanted
         .objects
@@ -33,21 +36,20 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     }
     let gateway = Arc::clone(&request.gateway);
     let now_ms = request.now_ms;
-    let deletes: Vec<_> = wanted
-        .objects
-        .iter()
-        .map(|object| delete(&gateway, &bucket, object, now_ms))
-        .collect();
-    let outcomes: Vec<Result<Deleted, S3Error>> =
-        stream::iter(deletes).buffered(CONCURRENCY).collect().await;
-
     let mut xml = XmlWriter::document();
     xml.open_root("DeleteResult");
-    for (object, outcome) in wanted.objects.iter().zip(&outcomes) {
-        match outcome {
-            Ok(_) if wanted.quiet => {}
-            Ok(version) => write_deleted(&mut xml, &bucket, object, version),
-            Err(error) => write_error(&mut xml, object, error),
+    let mut waiting = wanted.objects.iter();
+    let mut running = FuturesOrdered::new();
+    for object in &wanted.objects {
+        let free = CONCURRENCY.saturating_sub(running.len());
+        for next in waiting.by_ref().take(free) {
+            running.push_back(delete(&gateway, &bucket, next, now_ms));
+        }
+        match running.next().await {
+            Some(Ok(_)) if wanted.quiet => {}
+            Some(Ok(version)) => write_deleted(&mut xml, &bucket, object, version),
+            Some(Err(error)) => write_error(&mut xml, object, &error),
+            None => return Err(S3Error::of(ErrorCode::InternalError)),
         }
     }
     xml.close("DeleteResult");
@@ -85,7 +87,7 @@ fn write_deleted(
     xml: &mut XmlWriter,
     bucket: &BucketRecord,
     object: &ObjectToDelete,
-    deleted: &Deleted,
+    deleted: Deleted,
 ) {
     xml.open("Deleted");
     xml.text("Key", &object.key);

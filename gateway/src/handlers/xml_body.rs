@@ -11,6 +11,7 @@ use http_body::Body;
 use super::request::S3Request;
 use crate::body::{BodyOptions, BodyPlan, RATE_WINDOW, UploadBody};
 use crate::checksum::ChecksumAlgorithm;
+use crate::document_memory::DocumentRoom;
 use crate::gateway::Gateway;
 use crate::request_body::RequestBody;
 use crate::s3_error::{ErrorCode, S3Error};
@@ -27,6 +28,13 @@ pub(super) enum Digest {
     Optional,
 }
 
+/// A request document, and the room it takes: for whoever works on what it says until that is done.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) bytes: Bytes,
+    pub(super) room: DocumentRoom,
+}
+
 /// The document in the body of a request, of at most `size_bytes_max`; empty where there is no body.
 ///
 /// # Errors
@@ -36,7 +44,7 @@ pub(super) async fn read(
     request: S3Request,
     digest: Digest,
     size_bytes_max: usize,
-) -> Result<(S3Request, Bytes), S3Error> {
+) -> Result<(S3Request, Document), S3Error> {
     let headers = request.headers.clone();
     read_as(request, &headers, digest, size_bytes_max).await
 }
@@ -48,7 +56,7 @@ pub(super) async fn read(
 pub(super) async fn read_without_checksum(
     request: S3Request,
     size_bytes_max: usize,
-) -> Result<(S3Request, Bytes), S3Error> {
+) -> Result<(S3Request, Document), S3Error> {
     let mut headers = request.headers.clone();
     for algorithm in ChecksumAlgorithm::ALL {
         headers.remove(algorithm.header());
@@ -62,7 +70,7 @@ async fn read_as(
     headers: &HeaderMap,
     digest: Digest,
     size_bytes_max: usize,
-) -> Result<(S3Request, Bytes), S3Error> {
+) -> Result<(S3Request, Document), S3Error> {
     let mut headers = headers.clone();
     if request.body.is_end_stream() && !headers.contains_key(CONTENT_LENGTH) {
         // No document is an empty one: whatever was signed or declared of another one does not hold.
@@ -100,14 +108,17 @@ async fn read_as(
 async fn collect(
     gateway: &Gateway,
     mut body: UploadBody<&mut RequestBody>,
-) -> Result<Bytes, S3Error> {
+) -> Result<Document, S3Error> {
     let mut room = gateway.request_room();
-    let mut document = BytesMut::new();
+    let mut bytes = BytesMut::new();
     while let Some(content) = body.next().await {
         let content = content?;
         gateway.enlarge(&mut room, content.len()).await?;
-        document.extend_from_slice(&content);
+        bytes.extend_from_slice(&content);
     }
     body.finish().await?;
-    Ok(document.freeze())
+    Ok(Document {
+        bytes: bytes.freeze(),
+        room,
+    })
 }

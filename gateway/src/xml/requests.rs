@@ -21,6 +21,9 @@ pub const COMPLETE_UPLOAD_SIZE_BYTES_MAX: usize = DOCUMENT_SIZE_BYTES_MAX;
 /// A multipart upload has at most this many parts.
 const PARTS_MAX: usize = 10_000;
 
+/// A part's `ETag` is 32 digits; room for what others make of it.
+const PART_ETAG_BYTES_MAX: usize = 256;
+
 /// `<Delete>`: what `DeleteObjects` is to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectsToDelete {
@@ -108,6 +111,13 @@ pub struct CompletedPart {
     pub checksum: Option<Checksum>,
 }
 
+impl CompletedPart {
+    /// What it takes of a list of parts.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.etag.capacity()
+    }
+}
+
 /// Parses the body of `CompleteMultipartUpload`: at least one part, in the client's order.
 ///
 /// # Errors
@@ -127,6 +137,9 @@ fn completed_part(element: &Element) -> Result<CompletedPart, S3Error> {
     }
     let number = element.child_text("PartNumber")?.ok_or_else(malformed)?;
     let etag = element.child_text("ETag")?.ok_or_else(malformed)?;
+    if etag.len() > PART_ETAG_BYTES_MAX {
+        return Err(malformed());
+    }
     let number: i64 = number.parse().map_err(|_| malformed())?;
     let part_number = u16::try_from(number)
         .ok()
@@ -304,6 +317,11 @@ mod tests {
         assert_eq!(with("<Peace/>"), ErrorCode::MalformedXML);
         assert_eq!(part("<PartNumber>1</PartNumber>"), ErrorCode::MalformedXML);
         assert_eq!(part("<ETag>a</ETag>"), ErrorCode::MalformedXML);
+        let long = "a".repeat(257);
+        assert_eq!(
+            part(&format!("<PartNumber>1</PartNumber><ETag>{long}</ETag>")),
+            ErrorCode::MalformedXML
+        );
         assert_eq!(
             part("<PartNumber>x</PartNumber><ETag>a</ETag>"),
             ErrorCode::MalformedXML
