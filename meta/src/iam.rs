@@ -5,7 +5,7 @@
 
 use crate::codec::{Stored, decode, encode};
 use crate::error::MetaError;
-use crate::ids::{AccessKey, CanonicalId, Email, SecretKey, UserName};
+use crate::ids::{AccessKey, CanonicalId, DisplayName, Email, SecretKey, UserName};
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
@@ -76,12 +76,12 @@ impl Meta {
         &self,
         name: UserName,
         email: Option<Email>,
-        display_name: Option<String>,
+        display_name: Option<DisplayName>,
         now_ms: u64,
     ) -> Result<UserRecord, MetaError> {
         let record = UserRecord {
             canonical_id: CanonicalId::random(),
-            display_name: display_name.unwrap_or_else(|| name.to_string()),
+            display_name: display_name.map_or_else(|| name.to_string(), String::from),
             name,
             email,
             created_at_ms: now_ms,

@@ -35,9 +35,9 @@ pub use data::DataPage;
 pub use error::{ConditionalError, DeleteError, MetaError, PutError};
 pub use iam::{ACCESS_KEYS_PER_USER_MAX, KeyRecord, UserPage};
 pub use ids::{
-    AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, Email, InvalidName,
-    ManifestId, OBJECT_KEY_LEN_MAX, ObjectKey, PART_NUMBER_MAX, PartNumber, SecretKey, UploadId,
-    UserName, VersionId, WriteId,
+    AccessKey, BucketId, BucketName, CanonicalId, ClusterId, DataId, DiskId, DisplayName, Email,
+    InvalidName, ManifestId, OBJECT_KEY_LEN_MAX, ObjectKey, PART_NUMBER_MAX, PartNumber, SecretKey,
+    UploadId, UserName, VersionId, WriteId,
 };
 pub use leases::{Lease, LeaseState};
 pub use master_key::MasterKey;

@@ -32,10 +32,10 @@ pub const BODY_SIZE_BYTES_MAX: usize = 64 << 10;
 pub struct CreateUser {
     /// Unique; 1 to 64 characters of letters, digits and `+=,.@_-`.
     pub name: String,
-    /// Free text, kept as given.
+    /// An address of at most 254 bytes, kept in lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Shown as the owner's name in listings; the name where absent.
+    /// Shown as the owner's name in listings, at most 256 bytes; the name where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
 }

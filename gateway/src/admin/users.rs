@@ -1,6 +1,6 @@
 //! Users: create, show, list, delete.
 
-use cairn_meta::{Email, MetaError, UserName, UserRecord};
+use cairn_meta::{DisplayName, Email, MetaError, UserName, UserRecord};
 
 use super::api::{CreateUser, User, UserList};
 use super::refusal::Refusal;
@@ -12,9 +12,10 @@ const PAGE_SIZE: usize = 1000;
 pub(super) async fn create(gateway: &Gateway, request: CreateUser) -> Result<User, Refusal> {
     let name = UserName::parse(request.name)?;
     let email = request.email.map(Email::parse).transpose()?;
+    let display_name = request.display_name.map(DisplayName::parse).transpose()?;
     let record = gateway
         .meta()
-        .create_user(name, email, request.display_name, gateway.now_ms())
+        .create_user(name, email, display_name, gateway.now_ms())
         .await?;
     tracing::info!(user = %record.name, "user created");
     Ok(user(record))

@@ -127,6 +127,11 @@ async fn administration_is_refused_in_json() {
         refusal(&post("users", r#"{"name":"a b"}"#).await),
         "400 InvalidRequest"
     );
+    let long_name = format!(r#"{{"name":"x","display_name":"{}"}}"#, "x".repeat(257));
+    assert_eq!(
+        refusal(&post("users", &long_name).await),
+        "400 InvalidRequest"
+    );
     assert_eq!(refusal(&post("users", "{").await), "400 InvalidRequest");
     assert_eq!(
         refusal(&post("users", r#"{"name":"x","colour":1}"#).await),

@@ -20,7 +20,7 @@ pub use object_key::{OBJECT_KEY_LEN_MAX, ObjectKey};
 pub use part_number::{PART_NUMBER_MAX, PartNumber};
 pub use random_id::{BucketId, ClusterId, DataId, DiskId, WriteId};
 pub use upload_id::{ManifestId, UploadId};
-pub use user_name::{Email, UserName};
+pub use user_name::{DisplayName, Email, UserName};
 pub use version_id::VersionId;
 
 /// Why a text is not the name or identity it should be. The message names the rule that was broken.

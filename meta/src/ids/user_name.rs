@@ -1,4 +1,4 @@
-//! Names and mail addresses of users.
+//! Names, display names and mail addresses of users.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +11,8 @@ use super::InvalidName;
 const USER_NAME_LEN_MAX: usize = 64;
 /// SMTP's limit on a path (RFC 5321, 4.5.3.1.3).
 const EMAIL_LEN_MAX: usize = 254;
+/// A listing repeats it with each object.
+const DISPLAY_NAME_LEN_MAX: usize = 256;
 
 /// The name of a user: 1 to 64 letters, digits and `+=,.@_-`, as in AWS IAM.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,6 +71,24 @@ impl Email {
     }
 }
 
+/// What listings call a user: any text of at most 256 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DisplayName(String);
+
+impl DisplayName {
+    /// Checks the rule.
+    ///
+    /// # Errors
+    /// If the text is too long.
+    pub fn parse(name: impl Into<String>) -> Result<Self, InvalidName> {
+        let name = name.into();
+        if name.len() > DISPLAY_NAME_LEN_MAX {
+            return Err(InvalidName("Display names have at most 256 bytes"));
+        }
+        Ok(Self(name))
+    }
+}
+
 macro_rules! text {
     ($name:ident) => {
         impl FromStr for $name {
@@ -108,6 +128,7 @@ macro_rules! text {
 }
 text!(UserName);
 text!(Email);
+text!(DisplayName);
 
 #[cfg(test)]
 mod tests {
@@ -130,5 +151,12 @@ mod tests {
         for address in ["", "a", "@b", "a@", "a@b@c", "a b@c"] {
             assert!(Email::parse(address).is_err(), "{address}");
         }
+    }
+
+    #[test]
+    fn display_names_are_any_text_that_is_not_long() {
+        assert_eq!(DisplayName::parse("Ä <b>").unwrap().to_string(), "Ä <b>");
+        assert!(DisplayName::parse("ä".repeat(128)).is_ok());
+        assert!(DisplayName::parse("ä".repeat(129)).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::support::*;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
     AccessKey, BucketName, ClusterId, ClusterRecord, Coding, DiskId, DiskNode, DiskRecord,
-    DiskState, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey, UserName,
+    DiskState, DisplayName, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey, UserName,
 };
 
 fn name(text: &str) -> UserName {
@@ -84,7 +84,7 @@ async fn users_are_unique_by_name_and_email() {
         .create_user(
             name("anna"),
             Some(email.clone()),
-            Some("Anna".to_owned()),
+            Some(DisplayName::parse("Anna").unwrap()),
             1,
         )
         .await
