@@ -23,6 +23,12 @@ use crate::s3_error::{ErrorCode, S3Error};
 
 /// For all request documents; each is of at most 4 MiB.
 const REQUEST_DOCUMENT_BYTES: u32 = 32 << 20;
+/// For all long answers, from before they are made until their clients have taken them: a half dozen of the longest pages
+/// being made, or two hundred usual ones (300 KB) being read slowly. It is apart from that for requests, so that who has
+/// room for a request and waits for room for its answer keeps nobody's answer waiting.
+const ANSWER_DOCUMENT_BYTES: u32 = 64 << 20;
+/// Answers up to this size are as good as none: one on each connection is 256 MiB.
+const SHORT_ANSWER_BYTES: usize = 64 << 10;
 /// How long a request waits for room for a document.
 const DOCUMENT_ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,6 +54,7 @@ pub struct Gateway {
     host_id: HostId,
     request_places: Arc<Semaphore>,
     request_documents: DocumentMemory,
+    answer_documents: DocumentMemory,
     domains: Domains,
     verifier: Verifier,
     keyring: Keyring,
@@ -74,6 +81,7 @@ impl Gateway {
             host_id: HostId::random(),
             request_places: Arc::new(Semaphore::new(config.limits.requests_max)),
             request_documents: DocumentMemory::new(REQUEST_DOCUMENT_BYTES, DOCUMENT_ROOM_TIMEOUT),
+            answer_documents: DocumentMemory::new(ANSWER_DOCUMENT_BYTES, DOCUMENT_ROOM_TIMEOUT),
             domains,
             verifier,
             keyring: Keyring::new(&config.root, components.meta.clone()),
@@ -144,6 +152,18 @@ impl Gateway {
     /// Room for a request document of which nothing has come yet.
     pub(crate) fn request_room(&self) -> DocumentRoom {
         self.request_documents.room()
+    }
+
+    /// Room for an answer that may become as long as `size_bytes_max`; for nothing if that is short.
+    ///
+    /// # Errors
+    /// 503 `SlowDown` when there is none for a while.
+    pub(crate) async fn answer_room(&self, size_bytes_max: usize) -> Result<DocumentRoom, S3Error> {
+        let mut room = self.answer_documents.room();
+        if size_bytes_max > SHORT_ANSWER_BYTES {
+            self.enlarge(&mut room, size_bytes_max).await?;
+        }
+        Ok(room)
     }
 
     /// Makes `room` larger.

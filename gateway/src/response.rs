@@ -14,6 +14,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::document_memory::DocumentRoom;
 use crate::request_log::RequestLog;
 
 /// A response of the gateway.
@@ -164,9 +165,37 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
+/// A response with an XML document that may be long, and the room it takes until the client has taken it: the bytes
+/// themselves keep it, for a body is dropped when they are handed over.
+pub(crate) fn long_xml(status: StatusCode, document: String, mut room: DocumentRoom) -> Response {
+    let mut document = document.into_bytes();
+    document.shrink_to_fit();
+    room.shrink_to(document.capacity());
+    let bytes = Bytes::from_owner(DocumentInRoom {
+        document,
+        _room: room,
+    });
+    of_xml(status, ResponseBody::whole(bytes))
+}
+
+struct DocumentInRoom {
+    document: Vec<u8>,
+    _room: DocumentRoom,
+}
+
+impl AsRef<[u8]> for DocumentInRoom {
+    fn as_ref(&self) -> &[u8] {
+        &self.document
+    }
+}
+
 /// A response with an XML document.
 pub(crate) fn xml(status: StatusCode, document: String) -> Response {
-    let mut response = Response::new(ResponseBody::whole(document));
+    of_xml(status, ResponseBody::whole(document))
+}
+
+fn of_xml(status: StatusCode, body: ResponseBody) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -189,4 +218,29 @@ pub(crate) fn without_body(response: Response) -> Response {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
     http::Response::from_parts(parts, ResponseBody::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::document_memory::{DocumentMemory, NoRoom};
+
+    #[tokio::test]
+    async fn a_long_document_keeps_its_room_until_its_bytes_are_gone() {
+        let memory = DocumentMemory::new(100, Duration::from_millis(20));
+        let mut room = memory.room();
+        room.grow(100).await.unwrap();
+        let response = long_xml(StatusCode::OK, "x".repeat(70), room);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(bytes, "x".repeat(70));
+        let mut other = memory.room();
+        other.grow(30).await.unwrap();
+        assert_eq!(other.grow(1).await, Err(NoRoom));
+        drop(bytes);
+        other.grow(70).await.unwrap();
+    }
 }

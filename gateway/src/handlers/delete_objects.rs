@@ -35,6 +35,9 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         request::permit(&request.principal, request.operation.action(true), &bucket)?;
     }
     let gateway = Arc::clone(&request.gateway);
+    // Nothing was deleted yet: the client may try again.
+    let answer_bytes_max = wanted.objects.iter().map(answer_bytes_max).sum();
+    let answer_room = gateway.answer_room(answer_bytes_max).await?;
     let now_ms = request.now_ms;
     let mut xml = XmlWriter::document();
     xml.open_root("DeleteResult");
@@ -53,7 +56,17 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         }
     }
     xml.close("DeleteResult");
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(
+        StatusCode::OK,
+        xml.finish(),
+        answer_room,
+    ))
+}
+
+/// What is said of an object at most: its key and version, each byte escaped to six, and what became of it.
+fn answer_bytes_max(object: &ObjectToDelete) -> usize {
+    let version_len = object.version_id.as_ref().map_or(0, String::len);
+    512 + 6 * (object.key.len() + version_len)
 }
 
 /// The version that was made or removed, and whether it is a delete marker.

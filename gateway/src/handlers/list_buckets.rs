@@ -14,6 +14,9 @@ use crate::xml::XmlWriter;
 /// Buckets on a page at most, and where nothing is said.
 const PAGE_SIZE_MAX: usize = 10_000;
 
+/// What a bucket takes on a page at most: a name of 63 bytes, its time and region.
+const BUCKET_BYTES_MAX: usize = 256;
+
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let account = request.account()?;
     let region = &request.gateway.config().region;
@@ -23,7 +26,11 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         None => None,
         Some(token) => Some(parse_token(token)?),
     };
-    let meta = request.gateway.meta();
+    let gateway = &request.gateway;
+    let room = gateway
+        .answer_room(limit.saturating_mul(BUCKET_BYTES_MAX))
+        .await?;
+    let meta = gateway.meta();
     let wants_this_region =
         page_query::text(&request.query, "bucket-region").is_none_or(|wanted| wanted == region);
     let (buckets, next) = if wants_this_region {
@@ -56,7 +63,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         xml.text("Prefix", prefix);
     }
     xml.close("ListAllMyBucketsResult");
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
 }
 
 fn page_size(request: &S3Request) -> Result<usize, S3Error> {

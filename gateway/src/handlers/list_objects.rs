@@ -7,10 +7,15 @@ use super::object_headers;
 use super::object_owner::OwnerNames;
 use super::page_query::{self, Encoding};
 use super::request::S3Request;
+use crate::document_memory::DocumentRoom;
 use crate::response::{self, Response};
 use crate::s3_error::S3Error;
 use crate::timestamp;
 use crate::xml::XmlWriter;
+
+/// What an entry of a page takes at most: a key of 1,024 bytes, each escaped to six, an owner whose name is escaped too, and
+/// 1 KiB of markup.
+const ENTRY_BYTES_MAX: usize = 9 << 10;
 
 /// What both versions are asked.
 struct Query<'a> {
@@ -28,6 +33,11 @@ impl<'a> Query<'a> {
             encoding: Encoding::of(&request.query)?,
             limit: page_query::page_size(&request.query, "max-keys")?,
         })
+    }
+
+    async fn answer_room(&self, request: &S3Request) -> Result<DocumentRoom, S3Error> {
+        let size_bytes_max = self.limit.saturating_mul(ENTRY_BYTES_MAX);
+        request.gateway.answer_room(size_bytes_max).await
     }
 
     async fn page(
@@ -51,6 +61,7 @@ impl<'a> Query<'a> {
 
 pub(super) async fn handle_v1(request: S3Request) -> Result<Response, S3Error> {
     let query = Query::of(&request)?;
+    let room = query.answer_room(&request).await?;
     let marker = request.query.get("marker").unwrap_or_default();
     let start_after = (!marker.is_empty()).then(|| marker.to_owned());
     let page = query.page(&request, start_after).await?;
@@ -66,11 +77,12 @@ pub(super) async fn handle_v1(request: S3Request) -> Result<Response, S3Error> {
         xml.text("NextMarker", &query.encoding.apply(next));
     }
     write_page(&mut xml, &query, &page, Some(&owners));
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
 }
 
 pub(super) async fn handle_v2(request: S3Request) -> Result<Response, S3Error> {
     let query = Query::of(&request)?;
+    let room = query.answer_room(&request).await?;
     let token = request.query.get("continuation-token");
     let start_after = page_query::text(&request.query, "start-after");
     let after = match token {
@@ -99,7 +111,7 @@ pub(super) async fn handle_v2(request: S3Request) -> Result<Response, S3Error> {
     );
     xml.value("KeyCount", page.entries.len());
     write_page(&mut xml, &query, &page, owners.as_ref());
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
 }
 
 fn owners_of(page: &ListPage) -> Vec<CanonicalId> {

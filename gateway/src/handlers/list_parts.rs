@@ -14,13 +14,20 @@ use crate::s3_error::S3Error;
 use crate::timestamp;
 use crate::xml::XmlWriter;
 
+/// What a part takes on a page at most: its number, size, time, `ETag` and checksum.
+const PART_BYTES_MAX: usize = 512;
+
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let (bucket, key) = request.object()?;
     let id = upload_id::requested(&request.query)?;
     let encoding = Encoding::of(&request.query)?;
     let limit = page_query::page_size(&request.query, "max-parts")?;
     let marker = marker(&request)?;
-    let meta = request.gateway.meta();
+    let gateway = &request.gateway;
+    let room = gateway
+        .answer_room(limit.saturating_mul(PART_BYTES_MAX))
+        .await?;
+    let meta = gateway.meta();
     let upload = upload_id::find(meta, bucket, key, id).await?;
     let page = meta.list_parts(id, marker, limit).await?;
     let owners = OwnerNames::of(meta, &[upload.owner, upload.initiator]).await?;
@@ -60,7 +67,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         xml.close("Part");
     }
     xml.close("ListPartsResult");
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
 }
 
 fn marker(request: &S3Request) -> Result<Option<u16>, S3Error> {

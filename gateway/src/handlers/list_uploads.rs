@@ -12,6 +12,10 @@ use crate::s3_error::S3Error;
 use crate::timestamp;
 use crate::xml::XmlWriter;
 
+/// What an entry of a page takes at most: a key of 1,024 bytes, each escaped to six, two people whose names are escaped too,
+/// and 1 KiB of markup.
+const ENTRY_BYTES_MAX: usize = 10 << 10;
+
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let bucket = request.bucket()?;
     let encoding = Encoding::of(&request.query)?;
@@ -27,7 +31,11 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         upload_id_marker: id_marker.map(parse_marker).transpose()?,
         limit: page_query::page_size(&request.query, "max-uploads")?,
     };
-    let meta = request.gateway.meta();
+    let gateway = &request.gateway;
+    let room = gateway
+        .answer_room(list.limit.saturating_mul(ENTRY_BYTES_MAX))
+        .await?;
+    let meta = gateway.meta();
     let page = meta.list_uploads(bucket.id, &list).await?;
     let owners = OwnerNames::of(meta, &people_of(&page)).await?;
 
@@ -63,7 +71,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         }
     }
     xml.close("ListMultipartUploadsResult");
-    Ok(response::xml(StatusCode::OK, xml.finish()))
+    Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
 }
 
 fn people_of(page: &UploadListPage) -> Vec<CanonicalId> {

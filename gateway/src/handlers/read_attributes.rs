@@ -15,6 +15,8 @@ use crate::s3_error::S3Error;
 use crate::timestamp;
 use crate::xml::XmlWriter;
 
+/// What a part takes in the document at most: its number, size and checksum.
+const PART_BYTES_MAX: usize = 256;
 const HEADER: &str = "x-amz-object-attributes";
 
 /// What is asked for.
@@ -36,6 +38,11 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let wanted = Wanted::of(&request)?;
     let page = PartsPage::of(&request)?;
     let version = version_id::requested(&request.query)?;
+    let part_count_max = if wanted.parts { page.limit } else { 0 };
+    let room = request
+        .gateway
+        .answer_room(part_count_max.saturating_mul(PART_BYTES_MAX))
+        .await?;
     let record = version_id::find(request.gateway.meta(), bucket, key, version).await?;
     let parts = match (wanted.parts, &record.body) {
         (true, ObjectBody::Parts { .. }) => {
@@ -63,7 +70,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         xml.value("ObjectSize", record.size_bytes);
     }
     xml.close("GetObjectAttributesResponse");
-    let mut response = response::xml(StatusCode::OK, xml.finish());
+    let mut response = response::long_xml(StatusCode::OK, xml.finish(), room);
     let headers = response.headers_mut();
     object_headers::set(
         headers,
