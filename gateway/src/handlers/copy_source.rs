@@ -60,8 +60,9 @@ impl CopySource {
                 names_version: name.version.is_some(),
                 record,
             }),
-            Verdict::NotModified => Err(read_condition::failed("x-amz-copy-source-If-None-Match")),
-            Verdict::Failed(condition) => Err(read_condition::failed(condition)),
+            Verdict::NotModified(condition) | Verdict::Failed(condition) => {
+                Err(read_condition::failed(condition))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::request::header_text;
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::timestamp;
 
-/// The names of the four headers: those of a read, or those of a copy about its source.
+/// The names of the four headers: those of a read, or those of a copy about its source, as S3 spells them in `<Condition>`.
 #[expect(clippy::struct_field_names, reason = "they are the headers' names")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConditionHeaders {
@@ -22,18 +22,18 @@ pub(super) struct ConditionHeaders {
 
 /// Conditions of a read.
 pub(super) const READ: ConditionHeaders = ConditionHeaders {
-    if_match: "if-match",
-    if_none_match: "if-none-match",
-    if_modified_since: "if-modified-since",
-    if_unmodified_since: "if-unmodified-since",
+    if_match: "If-Match",
+    if_none_match: "If-None-Match",
+    if_modified_since: "If-Modified-Since",
+    if_unmodified_since: "If-Unmodified-Since",
 };
 
 /// Conditions on the source of a copy.
 pub(super) const COPY_SOURCE: ConditionHeaders = ConditionHeaders {
-    if_match: "x-amz-copy-source-if-match",
-    if_none_match: "x-amz-copy-source-if-none-match",
-    if_modified_since: "x-amz-copy-source-if-modified-since",
-    if_unmodified_since: "x-amz-copy-source-if-unmodified-since",
+    if_match: "x-amz-copy-source-If-Match",
+    if_none_match: "x-amz-copy-source-If-None-Match",
+    if_modified_since: "x-amz-copy-source-If-Modified-Since",
+    if_unmodified_since: "x-amz-copy-source-If-Unmodified-Since",
 };
 
 /// What the conditions say.
@@ -41,8 +41,8 @@ pub(super) const COPY_SOURCE: ConditionHeaders = ConditionHeaders {
 pub(super) enum Verdict {
     /// Go on.
     Proceed,
-    /// The client has it already.
-    NotModified,
+    /// The client has it already, by the condition of this name.
+    NotModified(&'static str),
     /// The condition of this name does not hold.
     Failed(&'static str),
 }
@@ -66,18 +66,20 @@ pub(super) fn judge(
     // If-Match, where given, decides instead of If-Unmodified-Since.
     match (if_match, unmodified_since) {
         (Some(etags), _) if !matches_any(etags, &record.etag) => {
-            return Ok(Verdict::Failed("If-Match"));
+            return Ok(Verdict::Failed(names.if_match));
         }
         (None, Some(date_s)) if modified_s > date_s => {
-            return Ok(Verdict::Failed("If-Unmodified-Since"));
+            return Ok(Verdict::Failed(names.if_unmodified_since));
         }
         _ => {}
     }
     // If-None-Match, where given, decides instead of If-Modified-Since.
     match (if_none_match, modified_since) {
-        (Some(etags), _) if matches_any(etags, &record.etag) => Ok(Verdict::NotModified),
+        (Some(etags), _) if matches_any(etags, &record.etag) => {
+            Ok(Verdict::NotModified(names.if_none_match))
+        }
         (None, Some(date_s)) if modified_s <= date_s && date_s <= timestamp::seconds(now_ms) => {
-            Ok(Verdict::NotModified)
+            Ok(Verdict::NotModified(names.if_modified_since))
         }
         _ => Ok(Verdict::Proceed),
     }

@@ -78,7 +78,7 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
         request.now_ms,
     )? {
         Verdict::Proceed => {}
-        Verdict::NotModified => return Ok(not_modified(bucket, &record)),
+        Verdict::NotModified(_) => return Ok(not_modified(bucket, &record)),
         Verdict::Failed(condition) => return Err(read_condition::failed(condition).into()),
     }
     let parts = match (&record.body, part_number) {

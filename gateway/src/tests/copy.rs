@@ -192,39 +192,46 @@ async fn sources_are_found_however_they_are_written() {
     }
 }
 
-/// 412, never 304.
+/// 412, never 304, of objects and of parts.
 #[tokio::test]
 async fn conditions_on_the_source() {
     const PAST: &str = "Mon, 12 Oct 2009 17:50:30 GMT";
     let (_server, client) = with_bucket().await;
-    let etag = put(&client, "/b-1/k", "x").await.header("etag").to_owned();
-    for (name, value, outcome) in [
-        ("x-amz-copy-source-if-match", etag.as_str(), "200"),
-        (
-            "x-amz-copy-source-if-match",
-            "\"other\"",
-            "412 PreconditionFailed",
-        ),
-        (
-            "x-amz-copy-source-if-none-match",
-            etag.as_str(),
-            "412 PreconditionFailed",
-        ),
-        ("x-amz-copy-source-if-none-match", "\"other\"", "200"),
-        ("x-amz-copy-source-if-modified-since", PAST, "200"),
-        (
-            "x-amz-copy-source-if-unmodified-since",
-            PAST,
-            "412 PreconditionFailed",
-        ),
+    let stored = put(&client, "/b-1/k", "x").await;
+    let etag = stored.header("etag").to_owned();
+    let got = client.head("/b-1/k").send().await;
+    let now = got.header("last-modified");
+    let upload = client.post("/b-1/big?uploads", "").send().await;
+    let part = format!(
+        "/b-1/big?partNumber=1&uploadId={}",
+        upload.element("UploadId")
+    );
+    for (name, value, holds) in [
+        ("x-amz-copy-source-If-Match", etag.as_str(), true),
+        ("x-amz-copy-source-If-Match", "\"other\"", false),
+        ("x-amz-copy-source-If-None-Match", "\"other\"", true),
+        ("x-amz-copy-source-If-None-Match", etag.as_str(), false),
+        ("x-amz-copy-source-If-Modified-Since", PAST, true),
+        ("x-amz-copy-source-If-Modified-Since", now, false),
+        ("x-amz-copy-source-If-Unmodified-Since", now, true),
+        ("x-amz-copy-source-If-Unmodified-Since", PAST, false),
     ] {
-        assert_eq!(
-            copy(&client, "b-1/k", "/b-1/copy", &[(name, value)])
-                .await
-                .outcome(),
-            outcome,
-            "{name}: {value}"
-        );
+        let expected = if holds {
+            ("200", "")
+        } else {
+            ("412 PreconditionFailed", name)
+        };
+        for target in ["/b-1/copy", &part] {
+            let answer = copy(&client, "b-1/k", target, &[(name, value)]).await;
+            assert_eq!(
+                (
+                    answer.outcome().as_str(),
+                    answer.element("Condition").as_str()
+                ),
+                expected,
+                "{name}: {value} to {target}"
+            );
+        }
     }
 }
 
