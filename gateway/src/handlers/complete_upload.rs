@@ -125,7 +125,7 @@ impl Completion {
         let record = match found {
             Found::Completed(completed) => self.answer_again(*completed)?,
             Found::InProgress(upload) => match self.complete(&upload).await {
-                Err(refusal) if refusal.code() == ErrorCode::InvalidPart => {
+                Err(refusal) if may_be_overtaken(&refusal) => {
                     self.answer_overtaken(refusal).await?
                 }
                 result => result?,
@@ -134,8 +134,7 @@ impl Completion {
         Ok(self.respond(&record))
     }
 
-    /// Parts that are not there may have become the object meanwhile, by the same request: `refusal` stands where
-    /// they did not.
+    /// The upload may have become the object meanwhile, by the same request: `refusal` stands where it did not.
     async fn answer_overtaken(&self, refusal: S3Error) -> Result<ObjectRecord, S3Error> {
         let meta = self.gateway.meta();
         let completed = meta.completed_upload(self.bucket.id, &self.key, self.upload_id);
@@ -361,6 +360,15 @@ impl Completion {
     }
 }
 
+/// Whether the same request, done meanwhile, is a reason for this refusal: the parts are not there any more because they are
+/// the object, or it is that object which the condition does not allow.
+fn may_be_overtaken(refusal: &S3Error) -> bool {
+    matches!(
+        refusal.code(),
+        ErrorCode::InvalidPart | ErrorCode::PreconditionFailed
+    )
+}
+
 /// A checksum by another algorithm than the upload's is one that nobody verified. (Where the upload has S3's default,
 /// a client may repeat the checksum that it sent with the part, which was.)
 fn check_algorithms(listed: &[CompletedPart], expected: ChecksumAlgorithm) -> Result<(), S3Error> {
@@ -524,12 +532,63 @@ fn md5_of(etag: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
     use cairn_storage_node::fault::Fault;
+    use tokio::sync::Notify;
 
     use super::*;
-    use crate::testing::TestServer;
+    use crate::testing::{TestServer, TestServerOptions};
+
+    /// Metadata that hold one scan until they are told to go on.
+    #[derive(Debug, Default)]
+    struct GatedKv {
+        inner: MemoryKv,
+        scans_to_gate: AtomicI64,
+        reached: Notify,
+        go_on: Notify,
+    }
+
+    #[async_trait]
+    impl KvStore for GatedKv {
+        async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+            self.inner.get(key).await
+        }
+
+        async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+            if self.scans_to_gate.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.reached.notify_one();
+                self.go_on.notified().await;
+            }
+            self.inner.scan(scan).await
+        }
+
+        async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+            self.inner.commit(batch).await
+        }
+    }
+
+    impl GatedKv {
+        /// Lets `meanwhile` happen between the first and the second look of `completing` at the parts: the one of the
+        /// handler, and that of the commit, which has found the upload already.
+        async fn overtake<T>(
+            &self,
+            completing: impl Future<Output = T>,
+            meanwhile: impl Future<Output = ()>,
+        ) -> T {
+            self.scans_to_gate.store(2, Ordering::Relaxed);
+            let overtaking = async {
+                self.reached.notified().await;
+                meanwhile.await;
+                self.go_on.notify_one();
+            };
+            tokio::join!(completing, overtaking).0
+        }
+    }
 
     /// An upload with one part, found by a request that is about to complete it.
     struct Begun {
@@ -545,7 +604,15 @@ mod tests {
 
     impl Begun {
         async fn new() -> Self {
-            let server = TestServer::start().await;
+            Self::over(Arc::new(MemoryKv::new())).await
+        }
+
+        async fn over(kv: Arc<dyn KvStore>) -> Self {
+            let options = TestServerOptions {
+                kv,
+                ..TestServerOptions::default()
+            };
+            let server = TestServer::start_with(options).await;
             let client = server.client();
             client.put("/b-1", "").send().await;
             let created = client.post("/b-1/k?uploads", "").send().await;
@@ -569,14 +636,30 @@ mod tests {
             }
         }
 
+        /// The document that lists the part.
+        fn document(&self) -> String {
+            format!(
+                "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+                self.etag
+            )
+        }
+
         /// What the request does then, with this part listed.
         async fn complete(&self, etag: &str) -> Result<Response, S3Error> {
+            self.complete_if(WriteCondition::Always, etag).await
+        }
+
+        async fn complete_if(
+            &self,
+            condition: WriteCondition,
+            etag: &str,
+        ) -> Result<Response, S3Error> {
             let completion = Completion {
                 gateway: Arc::clone(&self.server.gateway),
                 bucket: self.bucket.clone(),
                 key: self.key.clone(),
                 upload_id: self.upload_id,
-                condition: WriteCondition::Always,
+                condition,
                 listed: vec![CompletedPart {
                     part_number: PartNumber::new(1).unwrap(),
                     etag: etag.to_owned(),
@@ -596,16 +679,30 @@ mod tests {
     async fn a_completion_that_is_overtaken_by_the_same_gets_the_same_answer() {
         let begun = Begun::new().await;
         let Begun { path, etag, .. } = &begun;
-        let document = format!(
-            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
-        );
-        let first = begun.server.client().post(path, document).send().await;
+        let client = begun.server.client();
+        let first = client.post(path, begun.document()).send().await;
         assert_eq!(first.outcome(), "200");
 
         let again = begun.complete(etag).await.unwrap();
         assert_eq!(again.status(), StatusCode::OK);
         let other = begun.complete(&"0".repeat(32)).await.unwrap_err();
         assert_eq!(other.code(), ErrorCode::NoSuchUpload);
+    }
+
+    #[tokio::test]
+    async fn a_conditional_completion_is_not_refused_for_its_own_object() {
+        let kv = Arc::new(GatedKv::default());
+        let begun = Begun::over(Arc::clone(&kv) as _).await;
+        let client = begun.server.client();
+        let first = client
+            .post(&begun.path, begun.document())
+            .header("if-none-match", "*");
+        let second = Box::pin(begun.complete_if(WriteCondition::Absent, &begun.etag));
+        let first = Box::pin(async {
+            assert_eq!(first.send().await.outcome(), "200");
+        });
+        let second = kv.overtake(second, first);
+        assert_eq!(second.await.unwrap().status(), StatusCode::OK);
     }
 
     /// Both find the parts and attest on the disks what they are about to commit.
