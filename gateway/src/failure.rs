@@ -19,9 +19,6 @@ pub(crate) fn of_metadata(error: MetaError) -> S3Error {
         MetaError::BucketExists { .. } => S3Error::of(ErrorCode::BucketAlreadyExists),
         MetaError::BucketNotEmpty => S3Error::of(ErrorCode::BucketNotEmpty),
         MetaError::NoSuchUpload => S3Error::of(ErrorCode::NoSuchUpload),
-        MetaError::PartChanged { part_number } => {
-            S3Error::of(ErrorCode::InvalidPart).with("PartNumber", part_number.to_string())
-        }
         MetaError::Contended => S3Error::new(
             ErrorCode::SlowDown,
             "Too many concurrent changes of the same name. Please reduce your request rate.",

@@ -221,6 +221,14 @@ impl Completion {
             ConditionalError::Meta(MetaError::NoSuchUpload) => {
                 upload_id::no_such_upload(&self.upload_id.to_string())
             }
+            ConditionalError::Meta(MetaError::PartChanged { part_number }) => {
+                let mut listed = self.listed.iter();
+                let changed = listed.find(|listed| listed.part_number == part_number);
+                changed.map_or_else(
+                    || S3Error::of(ErrorCode::InvalidPart),
+                    |listed| self.invalid_part(listed),
+                )
+            }
             error => refused(error),
         })
     }
@@ -703,6 +711,28 @@ mod tests {
         });
         let second = kv.overtake(second, first);
         assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_changes_meanwhile_is_named() {
+        let kv = Arc::new(GatedKv::default());
+        let begun = Begun::over(Arc::clone(&kv) as _).await;
+        let part = format!("{}&partNumber=1", begun.path);
+        let changed = begun.server.client().put(&part, "y");
+        let changing = Box::pin(async {
+            assert_eq!(changed.send().await.outcome(), "200");
+        });
+        let completing = kv.overtake(Box::pin(begun.complete(&begun.etag)), changing);
+        let error = completing.await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidPart);
+        assert_eq!(
+            error.extras(),
+            [
+                ("UploadId", begun.upload_id.to_string()),
+                ("PartNumber", "1".to_owned()),
+                ("ETag", begun.etag.clone()),
+            ]
+        );
     }
 
     /// Both find the parts and attest on the disks what they are about to commit.
