@@ -171,6 +171,7 @@ impl Completion {
             .collect();
         let algorithm = stored_algorithm(upload);
         if upload.checksum.is_some() {
+            check_consecutive(&self.listed)?;
             check_algorithms(&self.listed, algorithm)?;
         }
         let parts = self.match_parts(&stored, algorithm)?;
@@ -390,6 +391,16 @@ fn check_algorithms(listed: &[CompletedPart], expected: ChecksumAlgorithm) -> Re
     }
 }
 
+/// The parts of an upload with a checksum of its own are numbered from 1 without a gap.
+fn check_consecutive(listed: &[CompletedPart]) -> Result<(), S3Error> {
+    let numbers = listed.iter().map(|part| part.part_number.get());
+    if numbers.eq((1_u16..).take(listed.len())) {
+        Ok(())
+    } else {
+        Err(S3Error::of(ErrorCode::InvalidPartOrder))
+    }
+}
+
 fn check_sizes(parts: &[PartRecord]) -> Result<(), S3Error> {
     let Some((_, all_but_last)) = parts.split_last() else {
         return Err(S3Error::of(ErrorCode::MalformedXML));
@@ -436,12 +447,9 @@ fn check_kind(headers: &HeaderMap, kind: ChecksumKind) -> Result<(), S3Error> {
     }
 }
 
-/// A composite checksum is one of consecutive parts, each named with its checksum.
+/// A composite checksum is one of parts that are each named with their checksum.
 fn check_composite(listed: &[CompletedPart], algorithm: ChecksumAlgorithm) -> Result<(), S3Error> {
-    for (expected, part) in (1_u16..).zip(listed) {
-        if part.part_number.get() != expected {
-            return Err(S3Error::of(ErrorCode::InvalidPartOrder));
-        }
+    for part in listed {
         if part
             .checksum
             .is_none_or(|checksum| checksum.algorithm() != algorithm)
@@ -450,8 +458,9 @@ fn check_composite(listed: &[CompletedPart], algorithm: ChecksumAlgorithm) -> Re
                 ErrorCode::InvalidRequest,
                 format!(
                     "The upload was created using a {} checksum. The complete request must include the checksum for \
-                     each part. It was missing for part {expected} in the request.",
-                    algorithm.name().to_ascii_lowercase()
+                     each part. It was missing for part {} in the request.",
+                    algorithm.name().to_ascii_lowercase(),
+                    part.part_number
                 ),
             ));
         }

@@ -212,6 +212,24 @@ async fn parts_of_a_whole_checksum_are_named_with_its_algorithm() {
 }
 
 #[tokio::test]
+async fn parts_of_an_upload_with_a_checksum_are_numbered_without_gaps() {
+    let (_server, client) = with_bucket().await;
+    for (algorithm, kind) in [("SHA256", "COMPOSITE"), ("CRC32", "FULL_OBJECT")] {
+        let headers = [
+            ("x-amz-checksum-algorithm", algorithm),
+            ("x-amz-checksum-type", kind),
+        ];
+        let id = create(&client, "k", &headers).await;
+        let etag = upload_parts(&client, "k", &id, &[PART]).await[0].1.clone();
+        for numbers in [[1, 3].as_slice(), &[2]] {
+            let listed: Vec<_> = numbers.iter().map(|n| (*n, etag.clone())).collect();
+            let refused = complete(&client, "k", &id, &listed).await;
+            assert_eq!(refused.outcome(), "400 InvalidPartOrder", "{kind}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_empty_last_part_has_not_the_checksum_of_the_whole() {
     let (_server, client) = with_bucket().await;
     let id = create(&client, "k", &[]).await;
