@@ -1,5 +1,6 @@
 //! `DeleteObjects`: up to 1,000 keys in one request, each a success or a failure of its own.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use cairn_meta::{BucketRecord, VersionId};
@@ -9,7 +10,6 @@ use http::StatusCode;
 
 use super::delete_object::{refused, told};
 use super::request::{self, S3Request};
-use super::version_id;
 use super::write_condition::WriteCondition;
 use super::xml_body::{self, Digest};
 use crate::gateway::Gateway;
@@ -79,11 +79,9 @@ async fn delete(
     now_ms: u64,
 ) -> Result<Deleted, S3Error> {
     let key = request::object_key(&object.key)?;
-    let version = object
-        .version_id
-        .as_deref()
-        .map(version_id::parse)
-        .transpose()?;
+    // Of one object among many, what cannot be an id is the id of no version.
+    let version = object.version_id.as_deref().map(VersionId::from_str);
+    let version = version.transpose().map_err(|_| ErrorCode::NoSuchVersion)?;
     let condition = object
         .etag
         .as_deref()
