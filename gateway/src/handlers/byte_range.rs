@@ -80,7 +80,7 @@ fn content_range_unsatisfied(size: u64) -> http::HeaderValue {
 /// The range of `UploadPartCopy`, which is strict: exactly `bytes=first-last` within the source.
 ///
 /// # Errors
-/// 400 `InvalidArgument`.
+/// 400 `InvalidRequest` where nothing of the source is in the range, `InvalidArgument` for anything else.
 pub(super) fn copy_source_range(header: &str, source_size: u64) -> Result<Range<u64>, S3Error> {
     let refuse =
         |message: String| S3Error::invalid_argument(message, "x-amz-copy-source-range", header);
@@ -95,6 +95,12 @@ pub(super) fn copy_source_range(header: &str, source_size: u64) -> Result<Range<
                 .to_owned(),
         ));
     };
+    if first >= source_size {
+        return Err(S3Error::new(
+            ErrorCode::InvalidRequest,
+            "The specified copy range is invalid for the source object size",
+        ));
+    }
     if last >= source_size {
         return Err(refuse(format!(
             "Range specified is not valid for source object of size: {source_size}"
@@ -175,6 +181,13 @@ mod tests {
             assert_eq!(
                 copy_source_range(header, 10).unwrap_err().code(),
                 ErrorCode::InvalidArgument,
+                "{header}"
+            );
+        }
+        for (header, size) in [("bytes=10-10", 10), ("bytes=0-0", 0)] {
+            assert_eq!(
+                copy_source_range(header, size).unwrap_err().code(),
+                ErrorCode::InvalidRequest,
                 "{header}"
             );
         }
