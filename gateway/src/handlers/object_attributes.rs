@@ -16,6 +16,8 @@ const USER_METADATA_PREFIX: &str = "x-amz-meta-";
 const TAGS_MAX: usize = 10;
 const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
+/// Nobody can have encoded a query in which one of these is left.
+const NEVER_IN_A_URL: [char; 9] = ['[', ']', '{', '}', '<', '>', '"', '\\', '^'];
 const STANDARD: &str = "STANDARD";
 const REDIRECT: &str = "x-amz-website-redirect-location";
 const REDIRECT_BYTES_MAX: usize = 2 << 10;
@@ -109,6 +111,10 @@ pub(super) fn tags(headers: &HeaderMap) -> Result<Vec<(String, String)>, S3Error
         )
     };
     let text = header.to_str().map_err(|_| malformed())?;
+    // Encoded they are characters that no tag can have: another refusal.
+    if text.contains(NEVER_IN_A_URL) {
+        return Err(malformed());
+    }
     let query = Query::parse(Some(text)).map_err(|_| malformed())?;
     let mut tags: Vec<(String, String)> = Vec::new();
     for (key, value) in query.iter() {
@@ -301,6 +307,8 @@ mod tests {
             ("aws:x=1", ErrorCode::InvalidTag),
             ("a=%ff", ErrorCode::InvalidArgument),
             ("a=ü", ErrorCode::InvalidArgument),
+            ("TagSet=[{Key=a,Value=b}]", ErrorCode::InvalidArgument),
+            ("TagSet%3D%5B%7BKey%3Da%7D%5D", ErrorCode::InvalidTag),
             (&format!("{}=1", "k".repeat(129)), ErrorCode::InvalidTag),
             (&format!("k={}", "v".repeat(257)), ErrorCode::InvalidTag),
         ] {
