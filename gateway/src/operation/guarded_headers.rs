@@ -4,7 +4,7 @@
 //! on having got it. Each such header of Amazon's model stands here with the operations for which Cairn
 //! implements it and the values that ask for nothing beyond what Cairn does anyway; anything else is 501.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::{Method, Operation};
 use crate::s3_error::S3Error;
@@ -69,6 +69,8 @@ const HAS_BODY: &[Operation] = &[
     CreateBucket,
 ];
 
+const BYPASS: &str = "x-amz-bypass-governance-retention";
+
 /// A name that ends in `-` stands for all names that begin so; the first entry that covers a header decides.
 static GUARDED: &[GuardedHeader] = &[
     // Access control. Everything is private to the bucket's owner, who controls all of it: these ask for nothing.
@@ -84,12 +86,12 @@ static GUARDED: &[GuardedHeader] = &[
     refused("x-amz-server-side-encryption"),
     refused("x-amz-server-side-encryption-"),
     refused("x-amz-copy-source-server-side-encryption-"),
-    // Locks and second factors. Without locks there is no retention to bypass.
+    // Locks and second factors.
     refused_unless("x-amz-bucket-object-lock-enabled", &["false"]),
     refused("x-amz-bucket-object-lock-token"),
     refused_unless("x-amz-object-lock-legal-hold", &["OFF"]),
     refused("x-amz-object-lock-"),
-    refused_unless("x-amz-bypass-governance-retention", &["true", "false"]),
+    refused(BYPASS),
     refused("x-amz-mfa"),
     // Storage.
     refused_unless("x-amz-storage-class", &["STANDARD"]),
@@ -201,9 +203,21 @@ pub fn check_headers(operation: Operation, headers: &HeaderMap) -> Result<(), S3
         if is_read && asks_of_a_read && READS_WITHOUT_CONDITIONS.contains(&operation) {
             continue;
         }
-        return Err(S3Error::header_not_implemented(name));
+        return Err(refuse(operation, name, value));
     }
     Ok(())
+}
+
+fn refuse(operation: Operation, name: &str, value: &HeaderValue) -> S3Error {
+    // S3's own words of a bucket without locks, which all are here, whatever the value.
+    if name == BYPASS && matches!(operation, DeleteObject | DeleteObjects) {
+        return S3Error::invalid_argument(
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.",
+            BYPASS,
+            String::from_utf8_lossy(value.as_bytes()),
+        );
+    }
+    S3Error::header_not_implemented(name)
 }
 
 #[cfg(test)]
@@ -213,7 +227,7 @@ mod tests {
 
     fn check(operation: Operation, name: &'static str, value: &'static str) -> Result<(), S3Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(name, http::HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
         check_headers(operation, &headers)
     }
 
@@ -276,9 +290,20 @@ mod tests {
         check(PutObject, "x-amz-storage-class", "STANDARD").unwrap();
         check(CreateBucket, "x-amz-object-ownership", "ObjectWriter").unwrap();
         check(CreateBucket, "x-amz-bucket-object-lock-enabled", "false").unwrap();
-        check(DeleteObject, "x-amz-bypass-governance-retention", "true").unwrap();
         assert!(check(PutObject, "x-amz-acl", "public-read").is_err());
         assert!(check(PutObject, "x-amz-storage-class", "GLACIER").is_err());
+    }
+
+    #[test]
+    fn without_locks_there_is_no_retention_to_bypass() {
+        for operation in [DeleteObject, DeleteObjects] {
+            for value in ["true", "false"] {
+                let error = check(operation, BYPASS, value).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::InvalidArgument);
+            }
+        }
+        let elsewhere = check(PutObject, BYPASS, "true").unwrap_err();
+        assert_eq!(elsewhere.code(), ErrorCode::NotImplemented);
     }
 
     #[test]
@@ -297,8 +322,8 @@ mod tests {
     #[test]
     fn a_repeated_header_is_judged_value_by_value() {
         let mut headers = HeaderMap::new();
-        headers.append("x-amz-acl", http::HeaderValue::from_static("private"));
-        headers.append("x-amz-acl", http::HeaderValue::from_static("public-read"));
+        headers.append("x-amz-acl", HeaderValue::from_static("private"));
+        headers.append("x-amz-acl", HeaderValue::from_static("public-read"));
         assert!(check_headers(PutObject, &headers).is_err());
     }
 
