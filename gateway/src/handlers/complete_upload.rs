@@ -38,6 +38,8 @@ use crate::xml::{self, CompletedPart, XmlWriter};
 
 /// Parts but the last must be at least this large.
 const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
+/// The largest object.
+const OBJECT_SIZE_BYTES_MAX: u64 = 5 << 40;
 /// Parts read at once while a request is checked; all of an upload fit.
 const PARTS_MAX: usize = 10_000;
 
@@ -419,6 +421,11 @@ fn check_sizes(parts: &[PartRecord]) -> Result<(), S3Error> {
 }
 
 fn check_object_size(headers: &HeaderMap, size_bytes: u64) -> Result<(), S3Error> {
+    if size_bytes > OBJECT_SIZE_BYTES_MAX {
+        return Err(S3Error::of(ErrorCode::EntityTooLarge)
+            .with("ProposedSize", size_bytes.to_string())
+            .with("MaxSizeAllowed", OBJECT_SIZE_BYTES_MAX.to_string()));
+    }
     let Some(claimed) = header_text(headers, "x-amz-mp-object-size")? else {
         return Ok(());
     };
@@ -688,6 +695,25 @@ mod tests {
             let found = Found::InProgress(Box::new(self.found.clone()));
             completion.run(found).await
         }
+    }
+
+    #[test]
+    fn an_object_has_at_most_five_tebibytes() {
+        let check = |size_bytes| check_object_size(&HeaderMap::new(), size_bytes);
+        assert!(check(5 << 40).is_ok());
+        let error = check((5 << 40) + 1).unwrap_err();
+        assert_eq!(
+            (
+                error.code(),
+                error.extra("ProposedSize"),
+                error.extra("MaxSizeAllowed")
+            ),
+            (
+                ErrorCode::EntityTooLarge,
+                Some("5497558138881"),
+                Some("5497558138880")
+            )
+        );
     }
 
     /// Two clients, or one that repeats itself: the second finds the upload, and before it looks for the parts the
