@@ -141,3 +141,56 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Operation::{
+        AbortMultipartUpload, CompleteMultipartUpload, CopyObject, CreateBucket,
+        CreateMultipartUpload, DeleteBucket, DeleteObject, DeleteObjects, GetBucketLocation,
+        GetObject, GetObjectAttributes, HeadBucket, HeadObject, ListBuckets, ListMultipartUploads,
+        ListObjects, ListObjectsV2, ListParts, PutObject, UploadPart, UploadPartCopy,
+    };
+
+    /// What each operation takes at AWS (service authorization reference), of the current object and of a version that the
+    /// request names. The source of a copy takes what GetObject does.
+    const ACTIONS: [(Operation, &str, &str); 21] = [
+        (AbortMultipartUpload, "AbortMultipartUpload", ""),
+        (CompleteMultipartUpload, "PutObject", ""),
+        (CopyObject, "PutObject", ""),
+        (CreateBucket, "CreateBucket", ""),
+        (CreateMultipartUpload, "PutObject", ""),
+        (DeleteBucket, "DeleteBucket", ""),
+        (DeleteObject, "DeleteObject", "DeleteObjectVersion"),
+        (DeleteObjects, "DeleteObject", "DeleteObjectVersion"),
+        (GetBucketLocation, "GetBucketLocation", ""),
+        (GetObject, "GetObject", "GetObjectVersion"),
+        (
+            GetObjectAttributes,
+            "GetObjectAttributes",
+            "GetObjectVersionAttributes",
+        ),
+        (HeadBucket, "ListBucket", ""),
+        (HeadObject, "GetObject", "GetObjectVersion"),
+        (ListBuckets, "ListAllMyBuckets", ""),
+        (ListMultipartUploads, "ListBucketMultipartUploads", ""),
+        (ListObjects, "ListBucket", ""),
+        (ListObjectsV2, "ListBucket", ""),
+        (ListParts, "ListMultipartUploadParts", ""),
+        (PutObject, "PutObject", ""),
+        (UploadPart, "PutObject", ""),
+        (UploadPartCopy, "PutObject", ""),
+    ];
+
+    #[test]
+    fn every_implemented_operation_has_the_action_of_aws() {
+        let implemented = Operation::ALL.iter().filter(|one| one.is_implemented());
+        let listed = ACTIONS.map(|(operation, ..)| operation);
+        assert!(implemented.eq(&listed), "an operation has no action here");
+        for (operation, current, version) in ACTIONS {
+            let version = if version.is_empty() { current } else { version };
+            assert_eq!(operation.action(false), format!("s3:{current}"));
+            assert_eq!(operation.action(true), format!("s3:{version}"));
+        }
+    }
+}
