@@ -68,10 +68,10 @@ pub struct UserList {
 pub struct CreateKey {
     /// Whose key.
     pub user: String,
-    /// 3 to 128 letters and digits.
+    /// 3 to 128 letters, digits and `_-.`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key: Option<String>,
-    /// At least 8 characters.
+    /// 8 to 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key: Option<String>,
 }

@@ -6,9 +6,9 @@
 //! What it returns is an identity ([`Principal`]) and how the body is covered by the signature
 //! ([`PayloadMode`]); whether the identity may do what it asks is [`crate::authorize`]'s question.
 //!
-//! Invariants: no header that S3 interprets is honoured without having been signed; a secret leaves the
-//! process in no message, log or `Debug` output; a wrong signature and an early failure differ in what they
-//! say, never in how long the comparison took.
+//! Invariants: `Host` and every `x-amz-*` header that is sent were signed (HTTP's own, as `If-Match` or
+//! `Content-MD5`, need not be, as at S3); a secret leaves the process in no message, log or `Debug` output; a
+//! wrong signature and an early failure differ in what they say, never in how long the comparison took.
 
 mod authorization_header;
 mod canonical_request;
