@@ -18,7 +18,7 @@ pub(super) enum WriteCondition {
     Always,
     /// There is none.
     Absent,
-    /// There is one.
+    /// There is one: a condition of deletes.
     Present,
     /// There is one with this ETag (without quotes).
     HasEtag(String),
@@ -28,7 +28,7 @@ impl WriteCondition {
     /// The condition of a write.
     ///
     /// # Errors
-    /// 501 `NotImplemented` for `If-None-Match` with an ETag, and for both headers together.
+    /// 501 `NotImplemented` for `If-None-Match` with an ETag, `If-Match: *`, and both headers together.
     pub(super) fn of_write(headers: &HeaderMap) -> Result<Self, S3Error> {
         let if_none_match = header_text(headers, IF_NONE_MATCH.as_str())?.map(str::trim);
         match (header_text(headers, IF_MATCH.as_str())?, if_none_match) {
@@ -36,7 +36,10 @@ impl WriteCondition {
             (None, Some("*")) => Ok(Self::Absent),
             (None, Some(_)) => Err(S3Error::header_not_implemented("If-None-Match")),
             (Some(_), Some(_)) => Err(S3Error::header_not_implemented("If-Match, If-None-Match")),
-            (Some(etag), None) => Ok(Self::if_match(etag)),
+            (Some(etag), None) => match Self::if_match(etag) {
+                Self::Present => Err(S3Error::header_not_implemented("If-Match")),
+                condition => Ok(condition),
+            },
         }
     }
 
@@ -110,8 +113,8 @@ mod tests {
             of(&[("if-match", "abc")]).unwrap(),
             WriteCondition::HasEtag("abc".into())
         );
-        assert_eq!(of(&[("if-match", "*")]).unwrap(), WriteCondition::Present);
         for refused in [
+            vec![("if-match", "*")],
             vec![("if-none-match", "\"abc\"")],
             vec![("if-none-match", "*"), ("if-match", "abc")],
         ] {

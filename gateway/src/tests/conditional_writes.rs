@@ -72,6 +72,8 @@ async fn what_aws_does_not_have_is_501() {
         .send()
         .await;
     assert_eq!(etag.outcome(), "501 NotImplemented");
+    let any = client.put("/b-1/k", "x").header("if-match", "*");
+    assert_eq!(any.send().await.outcome(), "501 NotImplemented");
     let both = client
         .put("/b-1/k", "x")
         .header("if-none-match", "*")
