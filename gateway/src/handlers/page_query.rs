@@ -63,7 +63,7 @@ impl Encoding {
     /// # Errors
     /// 400 `InvalidArgument` for anything but `url`.
     pub(super) fn of(query: &Query) -> Result<Self, S3Error> {
-        match text(query, "encoding-type") {
+        match query.get("encoding-type") {
             None => Ok(Self::Plain),
             Some("url") => Ok(Self::Url),
             Some(other) => Err(S3Error::invalid_argument(
