@@ -1,6 +1,8 @@
 //! `ListMultipartUploads`: by key, then by time of initiation.
 
-use cairn_meta::{CanonicalId, UploadListEntry, UploadListPage, UploadListRequest, UploadRecord};
+use cairn_meta::{
+    CanonicalId, UploadId, UploadListEntry, UploadListPage, UploadListRequest, UploadRecord,
+};
 use http::StatusCode;
 
 use super::object_headers;
@@ -44,13 +46,12 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     xml.text("Bucket", bucket.name.as_str());
     xml.text("KeyMarker", &encoding.apply(key_marker.unwrap_or_default()));
     xml.text("UploadIdMarker", id_marker.unwrap_or_default());
-    if let Some((key, id)) = &page.next {
-        xml.text("NextKeyMarker", &encoding.apply(key));
-        xml.text(
-            "NextUploadIdMarker",
-            &id.map(|id| id.to_string()).unwrap_or_default(),
-        );
-    }
+    let (next_key, next_id) = end_of(&page);
+    xml.text("NextKeyMarker", &encoding.apply(next_key));
+    xml.text(
+        "NextUploadIdMarker",
+        &next_id.map(|id| id.to_string()).unwrap_or_default(),
+    );
     xml.text("Prefix", &encoding.apply(prefix));
     if let Some(delimiter) = delimiter {
         xml.text("Delimiter", &encoding.apply(delimiter));
@@ -72,6 +73,18 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     }
     xml.close("ListMultipartUploadsResult");
     Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
+}
+
+/// Where a page ends, which S3 tells of the last one too.
+fn end_of(page: &UploadListPage) -> (&str, Option<UploadId>) {
+    if let Some((key, id)) = &page.next {
+        return (key.as_str(), *id);
+    }
+    match page.entries.last() {
+        Some(UploadListEntry::Upload { key, record }) => (key.as_str(), Some(record.id)),
+        Some(UploadListEntry::Prefix(prefix)) => (prefix.as_str(), None),
+        None => ("", None),
+    }
 }
 
 fn people_of(page: &UploadListPage) -> Vec<CanonicalId> {
@@ -100,7 +113,7 @@ fn write_upload(xml: &mut XmlWriter, key: &str, upload: &UploadRecord, owners: &
     xml.close("Upload");
 }
 
-fn parse_marker(text: &str) -> Result<cairn_meta::UploadId, S3Error> {
+fn parse_marker(text: &str) -> Result<UploadId, S3Error> {
     text.parse()
         .map_err(|_| S3Error::invalid_argument("Invalid uploadId marker", "upload-id-marker", text))
 }

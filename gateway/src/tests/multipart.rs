@@ -400,6 +400,10 @@ async fn uploads_are_listed_by_key_then_time() {
         all.elements("UploadId"),
         [&ids[1], &ids[2], &ids[0], &ids[3]].map(String::clone)
     );
+    assert_eq!(
+        (all.element("NextKeyMarker"), all.element("NextUploadIdMarker")),
+        ("dir/x".into(), ids[3].clone())
+    );
     let page = client.get("/b-1?uploads&max-uploads=1").send().await;
     assert_eq!(
         (
