@@ -5,7 +5,7 @@
 //! or with a method it does not have there: those must never fall through to the plain operation (a
 //! `PUT key?retention` that became a PutObject would destroy what it was to protect).
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::table::TABLE;
 use super::{
@@ -124,6 +124,11 @@ fn only_sub_resource(query: &Query) -> Result<Option<&str>, S3Error> {
     Ok(found)
 }
 
+/// What the answer to a preflight request depends on, so that nobody keeps it for another.
+const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
+);
+
 fn refuse_method(method: &http::Method, headers: &HeaderMap) -> S3Error {
     if method != http::Method::OPTIONS {
         return method_not_allowed(method.as_str(), "SERVICE");
@@ -142,6 +147,7 @@ fn refuse_method(method: &http::Method, headers: &HeaderMap) -> S3Error {
     S3Error::of(ErrorCode::AccessForbidden)
         .with("Method", requested)
         .with("ResourceType", "BUCKET")
+        .with_header(http::header::VARY, PREFLIGHT_VARIES)
 }
 
 fn method_not_allowed(method: &str, resource_type: &str) -> S3Error {
@@ -470,9 +476,16 @@ mod tests {
             ErrorCode::NotImplemented
         );
         assert_eq!(code("OPTIONS", Object, &[]), ErrorCode::BadRequest);
+        let preflight = routed("OPTIONS", Object, "", &[("origin", "https://a")]).unwrap_err();
+        assert_eq!(preflight.code(), ErrorCode::AccessForbidden);
         assert_eq!(
-            code("OPTIONS", Object, &[("origin", "https://a")]),
-            ErrorCode::AccessForbidden
+            preflight.headers(),
+            [(
+                http::header::VARY,
+                "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
+                    .parse()
+                    .unwrap()
+            )]
         );
     }
 }
