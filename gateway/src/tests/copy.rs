@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_meta::ObjectKey;
+use cairn_meta::{NewObject, ObjectKey, SystemHeaders};
 use cairn_storage_node::fault::Fault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -259,6 +259,38 @@ async fn conditions_on_the_target() {
     );
 }
 
+/// Only the record is so large: nothing of it is read.
+#[tokio::test]
+async fn a_source_that_is_too_large_is_refused() {
+    let (server, client) = with_bucket().await;
+    let meta = server.gateway.meta();
+    let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
+    let large = NewObject {
+        size_bytes: (5 << 30) + 1,
+        etag: "0".repeat(32),
+        owner: bucket.owner,
+        storage_class: "STANDARD".to_owned(),
+        headers: SystemHeaders::default(),
+        user_metadata: Vec::new(),
+        tags: Vec::new(),
+        checksum: None,
+        data: None,
+    };
+    let key = ObjectKey::parse("large").unwrap();
+    let put = meta.put_object(&bucket, &key, large, 1, &|_| Ok::<_, ()>(()));
+    put.await.unwrap();
+    let upload = client.post("/b-1/big?uploads", "").send().await;
+    let part = format!(
+        "/b-1/big?partNumber=1&uploadId={}",
+        upload.element("UploadId")
+    );
+    for target in ["/b-1/copy", &part] {
+        let refused = copy(&client, "b-1/large", target, &[]).await;
+        assert_eq!(refused.outcome(), "400 InvalidRequest", "{target}");
+        assert!(refused.element("Message").ends_with(": 5368709120"));
+    }
+}
+
 /// Both ends are authorized, each for what is done to it.
 #[tokio::test]
 async fn source_and_target_are_both_authorized() {
@@ -314,8 +346,11 @@ async fn source_and_target_are_both_authorized() {
     );
 }
 
-/// A server whose copies are announced almost at once, with an object to copy.
-async fn with_impatient_copies() -> (TestServer, Client) {
+/// The end of an answer of unknown length.
+pub(super) const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
+
+/// A server that announces its long answers almost at once, with the bucket `b-1`.
+pub(super) async fn impatient() -> (TestServer, Client) {
     let options = TestServerOptions {
         configure: |config| config.timeouts.keep_alive = Duration::from_millis(20),
         ..TestServerOptions::default()
@@ -323,33 +358,45 @@ async fn with_impatient_copies() -> (TestServer, Client) {
     let server = TestServer::start_with(options).await;
     let client = server.client();
     assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
-    put(&client, "/b-1/source", pattern(1 << 20)).await;
     (server, client)
 }
 
-/// Begins a copy that cannot go on, up to the announcement of its answer.
 async fn begin_hanging_copy(server: &TestServer, client: &Client) -> TcpStream {
+    put(client, "/b-1/source", pattern(1 << 20)).await;
+    let request = client
+        .put("/b-1/copy", "")
+        .header("x-amz-copy-source", "b-1/source");
+    begin_hanging(server, &head_of(&request.signed())).await
+}
+
+/// Begins what cannot go on, up to the announcement of its answer.
+pub(super) async fn begin_hanging(server: &TestServer, request: &str) -> TcpStream {
     for fault in &server.faults {
         fault.set(Fault::Hang);
     }
-    let request = client
-        .put("/b-1/copy", "")
-        .header("x-amz-copy-source", "b-1/source")
-        .signed();
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(head_of(&request).as_bytes())
-        .await
-        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut announced = [0; 12];
     stream.read_exact(&mut announced).await.unwrap();
     assert_eq!(&announced, b"HTTP/1.1 200");
     stream
 }
 
+/// What comes of an answer until it ends like this.
+pub(super) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.ends_with(end) {
+        let len = stream.read(&mut buffer).await.unwrap();
+        assert_ne!(len, 0, "{text}");
+        text.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+    }
+    text
+}
+
 #[tokio::test]
 async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
-    let (server, client) = with_impatient_copies().await;
+    let (server, client) = impatient().await;
     let gateway = Arc::clone(&server.gateway);
     let faults = server.faults.clone();
     let place_count = gateway.config().limits.requests_max;
@@ -375,19 +422,12 @@ async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
 
 #[tokio::test]
 async fn a_copy_that_fails_after_its_200_is_counted_as_failed() {
-    let (server, client) = with_impatient_copies().await;
+    let (server, client) = impatient().await;
     let mut stream = begin_hanging_copy(&server, &client).await;
     for fault in &server.faults {
         fault.set(Fault::Down);
     }
-    let mut rest = Vec::new();
-    let mut buffer = [0; 4096];
-    // The last chunk of the answer is an empty one.
-    while !rest.ends_with(b"\r\n0\r\n\r\n") {
-        let len = stream.read(&mut buffer).await.unwrap();
-        rest.extend_from_slice(&buffer[..len]);
-    }
-    let text = String::from_utf8_lossy(&rest);
+    let text = read_until(&mut stream, LAST_CHUNK).await;
     assert!(text.contains("<Code>ServiceUnavailable</Code>"), "{text}");
     for fault in &server.faults {
         fault.clear();

@@ -499,6 +499,9 @@ async fn presigned_reads_work_and_expire() {
         (got.outcome().as_str(), got.text().as_str()),
         ("200", "hello")
     );
+    let longest = Duration::from_hours(7 * 24);
+    let got = client.get("/b-1/k").send_presigned(longest).await;
+    assert_eq!(got.outcome(), "200");
     let late = client
         .get("/b-1/k")
         .at(crate::testing::now() - Duration::from_mins(2));
@@ -550,4 +553,6 @@ async fn response_headers_are_not_overridden_by_anybody() {
     assert_eq!(plain.outcome(), "403 AccessDenied");
     let overriding = anybody.get("/b-1/k?response-content-type=text%2Fhtml");
     assert_eq!(overriding.send().await.outcome(), "400 InvalidRequest");
+    let head = anybody.head("/b-1/k?response-content-type=text%2Fhtml");
+    assert_eq!(head.send().await.status, 400);
 }

@@ -51,6 +51,9 @@ async fn documents_are_as_s3_writes_them() {
         .send()
         .await;
     insta::assert_snapshot!(stable(&v2));
+    let without_owner = client.get("/b-1?list-type=2").send().await;
+    assert_eq!(without_owner.elements("Key").len(), 3);
+    assert!(!without_owner.text().contains("<Owner>"));
     let v1 = client
         .get("/b-1?delimiter=%2F&max-keys=1&prefix=a")
         .send()
@@ -224,6 +227,27 @@ async fn odd_keys_survive_the_document() {
     assert!(
         plain.text().contains("<Key>&#x1;</Key>") && plain.text().contains("<Key>&lt;&amp;&gt;")
     );
+}
+
+#[tokio::test]
+async fn whatever_names_something_is_encoded() {
+    let (_server, client) = with_keys(&["p é+1, a", "p é+2, a"]).await;
+    let query = "encoding-type=url&max-keys=1&prefix=p%20%C3%A9&delimiter=%2C%20";
+    let v1 = client.get(&format!("/b-1?{query}&marker=p%20%C3%A9%2B"));
+    let v1 = v1.send().await;
+    for (element, expected) in [
+        ("Prefix", "p%20%C3%A9"),
+        ("Delimiter", "%2C%20"),
+        ("Marker", "p%20%C3%A9%2B"),
+        ("NextMarker", "p%20%C3%A9%2B1%2C%20"),
+        ("CommonPrefixes", "<Prefix>p%20%C3%A9%2B1%2C%20</Prefix>"),
+    ] {
+        assert_eq!(v1.element(element), expected, "{element}");
+    }
+    let v2 = client.get(&format!(
+        "/b-1?list-type=2&{query}&start-after=p%20%C3%A9%2B"
+    ));
+    assert_eq!(v2.send().await.element("StartAfter"), "p%20%C3%A9%2B");
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Multipart uploads.
 
 use base64::Engine;
+use cairn_storage_node::fault::Fault;
 use md5::{Digest, Md5};
 
-use super::{pattern, put, stable, with_bucket};
+use super::copy::{LAST_CHUNK, begin_hanging, impatient, read_until};
+use super::{head_of, pattern, put, stable, with_bucket};
 use crate::checksum::{ChecksumAlgorithm, ChecksumHasher};
 use crate::testing::{Answer, Client};
 
@@ -134,6 +136,11 @@ async fn an_upload_becomes_an_object() {
         part.header("content-range"),
         format!("bytes {}-{}/{}", 2 * PART, 2 * PART + 999, 2 * PART + 1000)
     );
+    let head = client.head("/b-1/k?partNumber=3").send().await;
+    for name in ["content-length", "content-range", "x-amz-mp-parts-count"] {
+        assert_eq!(head.header(name), part.header(name), "{name}");
+    }
+    assert_eq!(head.status, 206);
     let beyond = client.get("/b-1/k?partNumber=4").send().await;
     assert_eq!(
         (
@@ -277,16 +284,56 @@ async fn what_cannot_be_completed_is_refused() {
 #[tokio::test]
 async fn completions_can_be_conditional() {
     let (_server, client) = with_bucket().await;
-    put(&client, "/b-1/k", "there").await;
+    let there = put(&client, "/b-1/k", "there").await;
+    let etag = there.header("etag");
     let id = create(&client, "k", &[]).await;
     let parts = upload_parts(&client, "k", &id, &[10]).await;
-    let refused = client
-        .post(&format!("/b-1/k?uploadId={id}"), document(&parts))
-        .header("if-none-match", "*")
-        .send()
-        .await;
-    assert_eq!(refused.outcome(), "412 PreconditionFailed");
-    assert_eq!(client.get("/b-1/k").send().await.text(), "there");
+    for (conditions, outcome) in [
+        (
+            [("if-none-match", "*")].as_slice(),
+            "412 PreconditionFailed",
+        ),
+        (&[("if-match", "\"other\"")], "412 PreconditionFailed"),
+        (
+            &[("if-match", etag), ("if-none-match", "*")],
+            "501 NotImplemented",
+        ),
+        (&[("if-match", etag)], "200"),
+    ] {
+        assert_eq!(client.get("/b-1/k").send().await.text(), "there");
+        let mut request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
+        for (name, value) in conditions {
+            request = request.header(name, value);
+        }
+        assert_eq!(request.send().await.outcome(), outcome, "{conditions:?}");
+    }
+    assert_eq!(client.get("/b-1/k").send().await.body, pattern(10));
+}
+
+#[tokio::test]
+async fn a_completion_that_fails_after_its_200_says_so_inside() {
+    let (server, client) = impatient().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    // What is staged needs no disk.
+    let staging = &server.gateway.engine().core().staging;
+    let admissions: Vec<_> = std::iter::from_fn(|| staging.admit(1)).collect();
+    let request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
+    let sent = head_of(&request.signed()) + &document(&parts);
+    let mut stream = begin_hanging(&server, &sent).await;
+    // White space in a chunk of its own keeps the client waiting.
+    read_until(&mut stream, "\r\n1\r\n \r\n").await;
+    for fault in &server.faults {
+        fault.set(Fault::Down);
+    }
+    let rest = read_until(&mut stream, LAST_CHUNK).await;
+    assert!(rest.contains("<Code>ServiceUnavailable</Code>"), "{rest}");
+    for fault in &server.faults {
+        fault.clear();
+    }
+    drop(admissions);
+    let disks = server.gateway.engine().disks();
+    disks.refresh(std::time::Duration::from_secs(1)).await;
     assert_eq!(complete(&client, "k", &id, &parts).await.outcome(), "200");
 }
 
@@ -401,7 +448,10 @@ async fn uploads_are_listed_by_key_then_time() {
         [&ids[1], &ids[2], &ids[0], &ids[3]].map(String::clone)
     );
     assert_eq!(
-        (all.element("NextKeyMarker"), all.element("NextUploadIdMarker")),
+        (
+            all.element("NextKeyMarker"),
+            all.element("NextUploadIdMarker")
+        ),
         ("dir/x".into(), ids[3].clone())
     );
     let page = client.get("/b-1?uploads&max-uploads=1").send().await;

@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{put, with_bucket};
 use crate::testing::{
@@ -212,4 +214,24 @@ async fn what_a_url_carries_and_no_header_can_be_is_refused() {
         let answer = server.anonymous().put(&url, "x").send().await;
         assert_eq!(answer.outcome(), "400 InvalidArgument", "{carried}");
     }
+}
+
+/// Such a URL is of no header, so that one can be left out.
+#[tokio::test]
+async fn a_body_of_unknown_length_is_not_taken() {
+    let (server, _client) = with_bucket().await;
+    let url = version_2("/b-1/k", "PUT\n\n\n{}\n/b-1/k");
+    let head = format!(
+        "PUT {url} HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        server.address
+    );
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let sent = head + "5\r\nhello\r\n0\r\n\r\n";
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 411") && answer.contains("<Code>MissingContentLength<"),
+        "{answer}"
+    );
 }

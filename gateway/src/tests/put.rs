@@ -66,6 +66,10 @@ async fn content_md5_is_verified() {
             .await;
         assert_eq!(wrong.outcome(), "400 BadDigest");
         assert_eq!(wrong.element("ExpectedDigest"), STANDARD.encode([7; 16]));
+        assert_eq!(
+            wrong.element("CalculatedDigest"),
+            STANDARD.encode(Md5::digest(&body))
+        );
         assert!(is_absent(&client).await);
         nothing_stays(&server).await;
     }
@@ -139,6 +143,8 @@ async fn a_body_that_was_not_signed_is_refused() {
         .await;
     assert_eq!(answer.outcome(), "400 XAmzContentSHA256Mismatch");
     assert_eq!(answer.element("ClientComputedContentSHA256"), declared);
+    let computed = hex::encode(sha2::Sha256::digest(pattern(200_000)));
+    assert_eq!(answer.element("S3ComputedContentSHA256"), computed);
     assert!(is_absent(&client).await);
     nothing_stays(&server).await;
     let unsigned = client
