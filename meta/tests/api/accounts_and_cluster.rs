@@ -7,7 +7,8 @@ use crate::support::*;
 use cairn_meta::kv::MemoryKv;
 use cairn_meta::{
     AccessKey, BucketName, ClusterId, ClusterRecord, Coding, DiskId, DiskNode, DiskRecord,
-    DiskState, DisplayName, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey, UserName,
+    DiskState, DisplayName, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey,
+    UserName,
 };
 
 fn name(text: &str) -> UserName {
