@@ -66,6 +66,18 @@ pub enum DisksError {
         /// The path.
         path: PathBuf,
     },
+    /// The disk that was here is elsewhere, and there is no other one.
+    #[error(
+        "{}: {reason}, and the disk that was there is in another of the directories now; mount a disk there, or leave the \
+         directory out. Nothing was changed",
+        path.display()
+    )]
+    Vacated {
+        /// The path.
+        path: PathBuf,
+        /// What is there instead.
+        reason: String,
+    },
     /// More disks are away than may be.
     #[error(
         "{} disks of this store are not there, and only {allowed} may be missing: {}; mount them and start again. Nothing was changed",

@@ -26,7 +26,8 @@ pub(crate) struct Plan {
     pub(crate) actions: Vec<(PathBuf, Action)>,
     /// Disks that were known and have been replaced: their place is taken by an empty directory.
     pub(crate) replaced: Vec<KnownDisk>,
-    /// Disks that were known and whose directory is no longer configured.
+    /// Disks that were known and are neither seen, awaited nor replaced: their directory is no longer configured, or another
+    /// disk is in it.
     pub(crate) dropped: Vec<KnownDisk>,
     /// Whether nothing was here before.
     pub(crate) is_first_start: bool,
@@ -83,22 +84,33 @@ pub(crate) fn decide(
     }
 
     let is_first_start = cluster_id.is_none();
+    let mut homeless = homeless(&lost, sites).into_iter();
     let mut replaced = Vec::new();
     let mut actions = Vec::with_capacity(sites.len());
     for site in sites {
-        let was_here = lost.iter().find(|disk| disk.path == site.path).copied();
-        let action = match was_here {
-            Some(disk) => action_for_known(&site.sighting, disk),
-            None => action_for_new(site, is_first_start)?,
+        let known_here = known.iter().find(|disk| disk.path == site.path);
+        let lost_here = lost.iter().find(|disk| disk.path == site.path).copied();
+        let action = match finding(&site.sighting, known_here, is_first_start) {
+            Finding::Disk(disk_id) => Action::Open(disk_id),
+            Finding::Free => {
+                replaced.extend(lost_here.cloned());
+                Action::Adopt
+            }
+            // Where names of devices shift, the others have moved up, and the place of the last one is that of the lost one now.
+            Finding::NoDisk(reason) => {
+                let disk = lost_here.or_else(|| known_here.and_then(|_| homeless.next()));
+                match disk {
+                    Some(disk) => Action::Await {
+                        disk_id: disk.disk_id,
+                        reason,
+                    },
+                    None => return Err(refusal(site, known_here, reason)),
+                }
+            }
         };
-        replaced.extend(was_here.filter(|_| action == Action::Adopt).cloned());
         actions.push((site.path.clone(), action));
     }
-    let dropped = lost
-        .into_iter()
-        .filter(|disk| sites.iter().all(|site| site.path != disk.path))
-        .cloned()
-        .collect();
+    let dropped = dropped(&lost, &actions, &replaced);
     Ok(Plan {
         cluster_id,
         actions,
@@ -118,39 +130,71 @@ fn lost<'a>(known: &'a [KnownDisk], sites: &[Site]) -> Vec<&'a KnownDisk> {
     known.iter().filter(|disk| !is_seen(disk.disk_id)).collect()
 }
 
-/// What to do where a disk was that is not seen any more.
-fn action_for_known(sighting: &Sighting, disk: &KnownDisk) -> Action {
+/// The lost disks that cannot be awaited where they were: another disk is there, or the directory is not configured.
+fn homeless<'a>(lost: &[&'a KnownDisk], sites: &[Site]) -> Vec<&'a KnownDisk> {
+    let has_place = |disk: &KnownDisk| {
+        let site = sites.iter().find(|site| site.path == disk.path);
+        site.is_some_and(|site| !matches!(site.sighting, Sighting::Disk(_)))
+    };
+    lost.iter()
+        .copied()
+        .filter(|disk| !has_place(disk))
+        .collect()
+}
+
+/// The lost disks that are neither awaited nor replaced.
+fn dropped(
+    lost: &[&KnownDisk],
+    actions: &[(PathBuf, Action)],
+    replaced: &[KnownDisk],
+) -> Vec<KnownDisk> {
+    let is_awaited = |disk: &KnownDisk| {
+        actions.iter().any(
+            |(_, action)| matches!(action, Action::Await { disk_id, .. } if *disk_id == disk.disk_id),
+        )
+    };
+    lost.iter()
+        .filter(|disk| !is_awaited(disk) && !replaced.contains(disk))
+        .copied()
+        .cloned()
+        .collect()
+}
+
+/// What a directory is to its store.
+enum Finding {
+    /// A disk.
+    Disk(DiskId),
+    /// Free to become one.
+    Free,
+    /// Neither, and why.
+    NoDisk(String),
+}
+
+/// What a directory is, where `known_here` was last.
+fn finding(sighting: &Sighting, known_here: Option<&KnownDisk>, is_first_start: bool) -> Finding {
     let reason = match sighting {
-        Sighting::Disk(identity) => return Action::Open(identity.disk_id),
+        Sighting::Disk(identity) => return Finding::Disk(identity.disk_id),
         // What would be adopted is the file system below the mount point, and repairs would fill it.
         Sighting::Vacant {
             is_mount_point: false,
-        } if disk.is_mount_point == Some(true) => {
+        } if known_here.is_some_and(|disk| disk.is_mount_point == Some(true)) => {
             "no file system is mounted there, and one was".to_owned()
         }
-        Sighting::Vacant { .. } => return Action::Adopt,
+        Sighting::Vacant { .. } => return Finding::Free,
+        Sighting::Absent if is_first_start => return Finding::Free,
         Sighting::Absent => "the directory does not exist".to_owned(),
         Sighting::Unreadable(reason) => reason.clone(),
     };
-    Action::Await {
-        disk_id: disk.disk_id,
-        reason,
-    }
+    Finding::NoDisk(reason)
 }
 
-/// What to do where no disk was that is missing.
-fn action_for_new(site: &Site, is_first_start: bool) -> Result<Action, DisksError> {
-    match &site.sighting {
-        Sighting::Disk(identity) => Ok(Action::Open(identity.disk_id)),
-        Sighting::Vacant { .. } => Ok(Action::Adopt),
-        Sighting::Absent if is_first_start => Ok(Action::Adopt),
-        Sighting::Absent => Err(DisksError::Unknown {
-            path: site.path.clone(),
-        }),
-        Sighting::Unreadable(reason) => Err(DisksError::io(
-            &site.path,
-            std::io::Error::other(reason.clone()),
-        )),
+/// Why a start is refused because of a directory where no disk is missed.
+fn refusal(site: &Site, known_here: Option<&KnownDisk>, reason: String) -> DisksError {
+    let path = site.path.clone();
+    match site.sighting {
+        Sighting::Unreadable(_) => DisksError::io(&path, std::io::Error::other(reason)),
+        _ if known_here.is_some() => DisksError::Vacated { path, reason },
+        _ => DisksError::Unknown { path },
     }
 }
 
@@ -197,7 +241,10 @@ fn check_identities(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use cairn_storage_node::DiskIdentity;
+    use proptest::prelude::*;
 
     const CLUSTER: ClusterId = ClusterId([9; 16]);
 
@@ -312,6 +359,50 @@ mod tests {
         assert_eq!(plan.actions[0].1, Action::Adopt);
     }
 
+    /// `count` disks at mount points of their own.
+    fn mounted_roster(count: u8) -> Roster {
+        let mut roster = roster(count);
+        for disk in &mut roster.disks {
+            disk.is_mount_point = Some(true);
+        }
+        roster
+    }
+
+    #[test]
+    fn when_mounts_move_up_the_lost_disk_is_awaited_at_the_mount_point_that_is_left() {
+        for left in [VACANT, Sighting::Absent] {
+            let sites = sites(vec![disk(1), disk(2), left]);
+            let plan = decide(&sites, Some(&mounted_roster(3)), two).unwrap();
+            assert_eq!(plan.actions[1].1, Action::Open(DiskId([2; 16])));
+            assert!(
+                matches!(
+                    plan.actions[2].1,
+                    Action::Await {
+                        disk_id: DiskId([0, ..]),
+                        ..
+                    }
+                ),
+                "{plan:?}"
+            );
+            assert!(plan.replaced.is_empty() && plan.dropped.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_mount_point_whose_disk_has_moved_is_neither_adopted_nor_called_unknown() {
+        for left in [VACANT, Sighting::Absent] {
+            let sites = sites(vec![disk(1), left, disk(0)]);
+            let error = decide(&sites, Some(&mounted_roster(2)), two).unwrap_err();
+            assert!(matches!(&error, DisksError::Vacated { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lost_disk_whose_place_another_has_taken_is_named() {
+        let plan = decide(&sites(vec![disk(1)]), Some(&roster(2)), two).unwrap();
+        assert_eq!(plan.dropped, roster(1).disks);
+    }
+
     #[test]
     fn disks_of_another_cluster_are_refused_before_any_is_adopted() {
         let plan = decide(&sites(vec![disk(0), VACANT]), None, two).unwrap();
@@ -372,5 +463,67 @@ mod tests {
             decide(&sites, None, two),
             Err(DisksError::TwoClusters { .. })
         ));
+    }
+
+    /// What is at a directory: nothing that is a disk, or the disk of that number, if no directory before has it.
+    fn any_sightings(disk_count: u8) -> impl Strategy<Value = Vec<Sighting>> {
+        let one = prop_oneof![
+            3 => (0..disk_count).prop_map(disk),
+            1 => any::<bool>().prop_map(|is_mount_point| Sighting::Vacant { is_mount_point }),
+            1 => Just(Sighting::Absent),
+            1 => Just(Sighting::Unreadable("EIO".to_owned())),
+        ];
+        prop::collection::vec(one, 1..8).prop_map(|mut sightings| {
+            let mut seen = BTreeSet::new();
+            for sighting in &mut sightings {
+                if let Sighting::Disk(identity) = sighting
+                    && !seen.insert(identity.disk_id)
+                {
+                    *sighting = VACANT;
+                }
+            }
+            sightings
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn whatever_is_seen_every_known_disk_is_accounted_for_and_no_bare_mount_point_adopted(
+            sightings in any_sightings(8),
+            known in prop::collection::vec(prop::option::of(any::<bool>()), 0..7),
+        ) {
+            let sites = sites(sightings);
+            let mut roster = roster(u8::try_from(known.len()).unwrap());
+            for (disk, is_mount_point) in roster.disks.iter_mut().zip(known) {
+                disk.is_mount_point = is_mount_point;
+            }
+            let Ok(plan) = decide(&sites, Some(&roster), |_| Tolerance::Any) else {
+                return Ok(());
+            };
+            let mut ids: Vec<DiskId> = plan.replaced.iter().chain(&plan.dropped).map(|disk| disk.disk_id).collect();
+            for (site, (path, action)) in sites.iter().zip(&plan.actions) {
+                prop_assert_eq!(&site.path, path);
+                match action {
+                    Action::Open(disk_id) => {
+                        prop_assert!(matches!(site.sighting, Sighting::Disk(identity) if identity.disk_id == *disk_id));
+                        ids.push(*disk_id);
+                    }
+                    Action::Await { disk_id, .. } => ids.push(*disk_id),
+                    Action::Adopt => {
+                        let Sighting::Vacant { is_mount_point } = site.sighting else {
+                            return Err(TestCaseError::fail(format!("adopts {site:?}")));
+                        };
+                        let was_mounted = roster.disks.iter().any(|disk| disk.path == *path && disk.is_mount_point == Some(true));
+                        prop_assert!(is_mount_point || !was_mounted, "adopts the file system below {path:?}");
+                    }
+                }
+            }
+            for disk in &roster.disks {
+                let count = ids.iter().filter(|id| **id == disk.disk_id).count();
+                prop_assert_eq!(count, 1, "{:?} in {:?}", disk, plan);
+            }
+        }
     }
 }
