@@ -20,6 +20,10 @@ use crate::{ClusterId, DiskId, durable_file};
 /// Name of the identity file in a disk's directory.
 pub const IDENTITY_FILE_NAME: &str = "cairn-disk.json";
 
+/// The identity file before it has its name: all that is left in a directory where a crash or a full disk interrupted
+/// [`DiskIdentity::create`]. The next attempt removes it.
+pub const IDENTITY_DRAFT_NAME: &str = "cairn-disk.draft";
+
 /// The only layout of a disk's directory that this program knows.
 const FORMAT_VERSION: u32 = 1;
 
@@ -342,6 +346,23 @@ mod tests {
             DiskIdentity::create(dir.path(), CLUSTER, 0),
             Err(IdentityError::AlreadyFormatted { .. })
         ));
+    }
+
+    #[test]
+    fn what_an_interrupted_creation_leaves_is_its_draft_which_the_next_one_removes() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = dir.path().join(IDENTITY_FILE_NAME);
+        let names = || -> Vec<_> {
+            let entries = std::fs::read_dir(dir.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        // The draft cannot take the name.
+        std::fs::create_dir(&identity).unwrap();
+        DiskIdentity::create(dir.path(), CLUSTER, 0).unwrap_err();
+        std::fs::remove_dir(&identity).unwrap();
+        assert_eq!(names(), [IDENTITY_DRAFT_NAME]);
+        DiskIdentity::create(dir.path(), CLUSTER, 0).unwrap();
+        assert_eq!(names(), [IDENTITY_FILE_NAME]);
     }
 
     #[test]

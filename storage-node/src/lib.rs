@@ -20,7 +20,7 @@ mod segment;
 mod shard_store;
 mod verified_bytes;
 
-pub use disk_identity::{DiskIdentity, IDENTITY_FILE_NAME, IdentityError};
+pub use disk_identity::{DiskIdentity, IDENTITY_DRAFT_NAME, IDENTITY_FILE_NAME, IdentityError};
 pub use ids::{ClusterId, DataId, DiskId, ShardId};
 pub use local_disk::{Clock, LocalDisk, LocalDiskOptions, OpenError};
 pub use memory::MemoryShardStore;

@@ -4,12 +4,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use cairn_storage_node::DiskIdentity;
+use cairn_storage_node::{DiskIdentity, IDENTITY_DRAFT_NAME};
 
 use super::error::DisksError;
 
-/// A fresh file system has this directory; it does not make it occupied.
-const LOST_AND_FOUND: &str = "lost+found";
+/// What does not make a directory occupied: what a fresh file system has, and what is left when making it a disk was
+/// interrupted.
+const HARMLESS_NAMES: [&str; 2] = ["lost+found", IDENTITY_DRAFT_NAME];
 
 /// One data directory and what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,7 @@ fn sighting(path: &Path) -> Result<Sighting, DisksError> {
         None => match entries
             .iter()
             .map(std::fs::DirEntry::file_name)
-            .find(|name| name != LOST_AND_FOUND)
+            .find(|name| HARMLESS_NAMES.iter().all(|harmless| name != harmless))
         {
             Some(stranger) => Err(DisksError::Occupied {
                 path: path.to_owned(),
@@ -99,13 +100,13 @@ pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cairn_storage_node::{ClusterId, LocalDisk};
+    use cairn_storage_node::{ClusterId, IDENTITY_FILE_NAME, LocalDisk};
 
     #[test]
     fn each_kind_of_directory_is_told_apart() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        std::fs::create_dir_all(at("vacant").join(LOST_AND_FOUND)).unwrap();
+        std::fs::create_dir_all(at("vacant").join("lost+found")).unwrap();
         LocalDisk::format(at("disk"), ClusterId([1; 16])).unwrap();
         let sites = look(&[at("vacant"), at("disk"), at("absent")]).unwrap();
         let [vacant, disk, absent] = sites.as_slice() else {
@@ -117,6 +118,24 @@ mod tests {
             matches!(disk.sighting, Sighting::Disk(identity) if identity.cluster_id == ClusterId([1; 16]))
         );
         assert_eq!(absent.sighting, Sighting::Absent);
+    }
+
+    #[test]
+    fn a_directory_whose_adoption_was_interrupted_is_still_vacant() {
+        let root = tempfile::tempdir().unwrap();
+        // The identity cannot take its name: what is left is what a kill before that leaves.
+        let identity = root.path().join(IDENTITY_FILE_NAME);
+        std::fs::create_dir(&identity).unwrap();
+        assert!(LocalDisk::format(root.path(), ClusterId([1; 16])).is_err());
+        std::fs::remove_dir(&identity).unwrap();
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+        let sites = look(&[root.path().to_owned()]).unwrap();
+        assert!(
+            matches!(sites[0].sighting, Sighting::Vacant { .. }),
+            "{sites:?}"
+        );
+        LocalDisk::format(root.path(), ClusterId([1; 16])).unwrap();
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[test]
