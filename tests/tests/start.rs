@@ -93,6 +93,24 @@ async fn a_damaged_identity_file_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn an_identity_that_cannot_be_read_costs_one_disk_and_not_the_store() {
+    let mut server = Server::start(6);
+    let before = client(server.endpoint());
+    before.create_bucket().bucket("eio").send().await.unwrap();
+    put(&before, "eio", "key", payload(100_000, 1))
+        .await
+        .unwrap();
+    assert!(server.terminate().success());
+    // Reading a directory as a file fails as reading a bad sector does.
+    let identity = server.disk(5).join("cairn-disk.json");
+    std::fs::remove_file(&identity).unwrap();
+    std::fs::create_dir(&identity).unwrap();
+    server.restart().unwrap();
+    let after = client(server.endpoint());
+    assert!(get(&after, "eio", "key").await.unwrap() == payload(100_000, 1));
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_refused() {
     let server = Server::start(1);
     let intruder = client_with_keys(

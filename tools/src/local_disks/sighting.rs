@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use cairn_storage_node::{DiskIdentity, IDENTITY_DRAFT_NAME};
+use cairn_storage_node::{DiskIdentity, IDENTITY_DRAFT_NAME, IdentityError};
 
 use super::error::DisksError;
 
@@ -33,7 +33,7 @@ pub(crate) enum Sighting {
     },
     /// No directory.
     Absent,
-    /// A directory that cannot be read: the disk below it is broken or being mounted.
+    /// A directory, or an identity in it, that cannot be read: the disk below it is broken or being mounted.
     Unreadable(String),
 }
 
@@ -71,22 +71,26 @@ fn sighting(path: &Path) -> Result<Sighting, DisksError> {
         }
         Err(error) => return Ok(Sighting::Unreadable(error.to_string())),
     };
-    match DiskIdentity::read(path)? {
-        Some(identity) => Ok(Sighting::Disk(identity)),
-        None => match entries
+    let stranger = match DiskIdentity::read(path) {
+        Ok(Some(identity)) => return Ok(Sighting::Disk(identity)),
+        Ok(None) => entries
             .iter()
             .map(std::fs::DirEntry::file_name)
-            .find(|name| HARMLESS_NAMES.iter().all(|harmless| name != harmless))
-        {
-            Some(stranger) => Err(DisksError::Occupied {
-                path: path.to_owned(),
-                stranger: stranger.to_string_lossy().into_owned(),
-            }),
-            None => Ok(Sighting::Vacant {
-                is_mount_point: is_mount_point(path)
-                    .map_err(|error| DisksError::io(path, error))?,
-            }),
-        },
+            .find(|name| HARMLESS_NAMES.iter().all(|harmless| name != harmless)),
+        // A dying disk may still list its directory.
+        Err(error @ IdentityError::Io { .. }) => {
+            return Ok(Sighting::Unreadable(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match stranger {
+        Some(stranger) => Err(DisksError::Occupied {
+            path: path.to_owned(),
+            stranger: stranger.to_string_lossy().into_owned(),
+        }),
+        None => Ok(Sighting::Vacant {
+            is_mount_point: is_mount_point(path).map_err(|error| DisksError::io(path, error))?,
+        }),
     }
 }
 
@@ -136,6 +140,18 @@ mod tests {
         );
         LocalDisk::format(root.path(), ClusterId([1; 16])).unwrap();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_is_a_disk_that_cannot_be_read() {
+        let root = tempfile::tempdir().unwrap();
+        // Reading a directory as a file fails as reading a bad sector does.
+        std::fs::create_dir(root.path().join(IDENTITY_FILE_NAME)).unwrap();
+        let sites = look(&[root.path().to_owned()]).unwrap();
+        assert!(
+            matches!(&sites[0].sighting, Sighting::Unreadable(reason) if reason.contains(IDENTITY_FILE_NAME)),
+            "{sites:?}"
+        );
     }
 
     #[test]

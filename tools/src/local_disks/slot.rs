@@ -10,8 +10,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use cairn_storage_node::{
-    ClusterId, DiskHealth, DiskId, DiskStatus, Durability, LocalDisk, LocalDiskOptions, OpenError,
-    ShardError, ShardId, ShardPage, ShardPut, ShardStat, ShardStore, VerifiedBytes, WriteTicket,
+    ClusterId, DiskHealth, DiskId, DiskStatus, Durability, IdentityError, LocalDisk,
+    LocalDiskOptions, OpenError, ShardError, ShardId, ShardPage, ShardPut, ShardStat, ShardStore,
+    VerifiedBytes, WriteTicket,
 };
 
 use super::adopt::{Adopted, AdoptedDisk};
@@ -44,8 +45,8 @@ pub(crate) struct Slot {
 /// Opens all disks that are there, side by side, since each may have an index to rebuild.
 ///
 /// # Errors
-/// When a disk is in use by another process or is not who it should be. A disk that cannot be read is left to the
-/// watcher, like one that is missing.
+/// When a disk is in use by another process or is not who it should be. A disk that cannot be read, be it only its
+/// identity, is left to the watcher, like one that is missing.
 pub(crate) async fn open_all(
     adopted: &Adopted,
     limits: SpaceLimits,
@@ -66,11 +67,19 @@ pub(crate) async fn open_all(
     for result in futures_util::future::join_all(opening).await {
         match result {
             Ok(()) => {}
-            Err(OpenError::Identity(error)) => return Err(error.into()),
+            Err(OpenError::Identity(error)) if !is_away(&error) => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "a disk cannot be opened; going on without it"),
         }
     }
     Ok(slots)
+}
+
+/// Whether there is no identity that could be wrong.
+fn is_away(error: &IdentityError) -> bool {
+    matches!(
+        error,
+        IdentityError::Io { .. } | IdentityError::Missing { .. }
+    )
 }
 
 impl Slot {
@@ -211,5 +220,43 @@ impl ShardStore for Slot {
                 counters: std::collections::BTreeMap::new(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId([1; 16]);
+
+    async fn open(paths: [&Path; 2]) -> Result<Vec<Arc<Slot>>, DisksError> {
+        let disks = paths.map(|path| AdoptedDisk {
+            disk_id: LocalDisk::format(path, CLUSTER).unwrap(),
+            path: path.to_owned(),
+            is_present: true,
+            is_mount_point: None,
+        });
+        let identity = paths[1].join(cairn_storage_node::IDENTITY_FILE_NAME);
+        std::fs::remove_file(&identity).unwrap();
+        std::fs::create_dir(&identity).unwrap();
+        let adopted = Adopted {
+            cluster_id: CLUSTER,
+            disks: disks.into(),
+        };
+        let limits = SpaceLimits {
+            reserve_bytes: 0,
+            capacity_bytes_max: None,
+        };
+        open_all(&adopted, limits).await
+    }
+
+    #[tokio::test]
+    async fn a_disk_whose_identity_cannot_be_read_keeps_no_other_from_opening() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let slots = open([dirs[0].path(), dirs[1].path()]).await.unwrap();
+        assert!(slots[0].is_working().await);
+        assert_eq!(slots[1].health().await, DiskHealth::Failed);
+        let status = slots[1].status().await.unwrap();
+        assert!(status.failure.unwrap().contains("cairn-disk.json"));
     }
 }
