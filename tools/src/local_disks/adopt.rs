@@ -114,12 +114,13 @@ fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
 mod tests {
     use super::*;
     use crate::local_disks::Tolerance;
+    use crate::local_disks::fstab::Fstab;
     use crate::local_disks::plan::decide;
     use crate::local_disks::sighting::look;
 
     /// One start of a process, as far as it concerns its disks.
     fn start(paths: &[PathBuf], cluster: u8) -> Result<Adopted, DisksError> {
-        let sites = look(paths)?;
+        let sites = look(paths, &Fstab::default())?;
         let directories: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         let roster = Roster::newest(&directories)?;
         let plan = decide(&sites, roster.as_ref(), |_| Tolerance::AtMost(1))?;

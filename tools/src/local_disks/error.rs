@@ -78,6 +78,16 @@ pub enum DisksError {
         /// What is there instead.
         reason: String,
     },
+    /// A new disk that is not mounted.
+    #[error(
+        "no file system is mounted at {}, and /etc/fstab names one for it or for a directory above; mount it and start again, \
+         or take the line out to use what is below. Nothing was changed",
+        path.display()
+    )]
+    Unmounted {
+        /// The path.
+        path: PathBuf,
+    },
     /// More disks are away than may be.
     #[error(
         "{} disks of this store are not there, and only {allowed} may be missing: {}; mount them and start again. Nothing was changed",

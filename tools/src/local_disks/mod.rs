@@ -12,6 +12,7 @@
 
 mod adopt;
 mod error;
+mod fstab;
 mod plan;
 mod roster;
 mod sighting;

@@ -181,6 +181,9 @@ fn finding(sighting: &Sighting, known_here: Option<&KnownDisk>, is_first_start: 
             "no file system is mounted there, and one was".to_owned()
         }
         Sighting::Vacant { .. } => return Finding::Free,
+        Sighting::Unmounted => {
+            "no file system is mounted there, and /etc/fstab names one".to_owned()
+        }
         Sighting::Absent if is_first_start => return Finding::Free,
         Sighting::Absent => "the directory does not exist".to_owned(),
         Sighting::Unreadable(reason) => reason.clone(),
@@ -193,6 +196,7 @@ fn refusal(site: &Site, known_here: Option<&KnownDisk>, reason: String) -> Disks
     let path = site.path.clone();
     match site.sighting {
         Sighting::Unreadable(_) => DisksError::io(&path, std::io::Error::other(reason)),
+        Sighting::Unmounted => DisksError::Unmounted { path },
         _ if known_here.is_some() => DisksError::Vacated { path, reason },
         _ => DisksError::Unknown { path },
     }
@@ -205,7 +209,10 @@ fn check_identities(
 ) -> Result<Option<ClusterId>, DisksError> {
     let disks = sites.iter().filter_map(|site| match site.sighting {
         Sighting::Disk(identity) => Some((&site.path, identity)),
-        Sighting::Vacant { .. } | Sighting::Absent | Sighting::Unreadable(_) => None,
+        Sighting::Vacant { .. }
+        | Sighting::Unmounted
+        | Sighting::Absent
+        | Sighting::Unreadable(_) => None,
     });
     let mut seen: Vec<(&PathBuf, cairn_storage_node::DiskIdentity)> = Vec::new();
     for (path, identity) in disks {
@@ -370,7 +377,7 @@ mod tests {
 
     #[test]
     fn when_mounts_move_up_the_lost_disk_is_awaited_at_the_mount_point_that_is_left() {
-        for left in [VACANT, Sighting::Absent] {
+        for left in [VACANT, Sighting::Absent, Sighting::Unmounted] {
             let sites = sites(vec![disk(1), disk(2), left]);
             let plan = decide(&sites, Some(&mounted_roster(3)), two).unwrap();
             assert_eq!(plan.actions[1].1, Action::Open(DiskId([2; 16])));
@@ -401,6 +408,20 @@ mod tests {
     fn a_lost_disk_whose_place_another_has_taken_is_named() {
         let plan = decide(&sites(vec![disk(1)]), Some(&roster(2)), two).unwrap();
         assert_eq!(plan.dropped, roster(1).disks);
+    }
+
+    #[test]
+    fn what_fstab_wants_mounted_is_awaited_and_never_taken_for_a_new_disk() {
+        let sites = sites(vec![disk(0), Sighting::Unmounted]);
+        let plan = decide(&sites, Some(&roster(2)), two).unwrap();
+        assert!(
+            matches!(&plan.actions[1].1, Action::Await { reason, .. } if reason.contains("fstab")),
+            "{plan:?}"
+        );
+        for roster in [Some(&roster(1)), None] {
+            let error = decide(&sites, roster, two).unwrap_err();
+            assert!(matches!(error, DisksError::Unmounted { .. }), "{error}");
+        }
     }
 
     #[test]
@@ -470,6 +491,7 @@ mod tests {
         let one = prop_oneof![
             3 => (0..disk_count).prop_map(disk),
             1 => any::<bool>().prop_map(|is_mount_point| Sighting::Vacant { is_mount_point }),
+            1 => Just(Sighting::Unmounted),
             1 => Just(Sighting::Absent),
             1 => Just(Sighting::Unreadable("EIO".to_owned())),
         ];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cairn_storage_node::{DiskIdentity, IDENTITY_DRAFT_NAME, IdentityError};
 
 use super::error::DisksError;
+use super::fstab::Fstab;
 
 /// What does not make a directory occupied: what a fresh file system has, and what is left when making it a disk was
 /// interrupted.
@@ -31,6 +32,8 @@ pub(crate) enum Sighting {
         /// Whether a file system is mounted there.
         is_mount_point: bool,
     },
+    /// No disk, where `/etc/fstab` says that a file system belongs and none is mounted.
+    Unmounted,
     /// No directory.
     Absent,
     /// A directory, or an identity in it, that cannot be read: the disk below it is broken or being mounted.
@@ -41,22 +44,31 @@ pub(crate) enum Sighting {
 ///
 /// # Errors
 /// When a directory is occupied by something else, given twice, or has an identity file that is not understood.
-pub(crate) fn look(paths: &[PathBuf]) -> Result<Vec<Site>, DisksError> {
+pub(crate) fn look(paths: &[PathBuf], fstab: &Fstab) -> Result<Vec<Site>, DisksError> {
     let mut sites = Vec::with_capacity(paths.len());
     let mut seen: Vec<(PathBuf, &PathBuf)> = Vec::with_capacity(paths.len());
     for path in paths {
         // What does not exist cannot be resolved; then the spelling is all there is to compare.
-        let resolved = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let resolved = std::fs::canonicalize(path)
+            .or_else(|_| std::path::absolute(path))
+            .unwrap_or_else(|_| path.clone());
         if let Some((_, first)) = seen.iter().find(|(other, _)| *other == resolved) {
             return Err(DisksError::SameDirectory {
                 first: (*first).clone(),
                 second: path.clone(),
             });
         }
+        let sighting = match sighting(path)? {
+            Sighting::Absent
+            | Sighting::Vacant {
+                is_mount_point: false,
+            } if fstab.is_unmounted(path) || fstab.is_unmounted(&resolved) => Sighting::Unmounted,
+            sighting => sighting,
+        };
         seen.push((resolved, path));
         sites.push(Site {
             path: path.clone(),
-            sighting: sighting(path)?,
+            sighting,
         });
     }
     Ok(sites)
@@ -106,6 +118,10 @@ mod tests {
     use super::*;
     use cairn_storage_node::{ClusterId, IDENTITY_FILE_NAME, LocalDisk};
 
+    fn look(paths: &[PathBuf]) -> Result<Vec<Site>, DisksError> {
+        super::look(paths, &Fstab::default())
+    }
+
     #[test]
     fn each_kind_of_directory_is_told_apart() {
         let root = tempfile::tempdir().unwrap();
@@ -152,6 +168,28 @@ mod tests {
             matches!(&sites[0].sighting, Sighting::Unreadable(reason) if reason.contains(IDENTITY_FILE_NAME)),
             "{sites:?}"
         );
+    }
+
+    #[test]
+    fn what_fstab_wants_mounted_is_not_vacant_unless_it_is_a_disk_already() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for name in ["mnt1", "mnt2", "plain"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        LocalDisk::format(at("mnt2"), ClusterId([1; 16])).unwrap();
+        std::os::unix::fs::symlink(at("mnt1"), at("link")).unwrap();
+        let fstab = Fstab::of([at("mnt1"), at("mnt2")]);
+        let sighting = |name: &str| {
+            let sites = super::look(&[at(name)], &fstab).unwrap();
+            sites[0].sighting.clone()
+        };
+        for unmounted in ["mnt1", "link", "mnt1/cairn"] {
+            assert_eq!(sighting(unmounted), Sighting::Unmounted, "{unmounted}");
+        }
+        assert!(matches!(sighting("mnt2"), Sighting::Disk(_)));
+        assert!(matches!(sighting("plain"), Sighting::Vacant { .. }));
+        assert_eq!(sighting("absent"), Sighting::Absent);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::DisksError;
+use super::fstab::Fstab;
 use super::plan::{Plan, Tolerance, decide};
 use super::roster::Roster;
 use super::sighting::look;
@@ -28,7 +29,7 @@ pub(crate) async fn survey(
 ) -> Result<Survey, DisksError> {
     let directories = directories.to_vec();
     let looked = tokio::task::spawn_blocking(move || {
-        let sites = look(&directories)?;
+        let sites = look(&directories, &Fstab::of_this_machine())?;
         let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
         Ok((sites, Roster::newest(&directories)?))
     });
