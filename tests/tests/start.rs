@@ -111,6 +111,26 @@ async fn an_identity_that_cannot_be_read_costs_one_disk_and_not_the_store() {
 }
 
 #[tokio::test]
+async fn metadata_on_a_fresh_file_system_start_and_are_not_taken_for_those_of_other_disks() {
+    let ssd = tempfile::tempdir().unwrap();
+    std::fs::create_dir(ssd.path().join("lost+found")).unwrap();
+    let mut server = Server::stopped(3);
+    server.arguments = vec!["--meta".to_owned(), ssd.path().display().to_string()];
+    server.restart().unwrap();
+    assert!(server.terminate().success());
+    // None of its disks is mounted.
+    for index in 0..3 {
+        server.remove_disk(index);
+        std::fs::create_dir(server.disk(index)).unwrap();
+    }
+    let refusal = server.restart().unwrap_err();
+    assert!(refusal.contains("are not there"), "{refusal}");
+    for index in 0..3 {
+        assert_eq!(std::fs::read_dir(server.disk(index)).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_secret_is_refused() {
     let server = Server::start(1);
     let intruder = client_with_keys(

@@ -181,10 +181,8 @@ impl Server {
 
 /// A metadata directory that was in use while all disks are new: the disks are not mounted.
 fn refuse_lost_disks(config: &ServeConfig, is_first_start: bool) -> Result<(), DisksError> {
-    let Some(meta) = config.meta.as_deref().filter(|_| is_first_start) else {
-        return Ok(());
-    };
-    if std::fs::read_dir(meta).is_ok_and(|entries| entries.count() > 0) {
+    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), 0);
+    if is_first_start && !places.are_lost() {
         return Err(DisksError::TooManyMissing {
             missing: config.data.clone(),
             allowed: 0,
