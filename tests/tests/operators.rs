@@ -261,3 +261,29 @@ fn every_process_may_open_as_many_files_as_the_administrator_allows() {
         assert!(process.terminate().success(), "{command}");
     }
 }
+
+/// Waits until a process reads a pipe, which then waits for bytes for as long as the result lives.
+async fn is_read(pipe: &Path) -> rustix::fd::OwnedFd {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+    eventually("a process that reads the pipe", async || {
+        // Refused as long as nobody reads.
+        rustix::fs::open(pipe, flags, Mode::empty()).map_err(|errno| errno.to_string())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_process_that_waits_for_secrets_while_it_starts_ends_when_told_to() {
+    let mut server = Server::start(1);
+    assert!(server.terminate().success());
+    let secrets = server.disk(0).join("cairn-secrets.json");
+    std::fs::remove_file(&secrets).unwrap();
+    make_hang(&secrets);
+    let disk = server.disk(0).display().to_string();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", &disk].map(str::to_owned);
+    let logs = tempfile::tempdir().unwrap();
+    let mut process = CairnProcess::start("serve", &arguments, &[], logs.path());
+    let _hanging = is_read(&secrets).await;
+    assert!(process.terminate().success());
+}

@@ -16,6 +16,7 @@
 
 pub mod admin;
 mod allocator;
+mod aside;
 pub mod bench;
 pub mod cli;
 mod clock;

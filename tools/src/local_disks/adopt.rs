@@ -47,8 +47,8 @@ impl Adopted {
         absent.map(|disk| disk.path.clone()).collect()
     }
 
-    /// The list to be written on all of them, if it differs from the last one.
-    pub(crate) fn next_roster(&self, last: Option<&Roster>) -> Option<Roster> {
+    /// The list of disks, if it differs from the last one.
+    fn next_roster(&self, last: Option<&Roster>) -> Option<Roster> {
         let disks: Vec<KnownDisk> = self
             .disks
             .iter()
@@ -69,6 +69,17 @@ impl Adopted {
             cluster_id: self.cluster_id,
             disks,
         })
+    }
+
+    /// Writes the list of disks to all that are there, if it differs from the last one.
+    ///
+    /// # Errors
+    /// When it could be written nowhere.
+    pub(crate) fn write_roster(self, last: Option<&Roster>) -> Result<Self, DisksError> {
+        if let Some(next) = self.next_roster(last) {
+            next.write(&self.present())?;
+        }
+        Ok(self)
     }
 }
 
@@ -125,10 +136,7 @@ mod tests {
         let roster = Roster::newest(&directories)?;
         let plan = decide(&sites, roster.as_ref(), |_| Tolerance::AtMost(1))?;
         let adopted = adopt(&plan, plan.cluster_id.unwrap_or(ClusterId([cluster; 16])))?;
-        if let Some(next) = adopted.next_roster(roster.as_ref()) {
-            next.write(&adopted.present())?;
-        }
-        Ok(adopted)
+        adopted.write_roster(roster.as_ref())
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::fstab::Fstab;
 use super::plan::{Plan, Tolerance, decide};
 use super::roster::Roster;
 use super::sighting::look;
+use crate::aside::aside;
 
 /// What came of it.
 #[derive(Debug)]
@@ -28,15 +29,12 @@ pub(crate) async fn survey(
     tolerance: impl Fn(usize) -> Tolerance,
 ) -> Result<Survey, DisksError> {
     let directories = directories.to_vec();
-    let looked = tokio::task::spawn_blocking(move || {
+    let (sites, roster) = aside(move || {
         let sites = look(&directories, &Fstab::of_this_machine())?;
         let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
-        Ok((sites, Roster::newest(&directories)?))
-    });
-    let (sites, roster) = looked.await.unwrap_or_else(|panic| {
-        let panic = std::io::Error::other(panic);
-        Err(DisksError::io(Path::new("the data directories"), panic))
-    })?;
+        Ok::<_, DisksError>((sites, Roster::newest(&directories)?))
+    })
+    .await?;
     let plan = decide(&sites, roster.as_ref(), tolerance)?;
     Ok(Survey { roster, plan })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cairn_meta::kv::remote::kv_service;
+use cairn_meta::kv::rocks::RocksKv;
 use cairn_rpc::ClusterSecret;
 use cairn_storage_node::ClusterId;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::condition::MetadataCondition;
 use super::internal_server::InternalServer;
 use super::say;
+use crate::aside::aside;
 use crate::command::CommandError;
 use crate::config::MetaConfig;
 use crate::serve::{MetadataPlaces, StartError, close_metadata, cluster_id, open_metadata};
@@ -26,10 +28,9 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         unavailable: Vec::new(),
         accept_missing: config.accept_missing_metadata_copies,
     };
-    places.warn_of_shared_disks();
     let cluster_id = ClusterId(cluster_id(&config.cluster, config.cluster_id));
     let kv = tokio::select! {
-        opened = open_metadata(places, cluster_id) => opened?,
+        opened = open(places, cluster_id) => opened?,
         // As in `cairn serve`: the next start goes on from what is on the disks.
         () = stop.cancelled() => return Ok(()),
     };
@@ -48,4 +49,13 @@ pub(super) async fn run(config: MetaConfig, stop: CancellationToken) -> Result<(
         .await;
     close_metadata(kv).await;
     Ok(outcome?)
+}
+
+async fn open(places: MetadataPlaces, cluster_id: ClusterId) -> Result<Arc<RocksKv>, StartError> {
+    let places = aside(move || {
+        places.warn_of_shared_disks();
+        places
+    })
+    .await;
+    open_metadata(places, cluster_id).await
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::condition::NodeCondition;
 use super::internal_server::InternalServer;
 use super::say;
+use crate::aside::aside;
 use crate::command::CommandError;
 use crate::config::StorageNodeConfig;
 use crate::host_name::host_name;
@@ -58,10 +59,8 @@ async fn open_disks(config: &StorageNodeConfig) -> Result<Vec<Arc<Slot>>, StartE
     let expected = ClusterId(cluster_id(&config.cluster, config.cluster_id));
     plan.check_cluster(expected)?;
     // Opening refuses single disks of any other cluster, by name.
-    let adopted = local_disks::adopt(&plan, expected)?;
+    let adopted = aside(move || local_disks::adopt(&plan, expected)).await?;
     let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
-    if let Some(next) = adopted.next_roster(roster.as_ref()) {
-        next.write(&adopted.present())?;
-    }
+    aside(move || adopted.write_roster(roster.as_ref())).await?;
     Ok(slots)
 }

@@ -33,6 +33,7 @@ use cairn_meta::kv::rocks::RocksKv;
 use cairn_meta::{DiskNode, Meta};
 use cairn_storage_node::{ClusterId, ShardStore as _};
 
+use crate::aside::aside;
 use crate::clock;
 use crate::config::{RootCredentials, ServeConfig};
 use crate::host_name::host_name;
@@ -65,8 +66,13 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
         ))
     })
     .await?;
-    refuse_lost_disks(config, plan.is_first_start)?;
-    refuse_lost_metadata(config, roster.is_some())?;
+    let (is_first_start, is_initialized) = (plan.is_first_start, roster.is_some());
+    let owned = config.clone();
+    aside(move || {
+        refuse_lost_disks(&owned, is_first_start)?;
+        refuse_lost_metadata(&owned, is_initialized)
+    })
+    .await?;
     let cluster_id = match plan.cluster_id {
         Some(cluster_id) => cluster_id,
         None => ClusterId(random("an identity for the store")?),
@@ -76,18 +82,18 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     let listeners = FrontListeners::bind(&config.front).await?;
 
     // From here on directories are written.
-    let adopted = local_disks::adopt(&plan, cluster_id)?;
+    let adopted = aside(move || local_disks::adopt(&plan, cluster_id)).await?;
     let geometry = config.front.geometry(adopted.disks.len());
     let parity_count = usize::from(geometry.parity_count());
-    let secrets = establish_secrets(config, &adopted, parity_count, roster.is_some())?;
+    let (owned, disks) = (config.clone(), adopted.clone());
+    let secrets =
+        aside(move || establish_secrets(&owned, &disks, parity_count, is_initialized)).await?;
     let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count)
         .without_disks(&adopted.absent())
         .accepting_missing(config.accept_missing_metadata_copies);
     let kv = metadata::open(places, cluster_id).await?;
     // Written last: a start that was interrupted before this is a first start again.
-    if let Some(next) = adopted.next_roster(roster.as_ref()) {
-        next.write(&adopted.present())?;
-    }
+    let adopted = aside(move || adopted.write_roster(roster.as_ref())).await?;
 
     let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
     let host = host_name();
