@@ -4,8 +4,8 @@
 //! {"format_version":1,"cluster_id":"…","root_access_key":"…","root_secret_key":"…","master_key":"64 hex digits"}
 //! ```
 //! The file is 0600 and the same on `m + 1` disks, so that it survives what the data survives; a copy that is
-//! missing is made anew at the next start. What is given from outside is used and not kept: those fields are absent. Root
-//! credentials that were kept before are removed then, or they would be valid again without those from outside.
+//! missing is made anew at the next start. What is given from outside is used and not kept: those fields are absent. Other
+//! root credentials that were kept before are removed then, or they would be valid again without those from outside.
 //!
 //! Invariant: a master key is made only for a store that has none yet. Making a second one would leave every user's
 //! secret key unreadable.
@@ -147,16 +147,16 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
         .root_access_key
         .clone()
         .zip(kept.root_secret_key.clone());
+    let stored_root = stored_root.map(|(access_key, secret_key)| RootCredentials {
+        access_key,
+        secret_key: Secret::new(secret_key),
+    });
     let is_root_new = given.root.is_none() && stored_root.is_none();
-    if given.root.is_some() {
+    if given.root.is_some() && given.root != stored_root {
         (kept.root_access_key, kept.root_secret_key) = (None, None);
     }
     let root = match (given.root, stored_root) {
-        (Some(root), _) => root,
-        (None, Some((access_key, secret_key))) => RootCredentials {
-            access_key,
-            secret_key: Secret::new(secret_key),
-        },
+        (Some(root), _) | (None, Some(root)) => root,
         (None, None) => {
             let root = random_credentials().map_err(|source| SecretsError::Io {
                 path: PathBuf::from("/dev/urandom"),
@@ -542,6 +542,20 @@ mod tests {
         assert!(later.is_root_new, "they have to be shown");
         assert_ne!(keys(&later).1, keys(&first).1);
         assert_eq!(keys(&later).2, keys(&first).2, "the master key stays");
+    }
+
+    #[test]
+    fn root_credentials_that_are_given_as_they_are_kept_stay_kept() {
+        let disks = Disks::new(3);
+        let first = disks.establish(false, Given::default()).unwrap();
+        let same = Given {
+            root: Some(first.root.clone()),
+            master_key: None,
+        };
+        assert_eq!(keys(&disks.establish(true, same).unwrap()), keys(&first));
+        let later = disks.establish(true, Given::default()).unwrap();
+        assert!(!later.is_root_new);
+        assert_eq!(keys(&later), keys(&first));
     }
 
     #[test]
