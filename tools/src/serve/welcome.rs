@@ -54,11 +54,12 @@ impl Welcome<'_> {
         };
         format!(
             "Cairn serves S3 at {endpoint}\n{layout}\n\n{remark}\
-             export AWS_ENDPOINT_URL={endpoint}\n\
              export AWS_DEFAULT_REGION={region}\n\
              export AWS_ACCESS_KEY_ID={access_key}\n\
              {secret}\n\
-             aws s3 mb s3://photos && echo hello | aws s3 cp - s3://photos/hello.txt && aws s3 ls s3://photos/\n",
+             aws --endpoint-url {endpoint} s3 mb s3://photos\n\
+             echo hello | aws --endpoint-url {endpoint} s3 cp - s3://photos/hello.txt\n\
+             aws --endpoint-url {endpoint} s3 ls s3://photos/\n",
             endpoint = self.endpoint(),
             layout = self.layout,
             region = self.region,
@@ -92,6 +93,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("AWS_SECRET_ACCESS_KEY='s3cr3t'"), "{text}");
+        // Clients from before 2023 take no endpoint from the environment, and would ask Amazon.
+        let calls = text.matches("aws ").count();
+        let named = text.matches("aws --endpoint-url http://127.0.0.1:9000 s3 ");
+        assert!(calls > 0 && named.count() == calls, "{text}");
         welcome.new_root = None;
         let text = welcome.text();
         assert!(!text.contains("s3cr3t"), "{text}");
