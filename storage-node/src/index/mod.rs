@@ -7,7 +7,8 @@
 //!   is off, and RocksDB loses a suffix of batches at most. Recovery replays segments from those tails.
 //! - The directory is a cache: it can be deleted at any time when the disk is closed.
 //!
-//! Keys: `s` + shard id → entry; `g` + segment number (big-endian) → statistics; `m` → the index's own header.
+//! Keys: `s` + shard id → entry; `g` + segment number (big-endian) → statistics; `m` → the index's own header. The bytes are in
+//! `docs/formats/segment.md`.
 
 mod entry;
 mod stats;
@@ -542,7 +543,8 @@ fn options(cache_bytes: usize) -> Result<Options, rocksdb::Error> {
 mod tests {
     use super::*;
     use crate::DataId;
-    use crate::segment::{Place, RecordShape};
+    use crate::index::entry::DeadShard;
+    use crate::segment::{Place, RecordShape, SegmentClass};
 
     const DISK: DiskId = DiskId([1; 16]);
 
@@ -568,6 +570,65 @@ mod tests {
             },
             stale: Vec::new(),
         }
+    }
+
+    /// As `docs/formats/segment.md` has them.
+    #[test]
+    fn golden_bytes_of_the_index() {
+        let disk = "01".repeat(16);
+        let state = LogState {
+            next_lsn: 300,
+            next_segment: 4,
+            ..LogState::default()
+        };
+        let live = LiveShard {
+            written_at_ms: 5,
+            stale: vec![SegmentNumber(1), SegmentNumber(2)],
+            ..live(1)
+        };
+        let dead = DeadShard {
+            tombstone: Some(live.place),
+            lsn: 9,
+            stale: vec![SegmentNumber(7)],
+        };
+        let unseen = DeadShard {
+            tombstone: None,
+            lsn: 0,
+            stale: vec![SegmentNumber(7)],
+        };
+        let segment = SegmentStats {
+            class: SegmentClass::Large,
+            tail: 64,
+            live_count: 1,
+            live_bytes: 2,
+            live_payload_bytes: 3,
+            tombstone_bytes: 4,
+            punched_bytes: 5,
+        };
+        for (bytes, expected) in [
+            (
+                encode(&IndexHeader::new(DISK, &state)),
+                format!("01{disk}ac0204"),
+            ),
+            (
+                encode(&IndexEntry::Live(live)),
+                "0001802001050064020102".to_owned(),
+            ),
+            (
+                encode(&IndexEntry::Dead(dead)),
+                "0101018020090107".to_owned(),
+            ),
+            (encode(&IndexEntry::Dead(unseen)), "0100000107".to_owned()),
+            (encode(&segment), "01400102030405".to_owned()),
+        ] {
+            assert_eq!(hex::encode(bytes.unwrap()), expected);
+        }
+        let shard = format!("73{}0000000100", "02".repeat(16));
+        assert_eq!(hex::encode(shard_key(id(1))), shard);
+        assert_eq!(
+            hex::encode(segment_key(SegmentNumber(258))),
+            "670000000000000102"
+        );
     }
 
     #[test]
