@@ -11,6 +11,8 @@ ifeq ($(origin CXX),default)
 export CXX := clang++
 endif
 
+# The clients of `compat` drive what `unit` builds, and all of it shares two cores.
+.NOTPARALLEL:
 .PHONY: run build test fmt lint unit compat deny doc bench setup setup-tests
 
 run: build
