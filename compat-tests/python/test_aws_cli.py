@@ -148,7 +148,7 @@ def test_odd_keys(aws, bucket, tmp_path):
     for key in ODD_KEYS:
         body.write_bytes(key.encode())
         aws("s3api", "put-object", "--bucket", bucket, f"--key={key}", "--body", str(body))
-    for key in ODD_KEYS[::4]:
+    for key in ODD_KEYS:
         aws("s3api", "get-object", "--bucket", bucket, f"--key={key}", str(out))
         assert out.read_bytes() == key.encode()
     listing = json.loads(aws("s3api", "list-objects-v2", "--bucket", bucket, "--output", "json"))

@@ -118,7 +118,7 @@ def test_the_table_names_every_operation_of_the_model():
 def test_operation_is_served_or_answers_501(endpoint, name):
     status, code = answer(minimal_request(endpoint, MODEL.operation_model(name)))
     if documented()[SENT_AS.get(name, name)]:
-        assert status != 501, f"{name} is documented as supported"
+        assert status < 500, f"{name} is documented as supported, and answers {status} {code}"
     else:
         assert (status, code) == (501, "NotImplemented")
 
