@@ -14,7 +14,7 @@
 //! | `DELETE /-/admin/v1/keys/{access_key}` | | 204 |
 //! | `GET /-/admin/v1/cluster` | | 200 [`ClusterStatus`] |
 //!
-//! Every refusal is an [`ErrorDocument`] with status 400, 403, 404, 405, 409, 413 or 503. Fields are only ever added.
+//! Every refusal is an [`ErrorDocument`] with status 400, 403, 404, 405, 409, 413, 500 or 503. Fields are only ever added.
 
 use std::collections::BTreeMap;
 
@@ -130,7 +130,7 @@ pub struct ClusterStatus {
     pub version: String,
     /// The region clients sign for.
     pub region: String,
-    /// How new objects are coded, as `4+2`, or `2 copies`.
+    /// How new objects are coded, as `4+2`; two copies are `1+1`.
     pub geometry: String,
     /// Whether a write would reach its quorum now.
     pub writable: bool,
@@ -150,7 +150,8 @@ pub struct Disk {
     /// Its directory on its host; empty where that is not known.
     #[serde(default)]
     pub path: String,
-    /// `healthy`, `full`, `failed` or `unreachable`.
+    /// `healthy`, `full`, `failed` or `unreachable`, which one that hangs is too. (In the metrics of the process that
+    /// has the disk, one that hangs is `hung`.)
     pub health: String,
     /// Why it failed, where it said so.
     #[serde(default)]
@@ -211,7 +212,7 @@ pub struct MetadataStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDocument {
     /// What went wrong, for programs: S3's code where there is one, else `NoSuchUser`, `UserExists`,
-    /// `NoSuchKey`, `KeyExists`, `UserHasKeys` and the like.
+    /// `NoSuchKey`, `KeyExists`, `UserOwnsBuckets` and the like.
     pub code: String,
     /// What went wrong and what to do, for people.
     pub message: String,

@@ -18,7 +18,7 @@ pub(super) fn keep_disks(registry: &Registry, disks: &[Disk]) -> Result<(), Erro
     )?;
     let health = family(
         "cairn_disk_health",
-        "1 for the state the disk is in: healthy, full, failed or unreachable.",
+        "1 for the state the disk is in: healthy, full, failed, hung or unreachable.",
         &["disk", "health"],
     )?;
     let capacity = family(
