@@ -21,4 +21,5 @@ pub mod payload;
 pub mod process;
 pub mod s3;
 pub mod serve;
+pub mod sources;
 pub mod workload;
