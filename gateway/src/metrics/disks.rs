@@ -4,7 +4,7 @@ use cairn_storage_node::{DiskHealth, DiskStatus};
 use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::registration::{keep, saturating};
-use crate::admin::api::Disk;
+use crate::admin_api::Disk;
 
 /// Registers the state of disks, of the whole cluster or of one storage node.
 pub(super) fn keep_disks(registry: &Registry, disks: &[Disk]) -> Result<(), Error> {
@@ -18,7 +18,7 @@ pub(super) fn keep_disks(registry: &Registry, disks: &[Disk]) -> Result<(), Erro
     )?;
     let health = family(
         "cairn_disk_health",
-        "1 for the state the disk is in: healthy, full, failed, hung or unreachable.",
+        "1 for the state the disk is in: healthy, full, failed, hung (at its own process) or unreachable (at a gateway).",
         &["disk", "health"],
     )?;
     let capacity = family(

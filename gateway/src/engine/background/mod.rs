@@ -144,7 +144,7 @@ impl Engine {
         loop {
             core.clean_up().await;
             tokio::select! {
-                () = core.cleanup.wait() => {}
+                () = core.leftovers.wait() => {}
                 () = sleep(CLEAN_UP_AGAIN_AFTER) => {}
             }
         }
@@ -167,12 +167,11 @@ impl Engine {
         let mut held_until = started;
         loop {
             let mut poll = pin!(lease.poll(started.elapsed()));
-            let polled = match timeout_at(held_until, &mut poll).await {
-                Ok(polled) => polled,
-                Err(_) => {
-                    publish(false);
-                    poll.await
-                }
+            let polled = if let Ok(polled) = timeout_at(held_until, &mut poll).await {
+                polled
+            } else {
+                publish(false);
+                poll.await
             };
             match polled {
                 Ok(LeaseState::Held { until }) => held_until = started + until,

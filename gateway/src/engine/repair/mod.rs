@@ -202,14 +202,15 @@ impl Core {
         let is_suspected = repair.reason == RepairReason::Suspected;
         let Repaired { outcome, sight } = self.repair_chunk(chunk, look, pace, report).await?;
         match outcome {
-            ChunkOutcome::Gone => self.meta.finish_repair(repair).await,
             // What could not be asked for may be the one that is bad.
             ChunkOutcome::Whole { .. } | ChunkOutcome::Waiting { .. }
                 if is_suspected && sight == Sight::Partial =>
             {
                 Ok(())
             }
-            ChunkOutcome::Whole { .. } => self.meta.finish_repair(repair).await,
+            ChunkOutcome::Gone | ChunkOutcome::Whole { .. } => {
+                self.meta.finish_repair(repair).await
+            }
             ChunkOutcome::Waiting { .. } if is_suspected => {
                 self.meta.dispel_suspicion(repair).await
             }

@@ -780,9 +780,7 @@ async fn a_checkpoint_that_no_copy_took_does_not_count() {
         b"",
     );
     put(&store, "key", &"value".repeat(1000)).await;
-    // The checkpoint takes the spare file, and the next round of work makes another.
-    let spare = disks.place(0).join("journal/spare-prepared");
-    until(|| store.status().counters.copies_lost == 1 && spare.exists()).await;
+    until(|| store.status().counters.copies_lost == 1).await;
     let status = store.status();
     assert_eq!(
         (status.counters.checkpoints, status.checkpoint_age),
@@ -791,7 +789,8 @@ async fn a_checkpoint_that_no_copy_took_does_not_count() {
     assert!(status.journal_bytes > 5000);
     // It is made up for.
     put(&store, "more", &"value".repeat(10_000)).await;
-    until(|| store.status().counters.checkpoints == 1).await;
+    until(|| store.status().counters.checkpoints > 0).await;
+    assert_eq!(store.status().counters.checkpoints, 1);
 }
 
 /// A file of a copy that stood in a place, as it was when it was given up.
