@@ -11,7 +11,7 @@ use crate::serve::{ACCESS_KEY, SECRET_KEY};
 const CLUSTER_SECRET: &str = "whole-system-tests-cluster-secret-0123456789abcdef";
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// The database and its copies.
+/// The database, its copy, and a witness.
 const METADATA_DIRECTORIES: [&str; 3] = ["meta", "meta-copy1", "meta-copy2"];
 
 /// Six storage nodes in three zones with a disk each, a metadata service with two copies, and gateways.
@@ -260,10 +260,25 @@ impl Cluster {
         self.restart(Process::Meta);
     }
 
-    /// Removes the directory of the metadata database; its copies stay.
-    pub fn remove_meta_directory(&self) {
-        std::fs::remove_dir_all(self.root.path().join("meta")).unwrap();
-        std::fs::create_dir(self.root.path().join("meta")).unwrap();
+    /// Puts an empty directory in the place of one of the metadata directories, which are taken in turn; the first
+    /// has the database.
+    pub fn empty_metadata_directory(&self, turn: usize) {
+        let name = METADATA_DIRECTORIES[turn % METADATA_DIRECTORIES.len()];
+        let directory = self.root.path().join(name);
+        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+    }
+
+    /// Takes a storage node's disk away, whether the node is running or not.
+    pub fn hide_disk(&self, node: usize) {
+        let disk = self.disk(node);
+        std::fs::rename(&disk, disk.with_extension("hidden")).unwrap();
+    }
+
+    /// Undoes [`Cluster::hide_disk`].
+    pub fn bring_disk_back(&self, node: usize) {
+        let disk = self.disk(node);
+        std::fs::rename(disk.with_extension("hidden"), &disk).unwrap();
     }
 
     /// Puts empty directories in the place of the metadata database and its copies.

@@ -13,6 +13,7 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod damage;
 pub mod eventually;
 pub mod http;
 pub mod linearizability;

@@ -1,6 +1,7 @@
 //! The AWS SDK for Rust, pointed at a server under test.
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
@@ -100,4 +101,14 @@ pub fn code<E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
     error
         .code()
         .map_or_else(|| format!("{error:?}"), str::to_owned)
+}
+
+/// Status and S3's error code of a refusal, as `503 ServiceUnavailable`; a description of any other failure.
+pub fn refusal<E: ProvideErrorMetadata + std::fmt::Debug>(
+    error: &SdkError<E, HttpResponse>,
+) -> String {
+    match error.raw_response() {
+        Some(answer) => format!("{} {}", answer.status().as_u16(), code(error)),
+        None => format!("{error:?}"),
+    }
 }

@@ -7,18 +7,18 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test ends by panicking with the reason, and what it damages need not be durable"
 )]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use cairn_tests::damage::{flip_bytes_in_segments, pairs};
 use cairn_tests::eventually::eventually;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, code, get, list, put};
+use cairn_tests::s3::{client, get, list, put, refusal};
 use cairn_tests::serve::Server;
 
 const BUCKET: &str = "degraded";
@@ -38,10 +38,6 @@ fn expected() -> BTreeMap<String, Vec<u8>> {
         .zip(SIZES)
         .map(|(seed, size)| (format!("object-{size}"), payload(size, seed)))
         .collect()
-}
-
-fn pairs() -> impl Iterator<Item = (usize, usize)> {
-    (0..6).flat_map(|first| (first + 1..6).map(move |second| (first, second)))
 }
 
 /// A stopped server whose six disks hold [`expected`].
@@ -97,7 +93,7 @@ async fn assert_writable(server: &Server, context: &str) {
 #[tokio::test]
 async fn any_two_disks_missing_at_start_cost_nothing() {
     let filled = filled_and_stopped().await;
-    for (first, second) in pairs() {
+    for [first, second] in pairs() {
         let context = format!("disks {first} and {second} missing at start");
         let mut server = filled.fork();
         // The copies are at paths of their own, which the store has to have seen before it can miss them.
@@ -116,7 +112,7 @@ async fn any_two_disks_missing_at_start_cost_nothing() {
 #[tokio::test]
 async fn any_two_disks_may_vanish_under_a_running_server() {
     let filled = filled_and_stopped().await;
-    for (first, second) in pairs() {
+    for [first, second] in pairs() {
         let context = format!("disks {first} and {second} removed while running");
         let mut server = filled.fork();
         server.expect_errors(&["disk failed"]);
@@ -148,7 +144,7 @@ async fn wait_until_writable(server: &Server, context: &str) {
 #[tokio::test]
 async fn flipped_bytes_on_any_two_disks_are_never_served() {
     let filled = filled_and_stopped().await;
-    for (first, second) in pairs() {
+    for [first, second] in pairs() {
         let context = format!("bytes flipped on disks {first} and {second}");
         let mut server = filled.fork();
         for index in [first, second] {
@@ -160,21 +156,6 @@ async fn flipped_bytes_on_any_two_disks_are_never_served() {
         assert_all_readable(&server, &context).await;
         assert_writable(&server, &context).await;
     }
-}
-
-/// Flips one byte in every 16 KiB of all segment files, the first 4 KiB of each file left alone.
-fn flip_bytes_in_segments(disk: &Path) {
-    let mut flipped = 0;
-    for entry in std::fs::read_dir(disk.join("segments")).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        for offset in (4096..bytes.len()).step_by(16 << 10) {
-            bytes[offset] ^= 0x40;
-            flipped += 1;
-        }
-        std::fs::write(&path, bytes).unwrap();
-    }
-    assert!(flipped > 0, "no segment bytes on {}", disk.display());
 }
 
 /// Three disks, and where they are put to be gone.
@@ -236,14 +217,8 @@ async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_a
     let written = written.body(large.into()).send().await.unwrap_err();
     let read = client.get_object().bucket(BUCKET).key("object-9000000");
     let read = read.send().await.unwrap_err();
-    for (code, status) in [
-        (code(&written), written.raw_response().unwrap().status()),
-        (code(&read), read.raw_response().unwrap().status()),
-    ] {
-        assert_eq!(
-            (code.as_str(), status.as_u16()),
-            ("ServiceUnavailable", 503)
-        );
+    for refusal in [refusal(&written), refusal(&read)] {
+        assert_eq!(refusal, "503 ServiceUnavailable");
     }
 
     for (disk, elsewhere) in &hideaways {
