@@ -30,6 +30,13 @@ pub enum Event {
     Read(State),
     /// A write whose outcome is unknown: it happened at some time after its call, or never.
     Maybe(State),
+    /// A conditional write whose outcome is unknown: it happened at some time after its call, or never.
+    MaybeIf {
+        /// What the register had to hold.
+        expected: State,
+        /// What it held afterwards, if it happened.
+        new: State,
+    },
 }
 
 /// One operation of the history; times are positions in any common order.
@@ -44,11 +51,18 @@ pub struct Operation {
 }
 
 impl Event {
+    /// Whether its outcome is known.
+    pub fn is_certain(self) -> bool {
+        !matches!(self, Self::Maybe(_) | Self::MaybeIf { .. })
+    }
+
     /// The state after this event in `state`, or `None` if the answer is impossible there.
     fn apply(self, state: State) -> Option<State> {
         match self {
             Self::Write(new) | Self::Maybe(new) => Some(new),
-            Self::WriteIf { expected, new } => (state == expected).then_some(new),
+            Self::WriteIf { expected, new } | Self::MaybeIf { expected, new } => {
+                (state == expected).then_some(new)
+            }
             Self::Refused { expected } => (state != expected).then_some(state),
             Self::Read(seen) => (state == seen).then_some(state),
         }
@@ -68,7 +82,7 @@ pub fn is_linearizable(history: &[Operation]) -> bool {
     let must: u128 = history
         .iter()
         .enumerate()
-        .filter(|(_, operation)| !matches!(operation.event, Event::Maybe(_)))
+        .filter(|(_, operation)| operation.event.is_certain())
         .map(|(index, _)| 1 << index)
         .sum();
     let mut visited = HashSet::new();
@@ -163,5 +177,21 @@ mod tests {
             operation(7, 8, Event::Read(None)),
         ];
         assert!(!is_linearizable(&flicker));
+    }
+
+    #[test]
+    fn an_unknown_conditional_write_happens_where_its_condition_holds_or_never() {
+        for (there, seen, expected) in [(1, 2, true), (1, 1, true), (3, 3, true), (3, 2, false)] {
+            let maybe = Event::MaybeIf {
+                expected: Some(1),
+                new: Some(2),
+            };
+            let history = [
+                operation(0, 1, Event::Write(Some(there))),
+                operation(2, u64::MAX, maybe),
+                operation(5, 6, Event::Read(Some(seen))),
+            ];
+            assert_eq!(is_linearizable(&history), expected, "{there}, {seen}");
+        }
     }
 }

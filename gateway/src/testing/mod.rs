@@ -9,7 +9,9 @@
 )]
 
 mod client;
+mod clock;
 mod server;
 
 pub use client::{Answer, Client, Payload, RequestBuilder, now};
+pub use clock::MovedClock;
 pub use server::{ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions};

@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Client;
-use crate::admin::{MetadataState, SilentMetadata};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{GatewayConfig, RootCredentials};
 use crate::engine::{DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality};
 use crate::gateway::{Components, Gateway};
+use crate::metadata_state::{MetadataState, SilentMetadata};
 use crate::server::{self, ListenerOptions};
 
 /// Root's access key.
