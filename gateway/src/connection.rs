@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::client_stream::ClientStream;
 use crate::connection_activity::ConnectionActivity;
 use crate::dispatch;
+use crate::entrance::{Entrance, Scheme, Surface};
 use crate::gateway::Gateway;
-use crate::server::{Entrance, Scheme, Surface};
 
 /// Header lines of a request over HTTP/1.1. S3 bounds a header by its bytes, [`crate::config::Limits`]' 8 KiB, and
 /// metadata come in short lines; at 16 bytes a line it is the bytes that decide here too.
@@ -81,7 +81,7 @@ impl Connection {
 
     /// Serves the connection, and then what is still done for its requests: a copy goes on when its client has left,
     /// keeps the connection's place, and is waited for by draining.
-    async fn serve_http<S>(mut self, stream: S, entrance: Entrance)
+    pub(crate) async fn serve_http<S>(mut self, stream: S, entrance: Entrance)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -1,6 +1,7 @@
 //! The crates know each other only in one direction (docs: `ARCHITECTURE.md`), and no other crates than they use.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test ends by panicking with the reason"
 )]
 

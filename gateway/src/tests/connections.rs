@@ -1,17 +1,23 @@
 //! Connections: one write per small answer, HTTP/2, bounds, time-outs, panics, drain.
 
-use std::sync::Arc;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::{head_of, pattern, put, with_bucket};
 use crate::clock::{Clock, SystemClock};
+use crate::connection::Connection;
+use crate::entrance::{Entrance, Scheme, Surface};
 use crate::testing::{TestServer, TestServerOptions};
 
 /// A clock that stops whoever asks it, while it is broken.
@@ -100,21 +106,95 @@ async fn who_expects_to_be_told_to_send_nothing_gets_a_new_connection() {
     }
 }
 
+/// The server's end of a connection, which remembers how much each write had.
+///
+/// The client cannot tell: what is written twice before it reads looks as if it had come at once.
+struct RecordedWrites {
+    stream: DuplexStream,
+    lens: Arc<Mutex<Vec<usize>>>,
+}
+
+impl RecordedWrites {
+    fn record(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(len)) = outcome {
+            self.lens.lock().unwrap().push(len);
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for RecordedWrites {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for RecordedWrites {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.record(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.record(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 #[tokio::test]
 async fn a_small_answer_leaves_in_one_write() {
     let (server, client) = with_bucket().await;
     put(&client, "/b-1/k", pattern(4096)).await;
-    let request = client.get("/b-1/k").signed();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(head_of(&request).as_bytes())
-        .await
-        .unwrap();
-    let mut buffer = vec![0; 64 << 10];
-    let len = stream.read(&mut buffer).await.unwrap();
-    let text = String::from_utf8_lossy(&buffer[..len]);
-    let body_start = text.find("\r\n\r\n").unwrap() + 4;
-    assert_eq!(buffer[body_start..len], pattern(4096));
+    let (stream, mut peer) = tokio::io::duplex(64 << 10);
+    let lens = Arc::new(Mutex::new(Vec::new()));
+    let recorded = RecordedWrites {
+        stream,
+        lens: Arc::clone(&lens),
+    };
+    let (_draining, drain_signal) = watch::channel(false);
+    let connection = Connection {
+        gateway: Arc::clone(&server.gateway),
+        surface: Surface::All,
+        acceptor: None,
+        draining: drain_signal,
+    };
+    let entrance = Entrance {
+        surface: Surface::All,
+        peer: None,
+        scheme: Scheme::Http,
+    };
+    tokio::spawn(connection.serve_http(recorded, entrance));
+
+    let request = client.get("/b-1/k").header("connection", "close").signed();
+    peer.write_all(head_of(&request).as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&pattern(4096)));
+    assert_eq!(*lens.lock().unwrap(), [answer.len()]);
 }
 
 #[tokio::test]
@@ -281,7 +361,8 @@ async fn an_http2_connection_without_requests_ends() {
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (server, client) = with_bucket().await;
-    put(&client, "/b-1/k", pattern(8 << 20)).await;
+    // More than the sockets of both sides take.
+    put(&client, "/b-1/k", pattern(24 << 20)).await;
     let address = server.address;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = client.get("/b-1/k").signed();
@@ -292,12 +373,18 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let mut first = [0; 1024];
     stream.read_exact(&mut first).await.unwrap();
     let draining = tokio::spawn(server.shut_down());
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let nothing_new = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), nothing_new)
+        .await
+        .unwrap();
     assert!(!draining.is_finished());
-    assert!(TcpStream::connect(address).await.is_err());
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
-    assert!(first.len() + rest.len() > 8 << 20);
+    assert!(first.len() + rest.len() > 24 << 20);
     tokio::time::timeout(Duration::from_secs(5), draining)
         .await
         .unwrap()

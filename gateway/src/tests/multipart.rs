@@ -1,5 +1,8 @@
 //! Multipart uploads.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use base64::Engine;
 use cairn_storage_node::fault::Fault;
 use md5::{Digest, Md5};
@@ -7,7 +10,7 @@ use md5::{Digest, Md5};
 use super::copy::{LAST_CHUNK, begin_hanging, impatient, read_until};
 use super::{head_of, pattern, put, stable, with_bucket};
 use crate::checksum::{ChecksumAlgorithm, ChecksumHasher};
-use crate::testing::{Answer, Client};
+use crate::testing::{Answer, Client, MovedClock, TestServer, TestServerOptions, now};
 
 pub(super) const PART: usize = 5 << 20;
 
@@ -190,6 +193,42 @@ async fn completing_again_gives_the_same_answer() {
     assert_eq!(client.get("/b-1/k").send().await.body, pattern(10));
 }
 
+#[tokio::test]
+async fn completing_again_gives_the_same_answer_for_seven_days() {
+    const SEVEN_DAYS_LESS_A_MINUTE: Duration = Duration::from_mins(7 * 24 * 60 - 1);
+    const TWO_MINUTES: Duration = Duration::from_mins(2);
+    let clock = Arc::new(MovedClock::default());
+    let options = TestServerOptions {
+        clock: Arc::clone(&clock) as _,
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = server.client();
+    client.put("/b-1", "").send().await;
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    let first = complete(&client, "k", &id, &parts).await;
+    assert_eq!(first.outcome(), "200");
+    // What follows is not undone by the repetition.
+    put(&client, "/b-1/k", "later").await;
+
+    let mut passed = Duration::ZERO;
+    let mut again = Vec::new();
+    for further in [SEVEN_DAYS_LESS_A_MINUTE, TWO_MINUTES] {
+        clock.advance(further);
+        passed += further;
+        let now_ms = server.gateway.now_ms();
+        server.gateway.meta().purge_completed(now_ms).await.unwrap();
+        let request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
+        again.push(request.at(now() + passed).send().await);
+    }
+    assert_eq!(again[0].outcome(), "200");
+    assert_eq!(again[0].text(), first.text());
+    assert_eq!(again[1].outcome(), "404 NoSuchUpload");
+    let current = client.get("/b-1/k").at(now() + passed).send().await;
+    assert_eq!(current.text(), "later");
+}
+
 /// Each refusal, in S3's order, and the upload survives it.
 #[tokio::test]
 async fn what_cannot_be_completed_is_refused() {
@@ -333,7 +372,7 @@ async fn a_completion_that_fails_after_its_200_says_so_inside() {
     }
     drop(admissions);
     let disks = server.gateway.engine().disks();
-    disks.refresh(std::time::Duration::from_secs(1)).await;
+    disks.refresh(Duration::from_secs(1)).await;
     assert_eq!(complete(&client, "k", &id, &parts).await.outcome(), "200");
 }
 
@@ -439,7 +478,7 @@ async fn uploads_are_listed_by_key_then_time() {
     let mut ids = Vec::new();
     for key in ["b", "a", "a", "dir/x"] {
         ids.push(create(&client, key, &[]).await);
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
     let all = client.get("/b-1?uploads").send().await;
     assert_eq!(all.elements("Key"), ["a", "a", "b", "dir/x"]);

@@ -281,7 +281,15 @@ async fn paused_work_waits_and_another_process_takes_over_when_the_holder_is_gon
     background.pause();
     cluster.put("key", &pattern(CHUNK)).await.unwrap();
     cluster.delete("key").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Meanwhile the same happens several times where nothing is paused.
+    let control = Cluster::new(6).await;
+    let unpaused = control.engine.start_background(eager("a"));
+    for _ in 0..3 {
+        control.put("key", &pattern(CHUNK)).await.unwrap();
+        control.delete("key").await;
+        eventually("the deletion", async || control.shard_count().await == 0).await;
+    }
+    unpaused.shutdown().await;
     assert_eq!(cluster.shard_count().await, 6);
     background.shutdown().await;
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use cairn_storage_node::fault::{Fault, FaultSwitch, FaultyShardStore, ShardCall}
 use cairn_storage_node::{DiskId, MemoryShardStore, ShardId, ShardStore};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::engine::descriptor::Descriptor;
 use crate::engine::pace::Pace;
 use crate::engine::repair::QueueStep;
@@ -26,26 +25,11 @@ use crate::engine::{
     DiskEntry, DiskRole, Disks, Engine, EngineOptions, Geometry, Locality, ReadError, RepairReport,
     StoreError, StoredData,
 };
+use crate::testing::MovedClock;
 
 pub(super) const CHUNK: usize = 4000;
 pub(super) const SMALL: usize = 300;
 pub(super) const DEADLINE: Duration = Duration::from_millis(400);
-
-/// The machine's clock, and as much later as a test wants.
-#[derive(Debug, Default)]
-pub(super) struct LaterClock(AtomicU64);
-
-impl LaterClock {
-    pub(super) fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
-    }
-}
-
-impl Clock for LaterClock {
-    fn now_ms(&self) -> u64 {
-        SystemClock.now_ms() + self.0.load(Ordering::Relaxed)
-    }
-}
 
 pub(super) struct Cluster {
     pub(super) engine: Engine,
@@ -53,7 +37,7 @@ pub(super) struct Cluster {
     /// What the metadata are in: for tests that damage records.
     pub(super) kv: MemoryKv,
     pub(super) disks: Disks,
-    pub(super) clock: Arc<LaterClock>,
+    pub(super) clock: Arc<MovedClock>,
     pub(super) stores: Vec<Arc<MemoryShardStore>>,
     pub(super) switches: Vec<FaultSwitch>,
     entries: Vec<DiskEntry>,
@@ -107,7 +91,7 @@ impl Cluster {
             switches.push(switch);
             entries.push(entry);
         }
-        let clock = Arc::new(LaterClock::default());
+        let clock = Arc::new(MovedClock::default());
         Self::on(stores, switches, entries, clock, options).await
     }
 
@@ -127,7 +111,7 @@ impl Cluster {
         stores: Vec<Arc<MemoryShardStore>>,
         switches: Vec<FaultSwitch>,
         entries: Vec<DiskEntry>,
-        clock: Arc<LaterClock>,
+        clock: Arc<MovedClock>,
         options: EngineOptions,
     ) -> Self {
         let disks = Disks::new(entries.clone());
