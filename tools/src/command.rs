@@ -1,7 +1,6 @@
 //! How a command ends: what it says on standard error, and its exit code.
 
 use crate::config::Problems;
-use crate::s3_client::ClientError;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +30,6 @@ impl CommandError {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
         }
-    }
-}
-
-impl From<ClientError> for CommandError {
-    fn from(error: ClientError) -> Self {
-        Self::Failed(error.to_string())
     }
 }
 

@@ -5,6 +5,7 @@
 //! come from that row. All problems are reported together. Nothing reads the environment after start.
 
 mod documentation;
+mod origin;
 mod problem;
 mod processes;
 mod raw;
@@ -14,9 +15,10 @@ mod shared;
 mod value;
 
 pub use documentation::documentation;
+pub use origin::Origin;
 pub use problem::{Problem, Problems};
 pub use processes::{GatewayConfig, MetaConfig, ServeConfig, StorageNodeConfig};
-pub use raw::{Origin, RawSettings, RawValue, Sources};
+pub use raw::{RawSettings, RawValue, Sources};
 pub use reader::{Effective, Reader};
 pub use setting::{Arity, Exposure, Process, SETTINGS, Setting};
 pub use shared::{

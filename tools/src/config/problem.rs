@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::raw::{Origin, RawValue};
+use super::origin::Origin;
 use super::setting::{Exposure, Setting};
 
 /// One thing to correct.
@@ -25,7 +25,7 @@ impl Problem {
     }
 
     /// A value that breaks the setting's rule; `detail` adds what the parser found, if anything.
-    pub fn value(setting: &Setting, raw: &RawValue, value: &str, detail: &str) -> Self {
+    pub fn value(setting: &Setting, from: &Origin, value: &str, detail: &str) -> Self {
         let shown = match setting.exposure {
             Exposure::Plain => format!("`{value}`"),
             Exposure::Secret => "(hidden)".to_owned(),
@@ -39,7 +39,7 @@ impl Problem {
             subject: names(setting),
             detail: format!(
                 "{shown} (from the {}) is not {}{detail}",
-                origin(&raw.origin),
+                origin(from),
                 setting.rule
             ),
             fix: Some(example(setting)),

@@ -1,35 +1,11 @@
 //! Settings as text, merged from file, environment and flags in rising precedence.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::origin::Origin;
 use super::problem::Problem;
 use super::setting::{Arity, Process, Setting};
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Not set anywhere.
-    Default,
-    /// The configuration file.
-    File(PathBuf),
-    /// The environment.
-    Environment,
-    /// The command line.
-    Flag,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Environment => f.write_str("environment"),
-            Self::Flag => f.write_str("flag"),
-        }
-    }
-}
 
 /// The text of one setting. The strongest origin replaces the others whole; lists are not joined.
 #[derive(Debug, Clone, PartialEq, Eq)]

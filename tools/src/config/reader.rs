@@ -1,7 +1,8 @@
 //! Turns text into values and collects what is wrong and what is in force.
 
+use super::origin::Origin;
 use super::problem::{Problem, Problems};
-use super::raw::{Origin, RawSettings};
+use super::raw::RawSettings;
 use super::setting::{Exposure, Setting};
 
 /// One line of the effective configuration, as it is logged at start.
@@ -94,9 +95,10 @@ impl<'a> Reader<'a> {
         for text in &raw.values {
             match parse(text) {
                 Ok(value) => parsed.push(value),
-                Err(detail) => self
-                    .problems
-                    .push(Problem::value(setting, raw, text, &detail)),
+                Err(detail) => {
+                    self.problems
+                        .push(Problem::value(setting, &raw.origin, text, &detail));
+                }
             }
         }
         parsed

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use cairn_storage_node::{ClusterId, DiskId, LocalDisk};
 
 use super::error::DisksError;
+use super::mount_point::is_mount_point;
 use super::plan::{Action, Plan};
 use super::roster::{KnownDisk, Roster};
-use super::sighting::is_mount_point;
 
 /// All disks of this process, whether they are there or not.
 #[derive(Debug, Clone, PartialEq, Eq)]

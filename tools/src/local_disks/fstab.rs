@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use super::sighting::is_mount_point;
+use super::mount_point::is_mount_point;
 
 const PATH: &str = "/etc/fstab";
 

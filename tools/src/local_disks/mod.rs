@@ -13,6 +13,7 @@
 mod adopt;
 mod error;
 mod fstab;
+mod mount_point;
 mod plan;
 mod roster;
 mod sighting;

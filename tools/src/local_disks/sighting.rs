@@ -1,13 +1,13 @@
 //! What is at each data directory. Looking changes nothing.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use cairn_storage_node::{DiskIdentity, IDENTITY_DRAFT_NAME, IdentityError};
 
 use super::error::DisksError;
 use super::fstab::Fstab;
+use super::mount_point::is_mount_point;
 
 /// What does not make a directory occupied: what a fresh file system has, and what is left when making it a disk was
 /// interrupted.
@@ -106,13 +106,6 @@ fn sighting(path: &Path) -> Result<Sighting, DisksError> {
     }
 }
 
-/// Whether a directory is on another device than the one that it is in. (One that is bound from the same file system is
-/// not told apart from a plain one.)
-pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
-    Ok(device(path)? != device(&path.join(".."))?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,15 +183,6 @@ mod tests {
         assert!(matches!(sighting("mnt2"), Sighting::Disk(_)));
         assert!(matches!(sighting("plain"), Sighting::Vacant { .. }));
         assert_eq!(sighting("absent"), Sighting::Absent);
-    }
-
-    #[test]
-    fn a_mount_point_is_told_from_a_plain_directory() {
-        assert!(is_mount_point(Path::new("/proc")).unwrap());
-        let root = tempfile::tempdir().unwrap();
-        let plain = root.path().join("plain");
-        std::fs::create_dir(&plain).unwrap();
-        assert!(!is_mount_point(&plain).unwrap());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::command::CommandError;
+
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -70,6 +72,12 @@ impl ClientError {
             code,
             message,
         }
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

@@ -18,40 +18,16 @@ use super::journal_log::{JournalLog, LogError};
 use super::place::Place;
 use super::recover::is_restorable;
 use super::restore::{RestoreError, Restored, restore};
+use super::revival::Revival;
 use super::roster::{PlaceId, Primary};
 use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
 use super::watched::{Unfinished, still_wanted, watched};
-use super::writer::{CHECK_INTERVAL, Writer};
+use super::writer::Writer;
 use crate::durable_file::{self, CopyError};
 
 /// A checkpoint may be replaced by a newer one while it is being read.
 const RESTORE_ATTEMPTS_MAX: usize = 3;
-/// The longest time between two attempts to mend a broken store: each may restore all of it.
-const REVIVAL_PAUSE_MAX: Duration = Duration::from_mins(1);
-
-/// When a broken store is looked at next: after pauses that grow.
-#[derive(Debug)]
-pub(crate) struct Revival {
-    due: Instant,
-    pause: Duration,
-}
-
-impl Revival {
-    /// At once.
-    pub(crate) fn new() -> Self {
-        Self {
-            due: Instant::now(),
-            pause: CHECK_INTERVAL,
-        }
-    }
-
-    fn postpone(&mut self) {
-        self.due = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(REVIVAL_PAUSE_MAX);
-    }
-}
-
 /// A holder that did not take a roster.
 #[derive(Debug)]
 struct RosterFailure {

@@ -32,10 +32,12 @@ mod reads;
 mod record;
 mod recover;
 mod restore;
+mod revival;
 mod roster;
 mod shared;
 mod status;
 mod verification;
+mod verifying;
 mod watched;
 mod writer;
 

@@ -1,5 +1,4 @@
-//! Verification of what is not read before it is needed: the checkpoints and journals of the copies, and the primary's
-//! files before a copy is made of them.
+//! Verification of what is not read before it is needed, file by file: the checkpoints and journals of the copies.
 //!
 //! Copies are read one file at a time, so that all were read in about the configured time. Which comes next goes by
 //! place and name: checkpoints are replaced all the while, and most of their files are in the next one too. A copy that
@@ -12,18 +11,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, ManifestFile};
-use super::journal_copy::{self, is_of_the_process};
+use super::journal_copy;
 use super::journal_file::file_name;
 use super::journal_log;
-use super::maintenance::{Maintenance, Setback};
 use super::place::Place;
 use super::roster::PlaceId;
-use super::shared::{Live, Shared, Suspicion};
-use super::status::add;
+use super::shared::Shared;
 use super::watched::still_wanted;
 
 /// Into so many parts the time in which all is read is divided, for pauses of which nothing better is known.
-const PAUSE_COUNT: u32 = 100;
+pub(crate) const PAUSE_COUNT: u32 = 100;
 
 /// Which file is read next, and when.
 #[derive(Debug)]
@@ -32,7 +29,7 @@ pub(crate) struct Verification {
     due: Instant,
     /// The place that was read from last, and the file; at first neither, and it begins anywhere, so that frequent starts
     /// do not keep it from most of the files.
-    last: Option<(PlaceId, String)>,
+    pub(crate) last: Option<(PlaceId, String)>,
 }
 
 impl Verification {
@@ -46,7 +43,7 @@ impl Verification {
     }
 
     /// The place to read from, and behind which file.
-    fn next<'places>(
+    pub(crate) fn next<'places>(
         &self,
         places: &'places [Arc<Place>],
     ) -> Option<(&'places Arc<Place>, Option<String>)> {
@@ -65,14 +62,14 @@ impl Verification {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    fn postpone(&mut self, parts: usize) {
+    pub(crate) fn postpone(&mut self, parts: usize) {
         let parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
         self.due = Instant::now() + self.every / parts;
     }
 }
 
 /// The place after that with `id`, in the order of identities; after the last comes the first.
-fn behind(places: &[Arc<Place>], id: PlaceId) -> Option<&Arc<Place>> {
+pub(crate) fn behind(places: &[Arc<Place>], id: PlaceId) -> Option<&Arc<Place>> {
     let mut ordered: Vec<&Arc<Place>> = places.iter().collect();
     ordered.sort_by_key(|place| (place.id <= id, place.id));
     ordered.first().copied()
@@ -80,11 +77,11 @@ fn behind(places: &[Arc<Place>], id: PlaceId) -> Option<&Arc<Place>> {
 
 /// A file of a copy that is as it was.
 #[derive(Debug)]
-struct Verified {
-    name: String,
-    size_bytes: u64,
+pub(crate) struct Verified {
+    pub(crate) name: String,
+    pub(crate) size_bytes: u64,
     /// How many the copy has.
-    file_count: usize,
+    pub(crate) file_count: usize,
 }
 
 /// What can be verified of a copy.
@@ -95,7 +92,7 @@ enum CopyFile {
 }
 
 /// Reads one file of `place` from the disk: the first by name behind `after`, or any. `None` if there is none.
-fn verify_next(
+pub(crate) fn verify_next(
     place: &Place,
     cluster_id: [u8; 16],
     after: Option<&str>,
@@ -175,74 +172,5 @@ impl Pace {
             ));
         }
         Ok(())
-    }
-}
-
-impl Maintenance {
-    /// Reads one file of a copy, if it is time.
-    pub(crate) fn verify_if_due(&mut self) {
-        if !self.verification.pause().is_zero() {
-            return;
-        }
-        self.verification.postpone(PAUSE_COUNT as usize);
-        let live = self.shared.live();
-        let mut copies = self.shared.view().holders.clone();
-        copies.retain(|place| place.id != live.place.id);
-        let Some((place, after)) = self.verification.next(&copies) else {
-            return;
-        };
-        let (copy, cluster_id) = (Arc::clone(place), self.cluster_id);
-        let mut rate = self.pace();
-        let verified = self.work_on(&[place], move |is_given_up| {
-            verify_next(&copy, cluster_id, after.as_deref(), &mut |size_bytes| {
-                rate.advance(size_bytes, is_given_up)
-            })
-        });
-        match verified {
-            Ok(Some(file)) => {
-                add(&self.shared.counters.verified_bytes, file.size_bytes);
-                self.verification.postpone(file.file_count * copies.len());
-                self.verification.last = Some((place.id, file.name));
-            }
-            Ok(None) => {
-                let next = behind(&copies, place.id).unwrap_or(place);
-                self.verification.last = Some((next.id, String::new()));
-            }
-            Err(Setback::Failed(error))
-                if !is_of_the_process(&error) && !self.shared.pause(Duration::ZERO) =>
-            {
-                tracing::error!(path = %place.path.display(), %error, "a metadata copy is damaged; it is made anew");
-                self.give_up(place, live.generation, Suspicion::failed(error));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Reads all of the primary, and fails with [`Setback::Unread`] if that cannot be done, or if something is damaged
-    /// while there is another copy to move to. Without one, a copy of what is left is better than none.
-    pub(crate) fn verify_primary(&self, live: &Arc<Live>) -> Result<(), Setback> {
-        let database = Arc::clone(live);
-        let mut rate = self.pace();
-        let read = self.work_on(&[&live.place], move |is_given_up| {
-            database
-                .database
-                .read_all(&mut |size_bytes| rate.advance(size_bytes, is_given_up))
-        });
-        let error = match read {
-            Err(Setback::Failed(error)) if !self.shared.pause(Duration::ZERO) => error,
-            other => return other,
-        };
-        if error.kind() == io::ErrorKind::InvalidData {
-            tracing::error!(path = %live.place.path.display(), %error, "the metadata database is damaged");
-            if self.shared.view().holders.len() < 2 {
-                return Ok(());
-            }
-        }
-        Err(Setback::Unread(error))
-    }
-
-    /// What copies and reads in the background keep to.
-    pub(crate) fn pace(&self) -> Pace {
-        Pace::new(Arc::clone(&self.shared), self.bytes_per_second_max)
     }
 }

@@ -22,11 +22,11 @@ use tokio::sync::oneshot;
 
 use super::database::{Applied, Reach, ReadError};
 use super::deputy::Deputy;
-use super::failover::Revival;
 use super::holder::{Command, Holders};
 use super::journal_file::{FILE_HEAD_BYTES, FileHead};
 use super::place::Place;
 use super::record::{Frame, RecordBuilder};
+use super::revival::Revival;
 use super::roster::{PlaceId, Roster};
 use super::shared::{Live, QueueSlot, Shared, Suspicion};
 use super::status::{NO_ROOM, add};
@@ -37,7 +37,7 @@ const GROUP_COUNT_MAX: usize = 512;
 /// No batch is added to a group of this size; a record is at most this and one batch.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How often places are looked at when nothing is written.
-pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A commit that waits.
 #[derive(Debug)]
