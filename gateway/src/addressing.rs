@@ -4,13 +4,12 @@
 //! Either way the path is percent-decoded exactly once, `+` is literal, and nothing is normalized: `//`, `.`
 //! and `..` are ordinary parts of keys. Whether a bucket *name* is valid is for the operation to judge.
 
-use std::borrow::Cow;
-
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
 
 use crate::operation::Addressing;
+use crate::percent::percent_decode;
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// Keys are limited in bytes, not characters (Amazon S3 user guide, "Naming objects").
@@ -190,25 +189,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Decodes percent escapes; `None` if one is malformed or the result is not UTF-8.
-///
-/// Stricter than most decoders, which pass a stray `%` through: two texts must not mean one key.
-pub(crate) fn percent_decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
-    }
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_escape = byte != b'%'
-            || (bytes.next()?.is_ascii_hexdigit() && bytes.next()?.is_ascii_hexdigit());
-        if !is_escape {
-            return None;
-        }
-    }
-    let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode_str(text).into();
-    String::from_utf8(decoded.into_owned()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,11 +275,6 @@ mod tests {
             let encoded = percent_encoding::utf8_percent_encode(&key, percent_encoding::NON_ALPHANUMERIC);
             let path = format!("/b/{encoded}");
             proptest::prop_assert_eq!(resolved("h", &path).unwrap(), object("b", &key));
-        }
-
-        #[test]
-        fn decoding_never_panics(text in "(%|[0-9a-f]|.){0,30}") {
-            drop(percent_decode(&text));
         }
     }
 }

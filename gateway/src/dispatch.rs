@@ -16,6 +16,8 @@ use tracing::Instrument;
 
 use crate::addressing;
 use crate::connection_activity::RunningRequest;
+use crate::entrance::{Entrance, Surface};
+use crate::failure_answer::{error_document, panicked};
 use crate::gateway::Gateway;
 use crate::handlers;
 use crate::handlers::S3Request;
@@ -25,8 +27,7 @@ use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
 use crate::request_size;
 use crate::response::{self, Response};
-use crate::s3_error::{ErrorCode, ErrorContext, S3Error};
-use crate::server::{Entrance, Surface};
+use crate::s3_error::{ErrorCode, S3Error};
 
 const SERVER: HeaderValue = HeaderValue::from_static("Cairn");
 
@@ -139,35 +140,4 @@ fn error_response(gateway: &Gateway, id: RequestId, head: &Head, error: &S3Error
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// The `<Error>` document of a failure.
-pub(crate) fn error_document(
-    gateway: &Gateway,
-    id: RequestId,
-    resource: &str,
-    error: &S3Error,
-) -> String {
-    error.to_xml(&ErrorContext {
-        resource,
-        request_id: id.as_str(),
-        host_id: gateway.host_id().as_str(),
-    })
-}
-
-/// Counts and logs the panic of a handler; what its client is told.
-pub(crate) fn panicked(
-    gateway: &Gateway,
-    resource: &str,
-    panic: &(dyn std::any::Any + Send),
-) -> S3Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    gateway.metrics().panicked();
-    tracing::error!(
-        panic = text.unwrap_or("no message"),
-        resource,
-        "a handler panicked"
-    );
-    S3Error::of(ErrorCode::InternalError)
 }

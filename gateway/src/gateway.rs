@@ -8,7 +8,6 @@ use cairn_meta::Meta;
 use tokio::sync::Semaphore;
 
 use crate::addressing::Domains;
-use crate::admin::MetadataState;
 use crate::auth::Verifier;
 use crate::clock::Clock;
 use crate::config::GatewayConfig;
@@ -16,6 +15,7 @@ use crate::document_memory::{DocumentMemory, DocumentRoom, NoRoom};
 use crate::engine::Engine;
 use crate::identity::Keyring;
 use crate::md5_lanes::Md5Pool;
+use crate::metadata_state::MetadataState;
 use crate::metrics::Metrics;
 use crate::readiness::LastReadiness;
 use crate::request_id::HostId;

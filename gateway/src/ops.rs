@@ -7,6 +7,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::admin;
+use crate::admin_api;
+use crate::entrance::{Entrance, Surface};
 use crate::gateway::Gateway;
 use crate::metrics_access;
 use crate::readiness::Readiness;
@@ -14,7 +16,6 @@ use crate::request_body::RequestBody;
 use crate::request_id::RequestId;
 use crate::response::{self, Response, ResponseBody};
 use crate::s3_error::{ErrorCode, S3Error};
-use crate::server::{Entrance, Surface};
 
 /// The first part of every path served here.
 pub(crate) const PATH_PREFIX: &str = "/-/";
@@ -34,7 +35,7 @@ pub(crate) async fn respond(
 ) -> (&'static str, Result<Response, S3Error>) {
     let path = parts.uri.path();
     if !matches!(parts.method, Method::GET | Method::HEAD)
-        && !path.starts_with(admin::api::PATH_PREFIX)
+        && !path.starts_with(admin_api::PATH_PREFIX)
     {
         return (
             "Unknown",
@@ -55,7 +56,7 @@ pub(crate) async fn respond(
             let refusal = S3Error::new(ErrorCode::AccessDenied, metrics_access::REFUSAL);
             return ("Metrics", Err(refusal));
         }
-        _ if path.starts_with(admin::api::PATH_PREFIX) => {
+        _ if path.starts_with(admin_api::PATH_PREFIX) => {
             ("Admin", admin::respond(gateway, id, parts, body).await)
         }
         _ => ("Unknown", unknown()),

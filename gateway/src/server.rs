@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,51 +11,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::Connection;
+pub use crate::entrance::Surface;
 use crate::gateway::Gateway;
 use crate::tls::{TlsCertificate, TlsError};
 
 /// How long to wait before accepting again after the system refused (out of file descriptors, usually).
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-
-/// What a listener serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Surface {
-    /// S3, and health, metrics and administration under `/-/`.
-    All,
-    /// S3 and health only: metrics and administration have a listener of their own.
-    S3,
-    /// Only what is under `/-/`.
-    Admin,
-}
-
-/// How a connection is protected, as it stands in a URI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    /// Not at all.
-    Http,
-    /// By TLS.
-    Https,
-}
-
-impl Scheme {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
-/// How a request came in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entrance {
-    /// What is served there.
-    pub(crate) surface: Surface,
-    /// The other end of the connection; `None` where the system does not say.
-    pub(crate) peer: Option<IpAddr>,
-    /// Whether by TLS.
-    pub(crate) scheme: Scheme,
-}
 
 /// How one listener serves.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use cairn_meta::{AccessKey, MetaError, SecretKey, UserName};
 
-use super::api::{CreateKey, CreatedKey, Key, KeyList};
 use super::refusal::Refusal;
 use super::users;
+use crate::admin_api::{CreateKey, CreatedKey, Key, KeyList};
 use crate::gateway::Gateway;
 
 pub(super) async fn create(gateway: &Gateway, request: CreateKey) -> Result<CreatedKey, Refusal> {

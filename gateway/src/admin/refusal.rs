@@ -3,7 +3,7 @@
 use cairn_meta::{InvalidName, MetaError};
 use http::StatusCode;
 
-use super::api::ErrorDocument;
+use crate::admin_api::ErrorDocument;
 use crate::request_id::RequestId;
 use crate::s3_error::S3Error;
 

@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::api::{BODY_SIZE_BYTES_MAX, PATH_PREFIX};
 use super::refusal::Refusal;
 use super::{keys, status, users};
+use crate::admin_api::{BODY_SIZE_BYTES_MAX, PATH_PREFIX};
 use crate::auth::{PayloadMode, Principal, RequestHead};
 use crate::gateway::Gateway;
 use crate::operation::Query;
@@ -143,8 +143,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 fn decode(segment: &str) -> Result<String, Refusal> {
-    crate::addressing::percent_decode(segment)
-        .ok_or_else(|| Refusal::invalid("the path is not UTF-8"))
+    crate::percent::percent_decode(segment).ok_or_else(|| Refusal::invalid("the path is not UTF-8"))
 }
 
 fn json(status: StatusCode, document: &impl Serialize) -> Response {

@@ -4,7 +4,7 @@ use cairn_meta::MetaError;
 use cairn_storage_node::DiskStatus;
 use tokio::time::Instant;
 
-use super::api::{ClusterStatus, Disk, Queues};
+use crate::admin_api::{ClusterStatus, Disk, Queues};
 use crate::engine::geometry::ChunkKind;
 use crate::engine::{Availability, DiskRole, DiskView, Engine};
 use crate::gateway::Gateway;

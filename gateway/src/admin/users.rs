@@ -2,8 +2,8 @@
 
 use cairn_meta::{DisplayName, Email, MetaError, UserName, UserRecord};
 
-use super::api::{CreateUser, User, UserList};
 use super::refusal::Refusal;
+use crate::admin_api::{CreateUser, User, UserList};
 use crate::gateway::Gateway;
 
 /// Users read at once while all are listed.

@@ -1,128 +1,29 @@
 //! Deletes, in the background and as well as it can, what writes and repairs left behind that is not needed.
 //!
-//! It may miss things (the queue is bounded, a disk may be away, the process may end): the orphan collector finds
+//! It may miss things (their [queue](super::leftovers) is bounded, a disk may be away, the process may end): the orphan collector finds
 //! what it missed. It must never delete what was committed, and asks the metadata before it does, while it holds the
 //! datum: a shard that was replaced may have been put back by a later repair by the time it is deleted here.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
 
 use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use tokio::sync::Notify;
 
 use super::core::Core;
 use super::deletion::DeletionDisk;
 use super::ids;
+use super::leftovers::{Leftover, LeftoverReason, Remainder};
 use super::orphan_collection::is_placed;
 
-/// Beyond this many abandoned writes the rest is left to the orphan collector.
-const QUEUE_LEN_MAX: usize = 4096;
-/// Beyond this many with shards on disks that are away, likewise.
-const KEPT_LEN_MAX: usize = 1024;
 /// How many are worked off at the same time, so that a disk that hangs delays few.
 const CLEANED_AT_ONCE: usize = 8;
-
-/// Shards to delete.
-#[derive(Debug)]
-pub(crate) struct Leftover {
-    pub(crate) data_id: DataId,
-    pub(crate) shards: Vec<(DiskId, ShardId)>,
-    pub(crate) reason: LeftoverReason,
-    remainder: Remainder,
-}
-
-impl Leftover {
-    pub(crate) fn new(
-        data_id: DataId,
-        shards: Vec<(DiskId, ShardId)>,
-        reason: LeftoverReason,
-    ) -> Self {
-        Self {
-            data_id,
-            shards,
-            reason,
-            remainder: Remainder::Nothing,
-        }
-    }
-}
-
-/// What is not deleted here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remainder {
-    Nothing,
-    /// Some shards are left to the orphan collector.
-    Orphans,
-}
-
-/// Why they are not needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeftoverReason {
-    /// The whole write was given up before its commit began, or its commit was refused.
-    Uncommitted,
-    /// The write or repair was committed, with these shards placed elsewhere.
-    Replaced,
-}
-
-/// The queue of leftovers.
-#[derive(Debug, Default)]
-pub(crate) struct Cleanup {
-    queue: Mutex<VecDeque<Leftover>>,
-    /// What waits for disks that are away or busy.
-    kept: Mutex<Vec<Leftover>>,
-    wake: Notify,
-}
-
-impl Cleanup {
-    /// Hands leftovers over; never blocks. `false` if the queue is full.
-    pub(crate) fn push(&self, leftover: Leftover) -> bool {
-        if leftover.shards.is_empty() {
-            return true;
-        }
-        let mut queue = self.locked();
-        let has_room = queue.len() < QUEUE_LEN_MAX;
-        if has_room {
-            queue.push_back(leftover);
-        }
-        drop(queue);
-        self.wake.notify_one();
-        has_room
-    }
-
-    /// Waits until there may be something.
-    pub(crate) async fn wait(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Keeps leftovers until their disks can be asked again. `false` if there are too many.
-    fn keep(&self, leftover: Leftover) -> bool {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = kept.len() < KEPT_LEN_MAX;
-        if has_room {
-            kept.push(leftover);
-        }
-        has_room
-    }
-
-    fn take_kept(&self) -> Vec<Leftover> {
-        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn pop(&self) -> Option<Leftover> {
-        self.locked().pop_front()
-    }
-
-    fn locked(&self) -> MutexGuard<'_, VecDeque<Leftover>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Core {
     /// Works the queue off, then what was kept: a disk that is there and does not answer must not delay the others'.
     pub(crate) async fn clean_up(&self) {
-        let kept = self.cleanup.take_kept();
-        let queued = std::iter::from_fn(|| self.cleanup.pop());
+        let kept = self.leftovers.take_kept();
+        let queued = std::iter::from_fn(|| self.leftovers.pop());
         stream::iter(queued.chain(kept))
             .for_each_concurrent(CLEANED_AT_ONCE, |leftover| self.clean_up_one(leftover))
             .await;
@@ -156,7 +57,7 @@ impl Core {
         leftover.shards = away;
         let mut remainder = leftover.remainder;
         if !leftover.shards.is_empty() {
-            if self.cleanup.keep(leftover) {
+            if self.leftovers.keep(leftover) {
                 return;
             }
             remainder = Remainder::Orphans;

@@ -1,5 +1,6 @@
 //! What all parts of the engine share.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cairn_meta::Meta;
@@ -9,17 +10,18 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 
 use super::chunker::{ChunkerOptions, PADDING_LEN};
-use super::cleanup::Cleanup;
 use super::coding::{CodeError, Coders};
-use super::damage::Damage;
+use super::damage::{Damage, MayBeDamage};
 use super::disks::Disks;
 use super::entropy::Entropy;
 use super::exclusion::Exclusion;
+use super::ids;
+use super::leftovers::Leftovers;
 use super::memory::{BufferPool, MemoryBudget};
 use super::metrics::{Counters, EngineMetrics};
 use super::options::EngineOptions;
 use super::pins::Pins;
-use super::read::RepairNotices;
+use super::repair_notices::RepairNotices;
 use super::staging::Staging;
 
 /// Idle buffers that are kept: those of a few busy writes. More would only keep memory.
@@ -44,7 +46,7 @@ pub(crate) struct Core {
     pub(crate) read_budget: MemoryBudget,
     pub(crate) counters: Counters,
     pub(crate) damage: Damage,
-    pub(crate) cleanup: Arc<Cleanup>,
+    pub(crate) leftovers: Arc<Leftovers>,
     pub(crate) exclusion: Exclusion,
     pub(crate) repair_notices: RepairNotices,
     /// What is being read: its deletion waits.
@@ -74,7 +76,7 @@ impl Engine {
             read_budget: MemoryBudget::new(options.read_memory_bytes, options.memory_wait_max),
             counters: Counters::default(),
             damage: Damage::default(),
-            cleanup: Arc::default(),
+            leftovers: Arc::default(),
             exclusion: Exclusion::default(),
             repair_notices: RepairNotices::default(),
             pins: Arc::default(),
@@ -159,6 +161,47 @@ impl Core {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(CodeError::Interrupted),
             },
+        }
+    }
+
+    /// What came of work on one of many things; `None` if `what` is damaged, which is noted.
+    ///
+    /// # Errors
+    /// Every other error.
+    pub(crate) fn unless_damaged<T, E: MayBeDamage>(
+        &self,
+        what: impl fmt::Display,
+        outcome: Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.is_damage() => {
+                self.note_damage(what, &error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts and reports something that cannot be read.
+    pub(crate) fn note_damage(&self, what: impl fmt::Display, error: &impl fmt::Display) {
+        self.counters.damage_passed_over.increment();
+        let what = what.to_string();
+        if self.damage.is_new(&what) {
+            tracing::error!(what, %error, "damaged: background work leaves it as it is and goes on behind it");
+        }
+    }
+
+    /// Enqueues what was noticed.
+    pub(crate) async fn enqueue_repair_notices(&self) {
+        for (data_id, chunk_index) in self.repair_notices.take() {
+            let enqueued = self
+                .meta
+                .enqueue_repair(ids::meta_data(data_id), chunk_index, self.clock.now_ms())
+                .await;
+            if let Err(error) = enqueued {
+                tracing::warn!(%data_id, chunk_index, %error, "a damaged chunk could not be enqueued for repair");
+            }
         }
     }
 }

@@ -10,8 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use cairn_meta::MetaError;
 use cairn_storage_node::ShardError;
 
-use super::core::Core;
-
 /// Beyond this many, all are reported anew.
 const REPORTED_COUNT_MAX: usize = 10_000;
 
@@ -22,7 +20,7 @@ pub(crate) struct Damage {
 }
 
 impl Damage {
-    fn is_new(&self, what: &str) -> bool {
+    pub(super) fn is_new(&self, what: &str) -> bool {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.len() >= REPORTED_COUNT_MAX {
             reported.clear();
@@ -46,35 +44,5 @@ impl MayBeDamage for MetaError {
 impl MayBeDamage for ShardError {
     fn is_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
-    }
-}
-
-impl Core {
-    /// What came of work on one of many things; `None` if `what` is damaged, which is noted.
-    ///
-    /// # Errors
-    /// Every other error.
-    pub(crate) fn unless_damaged<T, E: MayBeDamage>(
-        &self,
-        what: impl fmt::Display,
-        outcome: Result<T, E>,
-    ) -> Result<Option<T>, E> {
-        match outcome {
-            Ok(done) => Ok(Some(done)),
-            Err(error) if error.is_damage() => {
-                self.note_damage(what, &error);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Counts and reports something that cannot be read.
-    pub(crate) fn note_damage(&self, what: impl fmt::Display, error: &impl fmt::Display) {
-        self.counters.damage_passed_over.increment();
-        let what = what.to_string();
-        if self.damage.is_new(&what) {
-            tracing::error!(what, %error, "damaged: background work leaves it as it is and goes on behind it");
-        }
     }
 }

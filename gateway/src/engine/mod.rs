@@ -29,6 +29,7 @@ pub mod geometry;
 mod hedge;
 mod ids;
 mod latency;
+mod leftovers;
 mod memory;
 mod metrics;
 mod options;
@@ -39,9 +40,11 @@ pub mod placement;
 mod read;
 mod rebuild;
 mod repair;
+mod repair_notices;
 mod repair_plan;
 mod scrub;
 mod staging;
+mod unstaging;
 mod write;
 
 #[cfg(test)]

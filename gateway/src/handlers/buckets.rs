@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::request::{Place, S3Request};
 use super::xml_body::{self, Digest};
+use crate::request_documents;
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
 use crate::xml;
@@ -13,9 +14,9 @@ use crate::xml;
 const US_EAST_1: &str = "us-east-1";
 
 pub(super) async fn create(request: S3Request) -> Result<Response, S3Error> {
-    let limit = xml::CREATE_BUCKET_SIZE_BYTES_MAX;
+    let limit = request_documents::CREATE_BUCKET_SIZE_BYTES_MAX;
     let (request, document) = xml_body::read(request, Digest::Optional, limit).await?;
-    let constraint = xml::parse_create_bucket(&document.bytes)?.location_constraint;
+    let constraint = request_documents::parse_create_bucket(&document.bytes)?.location_constraint;
     let gateway = &request.gateway;
     check_location(constraint.as_deref(), &gateway.config().region)?;
     let Place::NewBucket(name, _) = &request.place else {

@@ -32,9 +32,10 @@ use crate::checksum::{
 use crate::engine::StoredData;
 use crate::gateway::Gateway;
 use crate::keepsake::{Completion as KeptCompletion, Content, Keepsake, Origin};
+use crate::request_documents::{self, CompletedPart};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
-use crate::xml::{self, CompletedPart, XmlWriter};
+use crate::xml::XmlWriter;
 
 /// Parts but the last must be at least this large.
 const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
@@ -52,9 +53,9 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let gateway = Arc::clone(&request.gateway);
     let found = find_upload(&gateway, &bucket, &key, upload_id).await?;
 
-    let limit = xml::COMPLETE_UPLOAD_SIZE_BYTES_MAX;
+    let limit = request_documents::COMPLETE_UPLOAD_SIZE_BYTES_MAX;
     let (request, document) = xml_body::read_without_checksum(request, limit).await?;
-    let listed = xml::parse_complete_multipart_upload(&document.bytes)?;
+    let listed = request_documents::parse_complete_multipart_upload(&document.bytes)?;
     drop(document.bytes);
     let mut room = document.room;
     room.shrink_to(listed.iter().map(CompletedPart::memory_bytes).sum());

@@ -5,8 +5,8 @@ use cairn_meta::{BucketRecord, ObjectKey, ObjectRecord, VersionId};
 use super::read_condition::{self, Verdict};
 use super::request::{self, S3Request};
 use super::version_id;
-use crate::addressing;
 use crate::operation::Operation;
+use crate::percent::percent_decode;
 use crate::s3_error::{ErrorCode, S3Error};
 
 const HEADER: &str = "x-amz-copy-source";
@@ -89,12 +89,9 @@ impl SourceName {
         // Some clients encode the question mark too; a key may contain what looks like a version all the same.
         let (path, version) = if let Some((path, version)) = encoded.rsplit_once(VERSION_PARAMETER)
         {
-            (
-                addressing::percent_decode(path),
-                Some(version_id::parse(version)?),
-            )
+            (percent_decode(path), Some(version_id::parse(version)?))
         } else {
-            let decoded = addressing::percent_decode(&encoded).ok_or_else(malformed)?;
+            let decoded = percent_decode(&encoded).ok_or_else(malformed)?;
             let split = decoded.rsplit_once(VERSION_PARAMETER);
             match split.and_then(|(path, version)| Some((path.to_owned(), version.parse().ok()?))) {
                 Some((path, version)) => (Some(path), Some(version)),

@@ -13,17 +13,18 @@ use super::request::{self, S3Request};
 use super::write_condition::WriteCondition;
 use super::xml_body::{self, Digest};
 use crate::gateway::Gateway;
+use crate::request_documents::{self, ObjectToDelete};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
-use crate::xml::{self, ObjectToDelete, XmlWriter};
+use crate::xml::XmlWriter;
 
 /// Deletes under way at once: enough for the metadata to commit in groups.
 const CONCURRENCY: usize = 32;
 
 pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
-    let limit = xml::DELETE_OBJECTS_SIZE_BYTES_MAX;
+    let limit = request_documents::DELETE_OBJECTS_SIZE_BYTES_MAX;
     let (request, document) = xml_body::read(request, Digest::Required, limit).await?;
-    let wanted = xml::parse_delete_objects(&document.bytes)?;
+    let wanted = request_documents::parse_delete_objects(&document.bytes)?;
     // What was parsed takes their place, in the room of the document.
     drop(document.bytes);
     let bucket = request.bucket()?.clone();

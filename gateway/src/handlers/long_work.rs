@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::request::S3Request;
-use crate::dispatch;
+use crate::failure_answer;
 use crate::gateway::Gateway;
 use crate::keep_alive::{self, Pace};
 use crate::request_id::RequestId;
@@ -50,7 +50,7 @@ impl Asker {
         let (gateway, id, resource) = (Arc::clone(&self.gateway), self.id, self.resource.clone());
         let work = self.see_through(work).in_current_span();
         keep_alive::answer(pace, work, move |error| {
-            dispatch::error_document(&gateway, id, &resource, error)
+            failure_answer::error_document(&gateway, id, &resource, error)
         })
         .await
     }
@@ -62,7 +62,11 @@ impl Asker {
     ) -> Result<Response, S3Error> {
         let result = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(result) => result,
-            Err(panic) => Err(dispatch::panicked(&self.gateway, &self.resource, &*panic)),
+            Err(panic) => Err(failure_answer::panicked(
+                &self.gateway,
+                &self.resource,
+                &*panic,
+            )),
         };
         if let Err(error) = &result {
             self.log.failed(error.status(), error.code());

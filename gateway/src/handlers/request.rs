@@ -9,6 +9,7 @@ use http::request::Parts;
 use crate::addressing::{self, Target};
 use crate::auth::{self, PayloadMode, Principal, RequestHead};
 use crate::authorize::{self, Decision, Resource};
+use crate::entrance::{Entrance, Scheme};
 use crate::gateway::Gateway;
 use crate::operation::{self, Operation, Query};
 use crate::request_body::RequestBody;
@@ -16,7 +17,6 @@ use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
 use crate::request_size;
 use crate::s3_error::{ErrorCode, S3Error};
-use crate::server::{Entrance, Scheme};
 
 /// What a handler works on.
 #[derive(Debug)]

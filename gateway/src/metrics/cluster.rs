@@ -6,7 +6,7 @@ use prometheus::{Error, IntGauge, IntGaugeVec, Opts, Registry};
 use super::disks::keep_disks;
 use super::metadata::keep_metadata;
 use super::registration::{keep, saturating};
-use crate::admin::api::ClusterStatus;
+use crate::admin_api::ClusterStatus;
 
 /// The state as of `status`, in gauges of their own: exports that are made at the same time do not meet in them.
 pub(super) fn of_cluster(status: &ClusterStatus) -> Result<Vec<MetricFamily>, Error> {

@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::registration::{DURATION_BUCKETS_SECONDS, keep, saturating};
-use crate::admin::api::MetadataStatus;
+use crate::admin_api::MetadataStatus;
 
 /// Registers the state of the metadata backend.
 pub(super) fn keep_metadata(registry: &Registry, status: &MetadataStatus) -> Result<(), Error> {
@@ -110,7 +110,7 @@ pub fn export_metadata(status: &MetadataStatus) -> Result<String, Error> {
 }
 
 /// Meaning of the metadata backend's counters, by their names in
-/// [`MetadataStatus::counters`](crate::admin::api::MetadataStatus::counters).
+/// [`MetadataStatus::counters`](crate::admin_api::MetadataStatus::counters).
 const META_COUNTERS: &[(&str, &str)] = &[
     ("commits", "Commits acknowledged."),
     (

@@ -19,7 +19,7 @@ pub use disks::export_disks;
 pub use metadata::{MetadataRequests, export_metadata};
 pub use prometheus::{Error as MetricsError, TEXT_FORMAT};
 
-use crate::admin::api::ClusterStatus;
+use crate::admin_api::ClusterStatus;
 use crate::engine::EngineMetrics;
 use registration::{DURATION_BUCKETS_SECONDS, keep};
 
@@ -157,7 +157,7 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{Disk, MetadataStatus, Queues};
+    use crate::admin_api::{Disk, MetadataStatus, Queues};
     use crate::engine::CounterSample;
 
     fn cluster(disks: Vec<Disk>) -> ClusterStatus {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::addressing::percent_decode;
+use crate::percent::percent_decode;
 use crate::s3_error::{ErrorCode, S3Error};
 
 /// The decoded parameters of a request, in the order they were sent.

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 pub use code::{Connection, ErrorCode};
 
-use crate::xml::XmlWriter;
+use crate::xml::{XmlError, XmlWriter};
 
 /// A failure as S3 tells it to clients.
 ///
@@ -165,5 +165,14 @@ impl std::error::Error for S3Error {}
 impl From<ErrorCode> for S3Error {
     fn from(code: ErrorCode) -> S3Error {
         S3Error::of(code)
+    }
+}
+
+impl From<XmlError> for S3Error {
+    fn from(error: XmlError) -> S3Error {
+        S3Error::of(match error {
+            XmlError::TooLong => ErrorCode::MaxMessageLengthExceeded,
+            XmlError::Malformed => ErrorCode::MalformedXML,
+        })
     }
 }

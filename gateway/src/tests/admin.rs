@@ -7,8 +7,8 @@ use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_storage_node::fault::Fault;
 
-use crate::admin::MetadataState;
-use crate::admin::api::{ClusterStatus, CreatedKey, KeyList, MetadataStatus, User, UserList};
+use crate::admin_api::{ClusterStatus, CreatedKey, KeyList, MetadataStatus, User, UserList};
+use crate::metadata_state::MetadataState;
 use crate::metrics_access::MetricsToken;
 use crate::server::{ListenerOptions, Surface};
 use crate::testing::{Answer, Client, Payload, TestServer, TestServerOptions};
@@ -20,7 +20,7 @@ fn parse<T: serde::de::DeserializeOwned>(answer: &Answer) -> T {
 
 /// `status code` of a JSON refusal.
 fn refusal(answer: &Answer) -> String {
-    let document: crate::admin::api::ErrorDocument = parse(answer);
+    let document: crate::admin_api::ErrorDocument = parse(answer);
     assert_eq!(document.request_id, answer.header("x-amz-request-id"));
     format!("{} {}", answer.status.as_u16(), document.code)
 }

@@ -7,8 +7,6 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
-use crate::s3_error::{ErrorCode, S3Error};
-
 /// The largest document S3 takes is a list of 10,000 parts with checksums, about 2 MB.
 pub const DOCUMENT_SIZE_BYTES_MAX: usize = 4 << 20;
 
@@ -20,43 +18,47 @@ const DEPTH_MAX: usize = 8;
 /// without this bound 4 MiB of `<a/>` would become more than 100 MiB.
 const ELEMENTS_MAX: usize = 100_000;
 
+/// Why a document is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum XmlError {
+    /// It is larger than [`DOCUMENT_SIZE_BYTES_MAX`].
+    TooLong,
+    /// It is not the document that was expected, or none at all, or beyond another bound.
+    Malformed,
+}
+
 /// An element: its name without prefix, its own text, its children in order.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) name: String,
-    pub(super) text: String,
-    pub(super) children: Vec<Element>,
+pub(crate) struct Element {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) children: Vec<Element>,
 }
 
 impl Element {
     /// Parses a document whose root element is `root`.
-    pub(super) fn parse(document: &[u8], root: &str) -> Result<Element, S3Error> {
+    pub(crate) fn parse(document: &[u8], root: &str) -> Result<Element, XmlError> {
         if document.len() > DOCUMENT_SIZE_BYTES_MAX {
-            return Err(ErrorCode::MaxMessageLengthExceeded.into());
+            return Err(XmlError::TooLong);
         }
-        let document = std::str::from_utf8(document).map_err(|_| malformed())?;
-        let parsed = read(document.trim_start_matches('\u{feff}')).ok_or_else(malformed)?;
+        let document = std::str::from_utf8(document).map_err(|_| XmlError::Malformed)?;
+        let parsed = read(document.trim_start_matches('\u{feff}')).ok_or(XmlError::Malformed)?;
         if parsed.name == root {
             Ok(parsed)
         } else {
-            Err(malformed())
+            Err(XmlError::Malformed)
         }
     }
 
     /// The text of the only child of a name, trimmed; `None` if there is no such child.
-    pub(super) fn child_text(&self, name: &str) -> Result<Option<&str>, S3Error> {
+    pub(crate) fn child_text(&self, name: &str) -> Result<Option<&str>, XmlError> {
         let mut found = self.children.iter().filter(|child| child.name == name);
         match (found.next(), found.next()) {
             (None, _) => Ok(None),
             (Some(child), None) => Ok(Some(child.text.trim())),
-            (Some(_), Some(_)) => Err(malformed()),
+            (Some(_), Some(_)) => Err(XmlError::Malformed),
         }
     }
-}
-
-/// 400 `MalformedXML`.
-pub(super) fn malformed() -> S3Error {
-    ErrorCode::MalformedXML.into()
 }
 
 /// Builds the tree; `None` for anything that is not one well-formed element of allowed depth and size.
@@ -131,7 +133,7 @@ fn resolve(reference: &BytesRef<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn parse(document: &str) -> Result<Element, S3Error> {
+    fn parse(document: &str) -> Result<Element, XmlError> {
         Element::parse(document.as_bytes(), "A")
     }
 
@@ -169,26 +171,16 @@ mod tests {
             "<A>&#xD800;</A>",
             &deep,
         ] {
-            assert_eq!(
-                parse(bad).unwrap_err().code(),
-                ErrorCode::MalformedXML,
-                "{bad}"
-            );
+            assert_eq!(parse(bad).unwrap_err(), XmlError::Malformed, "{bad}");
         }
         let many = |count: usize| format!("<A>{}</A>", "<B/>".repeat(count));
         assert_eq!(parse(&many(99_999)).unwrap().children.len(), 99_999);
-        assert_eq!(
-            parse(&many(100_000)).unwrap_err().code(),
-            ErrorCode::MalformedXML
-        );
+        assert_eq!(parse(&many(100_000)).unwrap_err(), XmlError::Malformed);
         let huge = vec![b' '; DOCUMENT_SIZE_BYTES_MAX + 1];
+        assert_eq!(Element::parse(&huge, "A").unwrap_err(), XmlError::TooLong);
         assert_eq!(
-            Element::parse(&huge, "A").unwrap_err().code(),
-            ErrorCode::MaxMessageLengthExceeded
-        );
-        assert_eq!(
-            Element::parse(b"<A>\xff</A>", "A").unwrap_err().code(),
-            ErrorCode::MalformedXML
+            Element::parse(b"<A>\xff</A>", "A").unwrap_err(),
+            XmlError::Malformed
         );
     }
 

@@ -1,6 +1,6 @@
 //! Calls the admin API.
 
-use cairn_gateway::admin::api::PATH_PREFIX;
+use cairn_gateway::admin_api::PATH_PREFIX;
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -7,7 +7,7 @@ mod output;
 pub use args::AdminArgs;
 
 use args::{Area, ClusterCommand, KeyCommand, UserCommand};
-use cairn_gateway::admin::api::{
+use cairn_gateway::admin_api::{
     ClusterStatus, CreateKey, CreateUser, CreatedKey, KeyList, User, UserList,
 };
 use client::AdminClient;

@@ -1,6 +1,6 @@
 //! Results as tables, or as JSON for programs.
 
-use cairn_gateway::admin::api::{ClusterStatus, CreatedKey, Disk, Key, Queues, User};
+use cairn_gateway::admin_api::{ClusterStatus, CreatedKey, Disk, Key, Queues, User};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 

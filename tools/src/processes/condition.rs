@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cairn_gateway::admin::MetadataState as _;
+use cairn_gateway::metadata_state::MetadataState as _;
 use cairn_gateway::metrics::{MetricsError, export_disks, export_metadata};
 use cairn_meta::kv::rocks::RocksKv;
 use cairn_storage_node::ShardStore as _;

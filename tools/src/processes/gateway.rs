@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cairn_gateway::admin::MetadataState;
-use cairn_gateway::admin::api::MetadataStatus;
+use cairn_gateway::admin_api::MetadataStatus;
 use cairn_gateway::engine::{DiskEntry, DiskRole, Disks, Geometry, Locality};
 use cairn_gateway::measured_kv::MeasuredKv;
+use cairn_gateway::metadata_state::MetadataState;
 use cairn_gateway::metrics::MetadataRequests;
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_gateway::admin::MetadataState;
 use cairn_gateway::clock::SystemClock;
 use cairn_gateway::config::{Compat, GatewayConfig, RootCredentials as GatewayRoot, Timeouts};
 use cairn_gateway::engine::{
     Background, BackgroundOptions, DiskEntry, Disks, Engine, EngineOptions, Geometry,
 };
 use cairn_gateway::gateway::{Components, Gateway};
+use cairn_gateway::metadata_state::MetadataState;
 use cairn_gateway::metrics_access::MetricsToken;
 use cairn_gateway::server::{self, ListenerOptions, Surface};
 use cairn_gateway::tls::{TlsCertificate, TlsError};

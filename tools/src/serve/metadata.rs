@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cairn_gateway::admin::MetadataState;
-use cairn_gateway::admin::api::MetadataStatus;
+use cairn_gateway::admin_api::MetadataStatus;
+use cairn_gateway::metadata_state::MetadataState;
 use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions, RocksKvStatus, Start};
 use cairn_storage_node::ClusterId;
 

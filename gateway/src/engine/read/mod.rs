@@ -8,7 +8,6 @@ mod cursor;
 mod gather;
 mod gather_step;
 mod read_ahead;
-mod repair_notices;
 mod shard_ranges;
 mod staged;
 mod stream;
@@ -25,7 +24,6 @@ pub use stream::ReadStream;
 pub(crate) use chunk_read::INLINE_CODING_BYTES_MAX;
 pub(crate) use gather::ChunkRef;
 pub(crate) use gather_step::{Goal, Step};
-pub(crate) use repair_notices::RepairNotices;
 
 use cursor::{ChunkRange, Cursor, part_ranges};
 use read_ahead::{Portion, read_ahead};

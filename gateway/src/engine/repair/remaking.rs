@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::inspection::Inspection;
 use super::{ChunkOutcome, RepairReport};
-use crate::engine::cleanup::{Leftover, LeftoverReason};
 use crate::engine::coding::shard_size_bytes;
 use crate::engine::core::Core;
 use crate::engine::disks::Dependability;
 use crate::engine::geometry::spare_count;
 use crate::engine::ids;
+use crate::engine::leftovers::{Leftover, LeftoverReason};
 use crate::engine::placement::{Candidate, choose};
 use crate::engine::read::{ChunkRef, ReadError};
 use crate::engine::repair_plan::ShardCondition;
@@ -149,7 +149,7 @@ impl Core {
         }
         // A full queue leaves them to the orphan collector.
         let reason = LeftoverReason::Replaced;
-        self.cleanup
+        self.leftovers
             .push(Leftover::new(chunk.data_id, shards, reason));
     }
 

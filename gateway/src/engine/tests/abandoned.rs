@@ -9,7 +9,7 @@ use futures_util::stream;
 use tokio::time::timeout;
 
 use super::cluster::{CHUNK, Cluster, endless, options, pattern};
-use crate::engine::cleanup::{Leftover, LeftoverReason};
+use crate::engine::leftovers::{Leftover, LeftoverReason};
 use crate::engine::{EngineOptions, StoreError};
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_replaced_shard_that_was_put_back_is_not_deleted() {
     let here = cluster.stores[disks[0]].disk_id();
     let shards = vec![(here, *shard), (elsewhere.disk_id(), *shard)];
     let leftover = Leftover::new(shard.data_id, shards, LeftoverReason::Replaced);
-    assert!(cluster.engine.core().cleanup.push(leftover));
+    assert!(cluster.engine.core().leftovers.push(leftover));
     cluster.engine.run_errands().await;
     assert_eq!(cluster.shards().await, placed);
 }

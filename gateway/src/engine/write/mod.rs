@@ -215,7 +215,7 @@ impl Core {
 
     fn write_guard(&self, data_id: DataId) -> WriteGuard {
         let pin = self.being_written.pin(vec![data_id]);
-        WriteGuard::new(Ledger::new(data_id), Arc::clone(&self.cleanup), pin)
+        WriteGuard::new(Ledger::new(data_id), Arc::clone(&self.leftovers), pin)
     }
 
     /// Stores the chunks of a longer stream, some at a time, and makes them durable together.

@@ -7,8 +7,8 @@ use cairn_meta::{DataRecord, NewData};
 use cairn_storage_node::{DiskId, ShardId};
 
 use super::ledger::Ledger;
-use crate::engine::cleanup::{Cleanup, Leftover, LeftoverReason};
 use crate::engine::ids;
+use crate::engine::leftovers::{Leftover, LeftoverReason, Leftovers};
 use crate::engine::pins::Pin;
 use crate::engine::staging::{StagedWrite, Staging};
 
@@ -46,7 +46,7 @@ enum PendingWrite {
     Shards {
         ledger: Ledger,
         strays: Vec<(DiskId, ShardId)>,
-        cleanup: Arc<Cleanup>,
+        leftovers: Arc<Leftovers>,
         /// Until it is in the metadata or given up.
         _pin: Option<Pin>,
     },
@@ -57,7 +57,7 @@ enum PendingWrite {
 #[derive(Debug)]
 pub(crate) struct WriteGuard {
     ledger: Mutex<Ledger>,
-    cleanup: Arc<Cleanup>,
+    leftovers: Arc<Leftovers>,
     /// The datum as one that is being written; `None` when a commit has taken it over.
     pin: Option<Pin>,
 }
@@ -86,7 +86,7 @@ impl StoredData {
     pub fn begin_commit(self) -> (NewData, CommitGuard) {
         let (data, write) = match self.kept {
             Kept::Shards(record, guard) => {
-                let (ledger, cleanup, pin) = guard.disarm();
+                let (ledger, leftovers, pin) = guard.disarm();
                 let id = ids::meta_data(ledger.data_id());
                 let strays = ledger
                     .shards()
@@ -96,7 +96,7 @@ impl StoredData {
                 let write = PendingWrite::Shards {
                     ledger,
                     strays,
-                    cleanup,
+                    leftovers,
                     _pin: pin,
                 };
                 (data, write)
@@ -121,11 +121,11 @@ impl CommitGuard {
             PendingWrite::Shards {
                 ledger,
                 strays,
-                cleanup,
+                leftovers,
                 ..
             } => {
                 let reason = LeftoverReason::Replaced;
-                cleanup.push(Leftover::new(ledger.data_id(), strays, reason));
+                leftovers.push(Leftover::new(ledger.data_id(), strays, reason));
             }
             PendingWrite::Staged(write, staging) => staging.committed(*write),
         }
@@ -135,8 +135,8 @@ impl CommitGuard {
     pub fn refused(self) {
         match self.write {
             PendingWrite::Shards {
-                ledger, cleanup, ..
-            } => give_up(&ledger, &cleanup),
+                ledger, leftovers, ..
+            } => give_up(&ledger, &leftovers),
             // Nothing of it was anywhere but in the commit.
             PendingWrite::Staged(..) => {}
         }
@@ -144,10 +144,10 @@ impl CommitGuard {
 }
 
 impl WriteGuard {
-    pub(crate) fn new(ledger: Ledger, cleanup: Arc<Cleanup>, pin: Pin) -> Self {
+    pub(crate) fn new(ledger: Ledger, leftovers: Arc<Leftovers>, pin: Pin) -> Self {
         Self {
             ledger: Mutex::new(ledger),
-            cleanup,
+            leftovers,
             pin: Some(pin),
         }
     }
@@ -156,29 +156,29 @@ impl WriteGuard {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disarm(mut self) -> (Ledger, Arc<Cleanup>, Option<Pin>) {
+    fn disarm(mut self) -> (Ledger, Arc<Leftovers>, Option<Pin>) {
         let pin = self.pin.take();
         let mut held = self.ledger();
         let emptied = Ledger::new(held.data_id());
         let ledger = std::mem::replace(&mut *held, emptied);
         drop(held);
-        (ledger, Arc::clone(&self.cleanup), pin)
+        (ledger, Arc::clone(&self.leftovers), pin)
     }
 }
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
         if self.pin.is_some() {
-            give_up(&self.ledger(), &self.cleanup);
+            give_up(&self.ledger(), &self.leftovers);
         }
     }
 }
 
-fn give_up(ledger: &Ledger, cleanup: &Cleanup) {
+fn give_up(ledger: &Ledger, leftovers: &Leftovers) {
     let shards = ledger.shards().collect();
     let leftover = Leftover::new(ledger.data_id(), shards, LeftoverReason::Uncommitted);
     // When the queue is full the orphan collector finds them.
-    if !cleanup.push(leftover) {
+    if !leftovers.push(leftover) {
         tracing::debug!(data_id = %ledger.data_id(), "an abandoned write is left to the orphan collector");
     }
 }

@@ -10,9 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use cairn_storage_node::DataId;
 use tokio::sync::Notify;
 
-use crate::engine::core::Core;
-use crate::engine::ids;
-
 /// Beyond this many the rest is forgotten.
 const NOTICE_COUNT_MAX: usize = 10_000;
 
@@ -39,22 +36,7 @@ impl RepairNotices {
         self.wake.notified().await;
     }
 
-    fn take(&self) -> BTreeSet<(DataId, u32)> {
+    pub(super) fn take(&self) -> BTreeSet<(DataId, u32)> {
         std::mem::take(&mut *self.chunks.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Core {
-    /// Enqueues what was noticed.
-    pub(crate) async fn enqueue_repair_notices(&self) {
-        for (data_id, chunk_index) in self.repair_notices.take() {
-            let enqueued = self
-                .meta
-                .enqueue_repair(ids::meta_data(data_id), chunk_index, self.clock.now_ms())
-                .await;
-            if let Err(error) = enqueued {
-                tracing::warn!(%data_id, chunk_index, %error, "a damaged chunk could not be enqueued for repair");
-            }
-        }
     }
 }

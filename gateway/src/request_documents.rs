@@ -2,9 +2,9 @@
 
 use cairn_meta::PartNumber;
 
-use super::element::{DOCUMENT_SIZE_BYTES_MAX, Element, malformed};
 use crate::checksum::{Checksum, ChecksumAlgorithm};
 use crate::s3_error::{ErrorCode, S3Error};
+use crate::xml::{DOCUMENT_SIZE_BYTES_MAX, Element};
 
 /// A `DeleteObjects` request names at most this many objects.
 pub const DELETE_OBJECTS_MAX: usize = 1000;
@@ -225,6 +225,11 @@ pub fn parse_create_bucket(document: &[u8]) -> Result<CreateBucketConfiguration,
     Ok(CreateBucketConfiguration {
         location_constraint: location.map(str::to_owned),
     })
+}
+
+/// 400 `MalformedXML`.
+fn malformed() -> S3Error {
+    ErrorCode::MalformedXML.into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::api::MetadataStatus;
+use crate::admin_api::MetadataStatus;
 use crate::metrics::MetadataRequests;
 
 /// Tells the state of the metadata backend. The gateway sees only the key-value contract; size, journal copies

@@ -7,12 +7,12 @@ use cairn_storage_node::DataId;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-use super::waiting::Waiting;
-use crate::engine::chunker::Chunk;
-use crate::engine::core::{Core, Engine};
-use crate::engine::descriptor::{Describer, LastChunk};
-use crate::engine::entropy::named_at_ms;
-use crate::engine::ids;
+use super::chunker::Chunk;
+use super::core::{Core, Engine};
+use super::descriptor::{Describer, LastChunk};
+use super::entropy::named_at_ms;
+use super::ids;
+use super::staging::Waiting;
 
 /// What was staged gets its shards this much later, so that many share the syncs of each disk. Longer would share
 /// more and need more memory: at 0.3 ms a write and 32 KiB this is 20 MiB.
