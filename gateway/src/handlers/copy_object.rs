@@ -247,7 +247,7 @@ pub(super) fn copy_result(
     let mut xml = XmlWriter::document();
     xml.open_root(element);
     xml.text("LastModified", &timestamp::iso8601(modified_ms));
-    xml.text("ETag", &object_headers::quoted(etag));
+    xml.quoted_text("ETag", etag);
     checksum(&mut xml);
     xml.close(element);
     xml.finish()

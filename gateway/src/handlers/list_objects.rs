@@ -17,6 +17,9 @@ use crate::xml::XmlWriter;
 /// 1 KiB of markup.
 const ENTRY_BYTES_MAX: usize = 9 << 10;
 
+/// What an entry of a page takes usually, beside its key.
+const ENTRY_BYTES: usize = 320;
+
 /// What both versions are asked.
 struct Query<'a> {
     prefix: &'a str,
@@ -67,7 +70,7 @@ pub(super) async fn handle_v1(request: S3Request) -> Result<Response, S3Error> {
     let page = query.page(&request, start_after).await?;
     let owners = OwnerNames::of(request.gateway.meta(), &owners_of(&page)).await?;
 
-    let mut xml = XmlWriter::document();
+    let mut xml = document(&page);
     xml.open_root("ListBucketResult");
     xml.text("Name", request.bucket()?.name.as_str());
     xml.text("Prefix", &query.encoding.apply(query.prefix));
@@ -97,7 +100,7 @@ pub(super) async fn handle_v2(request: S3Request) -> Result<Response, S3Error> {
         None
     };
 
-    let mut xml = XmlWriter::document();
+    let mut xml = document(&page);
     xml.open_root("ListBucketResult");
     xml.text("Name", request.bucket()?.name.as_str());
     xml.text("Prefix", &query.encoding.apply(query.prefix));
@@ -112,6 +115,12 @@ pub(super) async fn handle_v2(request: S3Request) -> Result<Response, S3Error> {
     xml.value("KeyCount", page.entries.len());
     write_page(&mut xml, &query, &page, owners.as_ref());
     Ok(response::long_xml(StatusCode::OK, xml.finish(), room))
+}
+
+/// An empty document with about as much room as the page takes.
+fn document(page: &ListPage) -> XmlWriter {
+    let names = page.entries.iter().map(|entry| entry.as_str().len());
+    XmlWriter::document_of(names.map(|len| len + ENTRY_BYTES).sum::<usize>() + 1024)
 }
 
 fn owners_of(page: &ListPage) -> Vec<CanonicalId> {
@@ -160,7 +169,7 @@ fn write_object(
     xml.open("Contents");
     xml.text("Key", key);
     xml.text("LastModified", &timestamp::iso8601(record.last_modified_ms));
-    xml.text("ETag", &object_headers::quoted(&record.etag));
+    xml.quoted_text("ETag", &record.etag);
     if let Some(checksum) = &record.checksum {
         xml.text(
             "ChecksumAlgorithm",

@@ -59,7 +59,7 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         xml.open("Part");
         xml.value("PartNumber", part.part_number);
         xml.text("LastModified", &timestamp::iso8601(part.last_modified_ms));
-        xml.text("ETag", &object_headers::quoted(&hex::encode(part.etag_md5)));
+        xml.quoted_text("ETag", &hex::encode(part.etag_md5));
         if let Some(checksum) = part_checksum(algorithm, part.checksum.as_deref()) {
             xml.text(checksum.algorithm().xml_element(), &checksum.to_base64());
         }

@@ -1,5 +1,7 @@
 //! Writing XML documents: elements and text, escaped so that every string survives.
 
+use std::fmt::{self, Write};
+
 /// Builds one document in memory. Documents are bounded by the page sizes of the API.
 #[derive(Debug)]
 pub struct XmlWriter {
@@ -12,7 +14,12 @@ const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 impl XmlWriter {
     /// An empty document with its declaration.
     pub fn document() -> XmlWriter {
-        let mut out = String::with_capacity(1024);
+        Self::document_of(1024)
+    }
+
+    /// As [`XmlWriter::document`], with room for about so many bytes: long documents are not moved as they grow.
+    pub fn document_of(size_bytes: usize) -> XmlWriter {
+        let mut out = String::with_capacity(size_bytes);
         out.push_str(DECLARATION);
         XmlWriter { out }
     }
@@ -45,6 +52,15 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// An element that holds text in quotation marks, as ETags are shown.
+    pub fn quoted_text(&mut self, name: &str, text: &str) {
+        self.open(name);
+        self.out.push_str("&quot;");
+        escape_into(&mut self.out, text);
+        self.out.push_str("&quot;");
+        self.close(name);
+    }
+
     /// An element that holds text, if there is any to hold.
     pub fn optional_text(&mut self, name: &str, text: Option<&str>) {
         if let Some(text) = text {
@@ -53,9 +69,10 @@ impl XmlWriter {
     }
 
     /// An element that holds a number or a boolean (which need no escaping).
-    pub fn value(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub fn value(&mut self, name: &str, value: impl fmt::Display) {
         self.open(name);
-        self.out.push_str(&value.to_string());
+        // A string takes whatever is written to it.
+        let _written: fmt::Result = write!(self.out, "{value}");
         self.close(name);
     }
 
@@ -81,18 +98,34 @@ pub fn location_constraint(region: Option<&str>) -> String {
 /// would be read back as a line feed, so it is escaped too. `"` is escaped as Amazon does, for clients
 /// that compare documents textually.
 fn escape_into(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' => out.push(character),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => {
-                out.extend(["&#x", &format!("{:x}", u32::from(character)), ";"]);
-            }
-            _ => out.push(character),
+    let mut rest = text;
+    // What needs no escaping, which is nearly all, is copied as a whole.
+    while let Some((plain, special)) = rest
+        .find(is_special)
+        .and_then(|at| rest.split_at_checked(at))
+    {
+        out.push_str(plain);
+        let mut characters = special.chars();
+        if let Some(character) = characters.next() {
+            escape_character_into(out, character);
         }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
+}
+
+fn is_special(character: char) -> bool {
+    let is_control = character < ' ' && !matches!(character, '\t' | '\n');
+    is_control || matches!(character, '&' | '<' | '>' | '"' | '\u{fffe}' | '\u{ffff}')
+}
+
+fn escape_character_into(out: &mut String, character: char) {
+    match character {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '"' => out.push_str("&quot;"),
+        _ => out.extend(["&#x", &format!("{:x}", u32::from(character)), ";"]),
     }
 }
 
@@ -112,6 +145,17 @@ mod tests {
         assert_eq!(
             escaped("\u{0}\u{1f}\u{7f}\u{ffff}é😀"),
             "&#x0;&#x1f;\u{7f}&#xffff;é😀"
+        );
+    }
+
+    #[test]
+    fn what_is_quoted_is_escaped_too() {
+        let mut xml = XmlWriter::document_of(0);
+        xml.quoted_text("A", "a\"b");
+        let document = xml.finish();
+        assert!(
+            document.ends_with("\n<A>&quot;a&quot;b&quot;</A>"),
+            "{document}"
         );
     }
 
