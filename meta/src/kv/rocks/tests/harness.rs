@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::super::{OpenError, OpenReport, RocksKv, RocksKvOptions};
-use crate::kv::{Batch, KvStore};
+use super::super::{OpenError, OpenReport, RocksKv, RocksKvOptions, RocksKvStatus};
+use crate::kv::{Batch, KvError, KvStore};
 
 /// Directories `0`, `1`, … in a temporary directory, each with a place `meta` in it; the first is the metadata
 /// directory.
@@ -36,6 +36,22 @@ impl Disks {
         // With so few disks, those left when as many are lost as may be could be stale: somebody has to say that it is right.
         options.accept_missing_copies = disk_count <= 2 * copy_count;
         Self { root, options }
+    }
+
+    /// As [`Disks::new`], with a checkpoint after so many bytes of journal.
+    pub(super) fn with_checkpoints(
+        disk_count: usize,
+        copy_count: usize,
+        checkpoint_after_bytes: u64,
+    ) -> Self {
+        let mut disks = Self::new(disk_count, copy_count);
+        disks.options.checkpoint_after_bytes = checkpoint_after_bytes;
+        disks
+    }
+
+    /// What all disks are in.
+    pub(super) fn root(&self) -> &Path {
+        self.root.path()
     }
 
     pub(super) fn place(&self, disk: usize) -> PathBuf {
@@ -169,15 +185,47 @@ pub(in super::super) fn flip_bit(path: &Path, offset: usize) {
     overwrite(path, &bytes);
 }
 
-pub(super) async fn put(store: &RocksKv, key: &str, value: &str) {
+/// Has whoever writes these files, which are not there yet, told that the disk is full.
+pub(super) fn fill(unfinished: &[PathBuf]) {
+    for path in unfinished {
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+}
+
+/// Undoes [`fill`].
+pub(super) fn make_room(unfinished: &[PathBuf]) {
+    for path in unfinished {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// The places that hold the whole journal.
+pub(super) fn holders(status: &RocksKvStatus) -> Vec<PathBuf> {
+    let holders = status.places.iter().filter(|place| place.is_holder);
+    holders.map(|place| place.path.clone()).collect()
+}
+
+pub(super) async fn try_put(store: &RocksKv, key: &str, value: &str) -> Result<(), KvError> {
     let mut batch = Batch::default();
     batch.put(key.to_owned(), value.to_owned());
-    store.commit(batch).await.unwrap();
+    store.commit(batch).await
+}
+
+pub(super) async fn put(store: &RocksKv, key: &str, value: &str) {
+    try_put(store, key, value).await.unwrap();
 }
 
 pub(super) async fn value(store: &RocksKv, key: &str) -> Option<String> {
     let value = store.get(key.as_bytes()).await.unwrap()?;
     Some(String::from_utf8(value.to_vec()).unwrap())
+}
+
+/// Asserts that these keys have these values.
+pub(super) async fn assert_values(store: &RocksKv, expected: &[(&str, &str)]) {
+    for (key, expected) in expected {
+        let found = value(store, key).await;
+        assert_eq!(found.as_deref(), Some(*expected), "{key}");
+    }
 }
 
 /// Waits until a condition holds, looking every few milliseconds.

@@ -1,0 +1,128 @@
+//! Disks that have no room while the store runs: for another journal file, for a roster, for what RocksDB flushes.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::harness::{Disks, assert_values, fill, make_room, put, try_put, until, value};
+use crate::kv::KvError;
+
+/// Whether a file of zeros is ready to be the next one of a journal.
+fn has_spare(journal: &Path) -> bool {
+    journal.join("spare-prepared").exists()
+}
+
+/// What another such file is while it is written.
+fn unfinished_spares(journal: &Path) -> [PathBuf; 2] {
+    ["spare-prepared.tmp", "spare-new.tmp"].map(|name| journal.join(name))
+}
+
+#[tokio::test]
+async fn full_disks_refuse_commits_until_there_is_room_again() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journals = [0, 1].map(|disk| disks.place(disk).join("journal"));
+    until(|| journals.iter().all(|journal| has_spare(journal))).await;
+    for journal in &journals {
+        fill(&unfinished_spares(journal));
+    }
+    let mut outcome = Ok(());
+    let mut key = 0;
+    while outcome.is_ok() {
+        key += 1;
+        assert!(key < 100, "nothing was refused");
+        outcome = try_put(&store, &format!("key {key}"), &"x".repeat(3000)).await;
+    }
+    assert!(
+        matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
+        "{outcome:?}"
+    );
+    // An operator sees it, and sees it end: whoever looks whether this is ready does not commit.
+    let status = store.status();
+    assert!(status.refusal().unwrap().contains("no disk has room"));
+    assert_eq!(status.counters.refused_no_room, 1);
+    assert_eq!((status.holder_count(), status.broken), (2, None));
+    until(|| store.status().free_bytes_min().is_some()).await;
+
+    // The writer looks for room once a second, and is not looking when it has just refused: a disk that it finds full when
+    // another one is not any more would be given up.
+    let refused_too = try_put(&store, "refused too", &"x".repeat(3000)).await;
+    assert!(refused_too.is_err());
+    for journal in &journals {
+        make_room(&unfinished_spares(journal));
+    }
+    until(|| store.status().refusal().is_none()).await;
+    put(&store, "after", "1").await;
+    drop(store);
+    for lost in [0, 1] {
+        let image = disks.image();
+        image.lose(lost);
+        let (store, _) = image.open();
+        assert_eq!(value(&store, "after").await.as_deref(), Some("1"));
+        let last = format!("key {}", key - 1);
+        assert!(value(&store, &last).await.is_some());
+        assert_eq!(value(&store, &format!("key {key}")).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_given_up_while_another_has_room() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journal = disks.place(1).join("journal");
+    until(|| has_spare(&journal)).await;
+    fill(&unfinished_spares(&journal));
+    for key in 0..40 {
+        put(&store, &format!("key {key}"), &"x".repeat(3000)).await;
+    }
+    assert_eq!(store.status().holder_count(), 1);
+    assert!(store.status().broken.is_none());
+}
+
+#[tokio::test]
+async fn the_last_holder_without_room_for_a_roster_is_kept_until_there_is() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    let unfinished = [disks.place(0).join("cairn-meta.json.tmp")];
+    fill(&unfinished);
+    disks.lose(1);
+    until(|| store.status().broken.is_some()).await;
+    assert_eq!(store.status().holder_count(), 1);
+    make_room(&unfinished);
+    until(|| store.status().broken.is_none()).await;
+    put(&store, "after", "2").await;
+    drop(store);
+    let (store, _) = disks.open();
+    assert_values(&store, &[("before", "1"), ("after", "2")]).await;
+}
+
+#[tokio::test]
+async fn the_only_rocksdb_that_refuses_a_record_takes_it_later() {
+    let disks = Disks::new(1, 0);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    let live = store.shared.live();
+    live.database.refuses.store(true, Ordering::SeqCst);
+    let outcome = try_put(&store, "during", "2").await;
+    assert!(
+        matches!(outcome, Err(KvError::UnknownOutcome { .. })),
+        "{outcome:?}"
+    );
+    let outcome = try_put(&store, "during", "2").await;
+    assert!(
+        matches!(outcome, Err(KvError::Unavailable { .. })),
+        "{outcome:?}"
+    );
+    let status = store.status();
+    assert!(status.broken.is_some() && status.holder_count() == 1);
+    live.database.refuses.store(false, Ordering::SeqCst);
+    drop(live);
+    until(|| store.status().broken.is_none()).await;
+    put(&store, "after", "3").await;
+    let crashed = disks.image();
+    drop(store);
+    for disks in [disks, crashed] {
+        let (store, _) = disks.open();
+        assert_values(&store, &[("before", "1"), ("during", "2"), ("after", "3")]).await;
+    }
+}

@@ -1,0 +1,102 @@
+//! Why the index could not answer, and whether the index itself is to blame.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::ErrorKind;
+use rustix::io::Errno;
+
+use crate::durable_file::{SHORTAGES, is_shortage};
+
+/// Why the index could not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// RocksDB refused.
+    #[error("index: {0}")]
+    Database(#[from] rocksdb::Error),
+    /// A value is not one of ours.
+    #[error("index: a value of {0} cannot be read")]
+    Value(&'static str),
+    /// The file system refused, beside what RocksDB does.
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: Arc<io::Error>,
+    },
+}
+
+impl IndexError {
+    /// Whether the process or the machine is short of something: then nothing is wrong with the index.
+    pub(crate) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Database(error) => names_one_of(&SHORTAGES, error.as_ref()),
+            Self::Io { source, .. } => is_shortage(source),
+            Self::Value(_) => false,
+        }
+    }
+
+    /// Whether an index that cannot be opened is at fault itself, so that a new one in its place helps. A full disk, one that
+    /// takes no writes, or somebody else's lock leave it as good as it was.
+    pub(super) fn is_damage(&self) -> bool {
+        if self.is_shortage() {
+            return false;
+        }
+        match self {
+            Self::Database(error) => match error.kind() {
+                ErrorKind::Corruption
+                | ErrorKind::InvalidArgument
+                | ErrorKind::NotFound
+                | ErrorKind::NotSupported => true,
+                ErrorKind::IOError => names_one_of(&LOSSES, error.as_ref()),
+                _ => false,
+            },
+            Self::Value(_) => true,
+            Self::Io { .. } => false,
+        }
+    }
+
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io {
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// What a system call says of a file that is not there, or that the disk cannot read.
+const LOSSES: [Errno; 2] = [Errno::NOENT, Errno::IO];
+
+/// RocksDB passes the errno of a system call on as text alone, at the end of its message.
+fn names_one_of(errnos: &[Errno], message: &str) -> bool {
+    errnos.iter().any(|errno| {
+        let text = io::Error::from(*errno).to_string();
+        // Without the number that Rust adds.
+        let text = text.split(" (os error").next();
+        text.is_some_and(|text| message.ends_with(text))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_known_by_what_rocksdb_says_of_it() {
+        for (message, is_shortage) in [
+            (
+                "IO error: While open a file for random read: /d/index/000012.sst: Too many open files",
+                true,
+            ),
+            (
+                "IO error: While open a file for appending: /d: Too many open files in system",
+                true,
+            ),
+            ("IO error: While mmap: /d: Cannot allocate memory", true),
+            ("IO error: While pread: /d: Input/output error", false),
+            ("Corruption: block checksum mismatch", false),
+        ] {
+            assert_eq!(names_one_of(&SHORTAGES, message), is_shortage, "{message}");
+        }
+    }
+}
