@@ -60,20 +60,8 @@ pub struct Server {
 /// [`StartError`] says what to do about it.
 pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     // Who are the disks? Only looking, until all of it makes sense.
-    let Survey { roster, plan } = local_disks::survey(&config.data, |disk_count| {
-        Tolerance::AtMost(usize::from(
-            config.front.geometry(disk_count).parity_count(),
-        ))
-    })
-    .await?;
-    let (is_first_start, is_initialized) = (plan.is_first_start, roster.is_some());
-    let owned = config.clone();
-    aside(move || {
-        refuse_lost_disks(&owned, is_first_start)?;
-        refuse_lost_metadata(&owned, is_initialized)
-    })
-    .await?;
-    let cluster_id = match plan.cluster_id {
+    let survey = survey_disks(config).await?;
+    let cluster_id = match survey.plan.cluster_id {
         Some(cluster_id) => cluster_id,
         None => ClusterId(random("an identity for the store")?),
     };
@@ -82,28 +70,16 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     let listeners = FrontListeners::bind(&config.front).await?;
 
     // From here on directories are written.
-    let adopted = aside(move || local_disks::adopt(&plan, cluster_id)).await?;
-    let geometry = config.front.geometry(adopted.disks.len());
-    let parity_count = usize::from(geometry.parity_count());
-    let (owned, disks) = (config.clone(), adopted.clone());
-    let secrets =
-        aside(move || establish_secrets(&owned, &disks, parity_count, is_initialized)).await?;
-    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count)
-        .without_disks(&adopted.absent())
-        .accepting_missing(config.accept_missing_metadata_copies);
-    let kv = metadata::open(places, cluster_id).await?;
-    // Written last: a start that was interrupted before this is a first start again.
-    let adopted = aside(move || adopted.write_roster(roster.as_ref())).await?;
-
-    let slots = local_disks::open_all(&adopted, config.space_limits()).await?;
+    let store = adopt_store(config, survey, cluster_id).await?;
+    let slots = local_disks::open_all(&store.disks, config.space_limits()).await?;
     let host = host_name();
-    let meta = Meta::new(Arc::clone(&kv) as _, secrets.master_key.clone())
+    let meta = Meta::new(Arc::clone(&store.kv) as _, store.secrets.master_key.clone())
         .with_delete_delay(config.front.delete_delay);
     meta.check_master_key().await?;
     register(
         &meta,
         cluster_id.0,
-        geometry,
+        store.geometry,
         &found(&slots, &host),
         clock::now_ms(),
     )
@@ -112,25 +88,21 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     let front = Front::start(FrontParts {
         listeners,
         config: &config.front,
-        root: &secrets.root,
+        root: &store.secrets.root,
         drain_timeout: config.drain_timeout,
-        geometry,
+        geometry: store.geometry,
         disks: entries(&slots, &host),
         meta,
-        metadata_state: Arc::new(RocksState(Arc::clone(&kv))),
+        metadata_state: Arc::new(RocksState(Arc::clone(&store.kv))),
     })
     .await?;
-
-    let Secrets {
-        root, is_root_new, ..
-    } = secrets;
     Ok(Server {
         front,
         disks: WatchedDisks::begin(slots),
-        kv,
-        geometry,
-        root,
-        is_root_new,
+        kv: store.kv,
+        geometry: store.geometry,
+        root: store.secrets.root,
+        is_root_new: store.secrets.is_root_new,
     })
 }
 
@@ -185,6 +157,25 @@ impl Server {
     }
 }
 
+/// Finds out who the disks are; refuses where there was a store whose disks or metadata are gone.
+async fn survey_disks(config: &ServeConfig) -> Result<Survey, StartError> {
+    let survey = local_disks::survey(&config.data, |disk_count| {
+        Tolerance::AtMost(usize::from(
+            config.front.geometry(disk_count).parity_count(),
+        ))
+    })
+    .await?;
+    let is_first_start = survey.plan.is_first_start;
+    let is_initialized = survey.roster.is_some();
+    let owned = config.clone();
+    aside(move || {
+        refuse_lost_disks(&owned, is_first_start)?;
+        refuse_lost_metadata(&owned, is_initialized)
+    })
+    .await?;
+    Ok(survey)
+}
+
 /// A metadata directory that was in use while all disks are new: the disks are not mounted.
 fn refuse_lost_disks(config: &ServeConfig, is_first_start: bool) -> Result<(), DisksError> {
     let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), 0);
@@ -206,6 +197,41 @@ fn refuse_lost_metadata(config: &ServeConfig, is_initialized: bool) -> Result<()
         });
     }
     Ok(())
+}
+
+/// A store that is complete on its disks, and that nobody serves yet.
+struct Store {
+    disks: Adopted,
+    geometry: Geometry,
+    secrets: Secrets,
+    kv: Arc<RocksKv>,
+}
+
+/// Makes the directories disks of the store as planned, each with its part of secrets and metadata.
+async fn adopt_store(
+    config: &ServeConfig,
+    Survey { roster, plan }: Survey,
+    cluster_id: ClusterId,
+) -> Result<Store, StartError> {
+    let is_initialized = roster.is_some();
+    let adopted = aside(move || local_disks::adopt(&plan, cluster_id)).await?;
+    let geometry = config.front.geometry(adopted.disks.len());
+    let parity_count = usize::from(geometry.parity_count());
+    let (owned, disks) = (config.clone(), adopted.clone());
+    let secrets =
+        aside(move || establish_secrets(&owned, &disks, parity_count, is_initialized)).await?;
+    let places = MetadataPlaces::on_disks(&config.data, config.meta.as_deref(), parity_count)
+        .without_disks(&adopted.absent())
+        .accepting_missing(config.accept_missing_metadata_copies);
+    let kv = metadata::open(places, cluster_id).await?;
+    // Written last: a start that was interrupted before this is a first start again.
+    let disks = aside(move || adopted.write_roster(roster.as_ref())).await?;
+    Ok(Store {
+        disks,
+        geometry,
+        secrets,
+        kv,
+    })
 }
 
 fn establish_secrets(

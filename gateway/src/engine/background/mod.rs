@@ -38,6 +38,17 @@ const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
 /// After a panic or an error a loop goes on this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The loops of leased work, and what they are called when they fail.
+const LEASED_LOOPS: [(&str, Loop); 7] = [
+    ("delete", Loop::Delete),
+    ("repair", Loop::Repair),
+    ("unstage-abandoned", Loop::UnstageAbandoned),
+    ("leave-disks", Loop::LeaveDisks),
+    ("collect-orphans", Loop::CollectOrphans),
+    ("scrub", Loop::Scrub),
+    ("purge", Loop::Purge),
+];
+
 /// The running tasks. Dropping it stops them where they are, which is safe; [`Background::shutdown`] also waits until
 /// they have stopped.
 #[derive(Debug)]
@@ -51,76 +62,34 @@ pub struct Background {
 impl Engine {
     /// Starts all background tasks in the current runtime.
     pub fn start_background(&self, options: BackgroundOptions) -> Background {
-        let is_paused = Arc::new(watch::Sender::new(false));
+        let mut background = Background {
+            engine: self.clone(),
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            is_paused: Arc::new(watch::Sender::new(false)),
+        };
         let permission = Permission {
             is_held: self.core().is_maintainer.subscribe(),
-            is_paused: is_paused.subscribe(),
+            is_paused: background.is_paused.subscribe(),
         };
         let options = Arc::new(options);
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let mut spawn = |name: &'static str, work: Work| {
-            tasks.spawn(supervise(name, stop.clone(), work));
-        };
-
-        let loops: [(&'static str, Loop); 7] = [
-            ("delete", Loop::Delete),
-            ("repair", Loop::Repair),
-            ("unstage-abandoned", Loop::UnstageAbandoned),
-            ("leave-disks", Loop::LeaveDisks),
-            ("collect-orphans", Loop::CollectOrphans),
-            ("scrub", Loop::Scrub),
-            ("purge", Loop::Purge),
-        ];
-        for (name, which) in loops {
-            let (engine, options, permission) =
-                (self.clone(), Arc::clone(&options), permission.clone());
-            spawn(
-                name,
-                Box::new(move || {
-                    Box::pin(
-                        Worker::new(
-                            which,
-                            engine.clone(),
-                            Arc::clone(&options),
-                            permission.clone(),
-                        )
-                        .run(which),
-                    )
-                }),
-            );
+        for (name, which) in LEASED_LOOPS {
+            let (options, permission) = (Arc::clone(&options), permission.clone());
+            background.begin(name, move |engine| {
+                Worker::new(which, engine, Arc::clone(&options), permission.clone()).run(which)
+            });
         }
-        let (engine, every) = (self.clone(), options.refresh_every);
-        spawn(
-            "refresh-disks",
-            Box::new(move || Box::pin(engine.clone().refresh_disks(every))),
-        );
-        let engine = self.clone();
-        spawn(
-            "unstage",
-            Box::new(move || Box::pin(engine.clone().unstage_for_ever())),
-        );
-        let engine = self.clone();
-        spawn(
-            "repair-notices",
-            Box::new(move || Box::pin(engine.clone().enqueue_notices_for_ever())),
-        );
-        let engine = self.clone();
-        spawn(
-            "clean-up",
-            Box::new(move || Box::pin(engine.clone().clean_up_for_ever())),
-        );
-        let engine = self.clone();
-        spawn(
-            "lease",
-            Box::new(move || Box::pin(engine.clone().keep_lease(Arc::clone(&options)))),
-        );
-        Background {
-            engine: self.clone(),
-            tasks,
-            stop,
-            is_paused,
-        }
+        let refresh_every = options.refresh_every;
+        background.begin("refresh-disks", move |engine| {
+            engine.refresh_disks(refresh_every)
+        });
+        background.begin("unstage", Engine::unstage_for_ever);
+        background.begin("repair-notices", Engine::enqueue_notices_for_ever);
+        background.begin("clean-up", Engine::clean_up_for_ever);
+        background.begin("lease", move |engine| {
+            engine.keep_lease(Arc::clone(&options))
+        });
+        background
     }
 
     async fn refresh_disks(self, every: Duration) {
@@ -186,6 +155,16 @@ impl Engine {
 }
 
 impl Background {
+    /// Begins endless work, under supervision; `work` is called anew for each time that it begins.
+    fn begin<F>(&mut self, name: &'static str, mut work: impl FnMut(Engine) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let engine = self.engine.clone();
+        let work: Work = Box::new(move || Box::pin(work(engine.clone())));
+        self.tasks.spawn(supervise(name, self.stop.clone(), work));
+    }
+
     /// Stops leased work between two chunks until [`Background::resume`].
     pub fn pause(&self) {
         self.is_paused.send_replace(true);

@@ -1,5 +1,8 @@
 //! Puts the shards of one chunk in parallel, and those that fail or hang on other disks.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_storage_node::{DiskId, Durability, ShardError, ShardPut, WriteTicket};
 use futures_util::StreamExt;
@@ -7,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::chunk_write::{Slot, WriteContext};
+use crate::engine::disks::Disk;
 use crate::engine::hedge::write_replace_after;
 use crate::engine::ids;
 use crate::engine::placement::{Candidate, choose};
@@ -58,23 +62,10 @@ impl WriteContext<'_> {
         durability: Durability,
     ) -> PutOutcome {
         let map = self.core.disks.map();
-        let options = &self.core.options;
         let put = |index: usize, disk_id: DiskId| {
-            let disk = map.disk(disk_id).cloned();
-            let shard = shards.get(index).cloned();
-            if let Some(shard) = &shard {
-                self.guard.ledger().note(disk_id, shard.id);
-            }
-            async move {
-                let (Some(disk), Some(shard)) = (disk, shard) else {
-                    return (index, disk_id, Err(unknown_disk(disk_id)));
-                };
-                (
-                    index,
-                    disk_id,
-                    disk.put(shard, durability, options.put_deadline).await,
-                )
-            }
+            let (disk, shard) = (map.disk(disk_id).cloned(), shards.get(index).cloned());
+            let answer = self.put_shard(disk_id, disk, shard, durability);
+            async move { (index, disk_id, answer.await) }
         };
         let mut puts = FuturesUnordered::new();
         let mut race = PutRace::new(shards.len());
@@ -82,10 +73,7 @@ impl WriteContext<'_> {
             race.begin(index, candidate);
             puts.push(put(index, candidate.disk_id));
         }
-        let p95 = self.core.disks.latencies().put.p95();
-        let replace_after =
-            write_replace_after(p95, options.put_replace_after_min, options.put_deadline);
-        let late = sleep_until(Instant::now() + replace_after);
+        let late = sleep_until(Instant::now() + self.replace_after());
         tokio::pin!(late);
         let mut is_late = false;
         // The condition is looked at after replacements have begun: a failed put alone does not end the race.
@@ -101,14 +89,7 @@ impl WriteContext<'_> {
                 else => break,
             };
             for index in to_repeat {
-                let replacement = choose(
-                    candidates,
-                    &race.taken,
-                    1,
-                    spare_count,
-                    self.core.entropy.seed(),
-                );
-                let Some(candidate) = replacement.first().copied() else {
+                let Some(candidate) = self.replacement(candidates, &race.taken, spare_count) else {
                     continue;
                 };
                 self.core.counters.shards_replaced.increment();
@@ -117,6 +98,45 @@ impl WriteContext<'_> {
             }
         }
         race.end()
+    }
+
+    /// A put of one shard, which is in the ledger from now on, and begins when it is polled.
+    fn put_shard(
+        &self,
+        disk_id: DiskId,
+        disk: Option<Arc<Disk>>,
+        shard: Option<ShardPut>,
+        durability: Durability,
+    ) -> impl Future<Output = Result<WriteTicket, ShardError>> + use<> {
+        if let Some(shard) = &shard {
+            self.guard.ledger().note(disk_id, shard.id);
+        }
+        let deadline = self.core.options.put_deadline;
+        async move {
+            let (Some(disk), Some(shard)) = (disk, shard) else {
+                return Err(unknown_disk(disk_id));
+            };
+            disk.put(shard, durability, deadline).await
+        }
+    }
+
+    /// After how long a put that is still open is repeated on another disk.
+    fn replace_after(&self) -> Duration {
+        let options = &self.core.options;
+        let p95 = self.core.disks.latencies().put.p95();
+        write_replace_after(p95, options.put_replace_after_min, options.put_deadline)
+    }
+
+    /// Another disk for a shard, beside those that are `taken`.
+    fn replacement(
+        &self,
+        candidates: &[Candidate],
+        taken: &[Candidate],
+        spare_count: usize,
+    ) -> Option<Candidate> {
+        let seed = self.core.entropy.seed();
+        let chosen = choose(candidates, taken, 1, spare_count, seed);
+        chosen.first().copied()
     }
 }
 

@@ -57,33 +57,11 @@ pub(super) fn begin(
         .map_err(|error| failed(io::Error::other(error)))?;
     if !journal_continues(options, &from.roster, &recovered, applied.sequence) {
         // RocksDB's own files hold everything; a journal that does not end here would contradict the new one.
-        durable_file::remove_dir_all(&primary.journal_dir())
-            .and_then(|()| durable_file::create_dir(&primary.journal_dir()))
-            .map_err(failed)?;
+        empty_journal(&primary).map_err(failed)?;
     }
     let mut notes = from.notes;
-    for place in &from.places {
-        let live = (place.id == primary.id).then_some(recovered.id);
-        if let Err(error) = place.remove_leftovers(live) {
-            notes.push(format!("{}: {error}", place.path.display()));
-        }
-    }
-    // Places that are not there are wanted all the same, or nobody would be told that copies are.
-    let holder_count_wanted = (options.copy_count + 1).min(from.configured_count);
-    let (database, copies) = ((recovered.id, recovered.database), recovered.copies);
-    let live = Live::new(database, Arc::clone(&primary), 0);
-    let shared = Arc::new(Shared::new(
-        live,
-        from.places,
-        holder_count_wanted,
-        options.copy_timeout,
-    ));
-    let holders = Holders::new(
-        open_journal,
-        options.journal_file_size_bytes,
-        Arc::clone(&shared),
-    );
-    let holders = add_all(holders, &primary, &copies, &mut notes).map_err(failed)?;
+    remove_leftovers(&from.places, &recovered, &mut notes);
+
     let roster = Roster {
         primary: Some(Primary {
             place: primary.id,
@@ -91,30 +69,25 @@ pub(super) fn begin(
         }),
         ..from.roster
     };
-    let settings = WriterSettings {
-        cluster_id: options.cluster_id,
-        file_size_bytes: options.journal_file_size_bytes,
-        cache: from.cache,
-    };
+    let live = Live::new((recovered.id, recovered.database), Arc::clone(&primary), 0);
+    let shared = share(options, live, from.places, from.configured_count);
+    let holders = Holders::new(
+        open_journal,
+        options.journal_file_size_bytes,
+        Arc::clone(&shared),
+    );
+    let holders = add_all(holders, &primary, &recovered.copies, &mut notes).map_err(failed)?;
     let (requests, inbox) = mpsc::sync_channel(queue_len);
     let (maintenance, wake) = mpsc::sync_channel(1);
-    let ends = (inbox, maintenance);
     let mut writer = Writer::behind(
         applied.sequence,
         Arc::clone(&shared),
-        ends,
+        (inbox, maintenance),
         holders,
         roster,
-        settings,
+        settings(options, from.cache),
     );
-    writer
-        .rotate()
-        .and_then(|()| writer.reorganize())
-        .map_err(|reason| failed(io::Error::other(reason)))?;
-    let mut view = shared.view();
-    view.sequence = writer.sequence;
-    view.journal_bytes = closed_journal_bytes(options, &primary).map_err(failed)?;
-    drop(view);
+    begin_epoch(options, &primary, &mut writer).map_err(failed)?;
     Ok(Opened {
         report: report(&shared, &writer, recovered.start, from.missing, notes),
         writer,
@@ -122,6 +95,38 @@ pub(super) fn begin(
         requests,
         wake,
     })
+}
+
+fn empty_journal(place: &Place) -> io::Result<()> {
+    durable_file::remove_dir_all(&place.journal_dir())?;
+    durable_file::create_dir(&place.journal_dir())
+}
+
+/// Removes what a crash left unfinished, and every RocksDB but the one that was recovered.
+fn remove_leftovers(places: &[Arc<Place>], recovered: &Recovered, notes: &mut Vec<String>) {
+    for place in places {
+        let live = (place.id == recovered.primary.id).then_some(recovered.id);
+        if let Err(error) = place.remove_leftovers(live) {
+            notes.push(format!("{}: {error}", place.path.display()));
+        }
+    }
+}
+
+/// What the threads have in common, before any of them runs.
+fn share(
+    options: &RocksKvOptions,
+    live: Live,
+    places: Vec<Arc<Place>>,
+    configured_count: usize,
+) -> Arc<Shared> {
+    // Places that are not there are wanted all the same, or nobody would be told that copies are.
+    let holder_count_wanted = (options.copy_count + 1).min(configured_count);
+    Arc::new(Shared::new(
+        live,
+        places,
+        holder_count_wanted,
+        options.copy_timeout,
+    ))
 }
 
 /// The journals of RocksDB's place, which must take part, and of those copies that can.
@@ -140,6 +145,27 @@ fn add_all(
         }
     }
     Ok(holders)
+}
+
+fn settings(options: &RocksKvOptions, cache: Cache) -> WriterSettings {
+    WriterSettings {
+        cluster_id: options.cluster_id,
+        file_size_bytes: options.journal_file_size_bytes,
+        cache,
+    }
+}
+
+/// Has the writer begin its first files and write its first roster, and tells what it begins with.
+fn begin_epoch(options: &RocksKvOptions, primary: &Place, writer: &mut Writer) -> io::Result<()> {
+    writer
+        .rotate()
+        .and_then(|()| writer.reorganize())
+        .map_err(io::Error::other)?;
+    let journal_bytes = closed_journal_bytes(options, primary)?;
+    let mut view = writer.shared.view();
+    view.sequence = writer.sequence;
+    view.journal_bytes = journal_bytes;
+    Ok(())
 }
 
 /// What stands in the journal already counts towards the next checkpoint, or short runs would never make one.

@@ -3,11 +3,11 @@
 //! Invariants: when a place was given up, the roster without it is durable on every place that can be reached before
 //! anything is acknowledged that the place does not have; the last holder is never given up, unless an append failed on it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::database::add_background_threads;
 use super::deputy::Deputy;
@@ -20,6 +20,7 @@ use super::recover::is_restorable;
 use super::restore::{RestoreError, Restored, restore};
 use super::revival::Revival;
 use super::roster::{PlaceId, Primary};
+use super::roster_round::{RosterFailure, RosterRound};
 use super::shared::{Live, PlaceFailure, Suspicion};
 use super::status::add;
 use super::watched::{Unfinished, still_wanted, watched};
@@ -28,13 +29,6 @@ use crate::durable_file::{self, CopyError};
 
 /// A checkpoint may be replaced by a newer one while it is being read.
 const RESTORE_ATTEMPTS_MAX: usize = 3;
-/// A holder that did not take a roster.
-#[derive(Debug)]
-struct RosterFailure {
-    id: PlaceId,
-    error: String,
-    is_hung: bool,
-}
 
 impl Writer {
     /// Goes on without the holders that failed. Where all did, and are kept, the store is broken.
@@ -301,76 +295,14 @@ impl Writer {
     /// with their journals, all of them are waited for if all are silent.
     fn publish_roster(&mut self) -> Vec<RosterFailure> {
         let holders = self.holders.ids();
-        self.roster.advance();
-        self.roster.holders.clone_from(&holders);
         let failures = self.shared.view().failures.clone();
-        // A place that failed before cannot have anything newer: when it is missing at the next start, that is no
-        // reason for caution.
-        self.roster.places = self
-            .shared
-            .places
-            .iter()
-            .filter(|place| !failures.contains_key(&place.id) || holders.contains(&place.id))
-            .map(|place| (place.id, place.path.clone()))
-            .collect();
+        self.advance_roster(&failures);
 
-        let (done, results) = mpsc::channel();
-        let mut waiting: Vec<Arc<Place>> = Vec::new();
-        let mut failed: Vec<RosterFailure> = Vec::new();
         // A call into a hung disk is not repeated: each would cost the whole time-out.
         let is_hung = |place: &Place| failures.get(&place.id).is_some_and(|known| known.is_hung);
-        for target in self.shared.places.iter().filter(|place| !is_hung(place)) {
-            let (place, roster, done) = (Arc::clone(target), self.roster.clone(), done.clone());
-            let spawned = std::thread::Builder::new()
-                .name("meta-roster".to_owned())
-                .spawn(move || {
-                    let (id, result) = (place.id, place.write_roster(&roster));
-                    // Whoever has all answers may close the store and open it again.
-                    drop(place);
-                    // Nobody listens any more after the deadline.
-                    done.send((id, result)).unwrap_or_default();
-                });
-            match spawned {
-                Ok(_) => waiting.push(Arc::clone(target)),
-                Err(error) => failed.push(RosterFailure {
-                    id: target.id,
-                    error: format!("no thread to write its roster on: {error}"),
-                    is_hung: false,
-                }),
-            }
-        }
-        drop(done);
-        let mut deadline = Instant::now() + self.shared.copy_timeout;
-        while !waiting.is_empty() {
-            match results.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((id, result)) => {
-                    failed.extend(result.err().map(|error| RosterFailure {
-                        id,
-                        error: error.to_string(),
-                        is_hung: false,
-                    }));
-                    waiting.retain(|place| place.id != id);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let is_out = |id: &&PlaceId| {
-                        waiting.iter().any(|place| place.id == **id)
-                            || failed.iter().any(|failure| failure.id == **id)
-                    };
-                    let has_silent = waiting.iter().any(|place| holders.contains(&place.id));
-                    let are_all_out = holders.iter().filter(is_out).count() == holders.len();
-                    if !(has_silent && are_all_out) || self.shared.pause(Duration::ZERO) {
-                        break;
-                    }
-                    deadline = Instant::now() + self.shared.copy_timeout;
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        failed.extend(waiting.iter().map(|place| RosterFailure {
-            id: place.id,
-            error: "it did not answer in time".to_owned(),
-            is_hung: true,
-        }));
+        let asked = self.shared.places.iter().filter(|place| !is_hung(place));
+        let failed = RosterRound::begin(&self.roster, asked).wait(&holders, &self.shared);
+
         let (lost, others): (Vec<_>, Vec<_>) = failed
             .into_iter()
             .partition(|failure| holders.contains(&failure.id));
@@ -381,6 +313,22 @@ impl Writer {
                 .insert(id, PlaceFailure { error, is_hung, at });
         }
         lost
+    }
+
+    /// Makes the roster that of the next epoch, with the holders there are. `failures` are those known by now.
+    fn advance_roster(&mut self, failures: &BTreeMap<PlaceId, PlaceFailure>) {
+        let holders = self.holders.ids();
+        self.roster.advance();
+        // A place that failed before cannot have anything newer: when it is missing at the next start, that is no
+        // reason for caution.
+        self.roster.places = self
+            .shared
+            .places
+            .iter()
+            .filter(|place| !failures.contains_key(&place.id) || holders.contains(&place.id))
+            .map(|place| (place.id, place.path.clone()))
+            .collect();
+        self.roster.holders = holders;
     }
 
     /// Makes a place a holder that has everything through `copied_through`: closes the files of all, copies what came

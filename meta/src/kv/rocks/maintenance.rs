@@ -16,6 +16,7 @@ use super::journal_copy::{has_no_room, is_of_the_process, prepare_spare};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
 use super::quiet::Quiet;
+use super::roster::PlaceId;
 use super::shared::{Live, PlaceFailure, Shared, Suspicion};
 use super::status::add;
 use super::verification::{Pace, Verification};
@@ -225,33 +226,15 @@ impl Maintenance {
             return;
         }
         let holders = self.shared.view().holders.clone();
-        let mut cut = vec![live.place.id];
-        for place in holders.iter().filter(|place| place.id != live.place.id) {
-            match self.publish(&live, place, sequence) {
-                Ok(()) => cut.push(place.id),
-                Err(Setback::Unwanted) => return,
-                Err(_) if self.shared.pause(Duration::ZERO) => return,
-                Err(Setback::Unread(error)) => return self.tell_unread(&live, &error),
-                // Its older checkpoint and its journal, which is not cut, are as good a copy.
-                Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
-                    self.tell_postponed(place, &error);
-                }
-                Err(Setback::Failed(error)) => {
-                    self.give_up(place, live.generation, Suspicion::failed(error));
-                }
-                Err(Setback::Hung) => {}
-            }
-        }
+        let Some(copies) = self.publish_to_copies(&holders, &live, sequence) else {
+            return;
+        };
         if self.shared.still_serves(&live).is_err() {
             return;
         }
-        // The primary's own files are its checkpoint; an older one is from the time when it was a copy.
-        let primary = Arc::clone(&live.place);
-        if let Err(Setback::Failed(error)) =
-            self.work_on(&[&live.place], move |_| remove_checkpoints(&primary))
-        {
-            tracing::warn!(%error, "old metadata checkpoints were not removed");
-        }
+        self.remove_checkpoints_of_primary(&live);
+        let mut cut = vec![live.place.id];
+        cut.extend(copies);
         let is_on_all = cut.len() == holders.len();
         self.send(Control::Cut {
             sequence,
@@ -272,6 +255,46 @@ impl Maintenance {
             duration_ms = begun.elapsed().as_millis(),
             "made a metadata checkpoint"
         );
+    }
+
+    /// Copies the checkpoint that was built to the other holders; returns those that have it now, or `None` if there is
+    /// no use in going on.
+    fn publish_to_copies(
+        &mut self,
+        holders: &[Arc<Place>],
+        live: &Arc<Live>,
+        sequence: u64,
+    ) -> Option<Vec<PlaceId>> {
+        let mut copies = Vec::new();
+        for place in holders.iter().filter(|place| place.id != live.place.id) {
+            match self.publish(live, place, sequence) {
+                Ok(()) => copies.push(place.id),
+                Err(Setback::Unwanted) => return None,
+                Err(_) if self.shared.pause(Duration::ZERO) => return None,
+                Err(Setback::Unread(error)) => {
+                    self.tell_unread(live, &error);
+                    return None;
+                }
+                // Its older checkpoint and its journal, which is not cut, are as good a copy.
+                Err(Setback::Failed(error)) if says_nothing_of_copies(&error) => {
+                    self.tell_postponed(place, &error);
+                }
+                Err(Setback::Failed(error)) => {
+                    self.give_up(place, live.generation, Suspicion::failed(error));
+                }
+                Err(Setback::Hung) => {}
+            }
+        }
+        Some(copies)
+    }
+
+    /// The primary's own files are its checkpoint; an older one is from the time when it was a copy.
+    fn remove_checkpoints_of_primary(&self, live: &Live) {
+        let primary = Arc::clone(&live.place);
+        let removed = self.work_on(&[&live.place], move |_| remove_checkpoints(&primary));
+        if let Err(Setback::Failed(error)) = removed {
+            tracing::warn!(%error, "old metadata checkpoints were not removed");
+        }
     }
 
     /// Makes one candidate a holder, if holders are missing.

@@ -34,6 +34,7 @@ mod recover;
 mod restore;
 mod revival;
 mod roster;
+mod roster_round;
 mod shared;
 mod status;
 mod verification;

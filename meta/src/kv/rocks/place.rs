@@ -54,45 +54,57 @@ pub(crate) enum Sight {
     Missing { path: PathBuf, reason: String },
 }
 
-/// Looks at `path` without changing anything but the lock file of a known place.
-pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> {
-    let missing = |reason: String| {
-        Ok(Sight::Missing {
+impl Sight {
+    fn missing(path: &Path, reason: String) -> Self {
+        Self::Missing {
             path: path.to_owned(),
             reason,
-        })
-    };
+        }
+    }
+}
+
+/// Looks at `path` without changing anything but the lock file of a known place.
+pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> {
     let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let has_parent = path.parent().is_some_and(Path::is_dir);
-            return if has_parent {
-                Ok(Sight::Vacant(path.to_owned()))
-            } else {
-                missing(error.to_string())
-            };
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(OpenError::Unrecognized {
-                path: path.to_owned(),
-            });
-        }
-        Err(error) => return missing(error.to_string()),
+        Err(error) => return inspect_unlisted(path, &error),
     };
-    if !entries
-        .iter()
-        .any(|entry| entry.file_name() == PLACE_FILE_NAME)
-    {
-        return match entries
-            .iter()
-            .find(|entry| !may_stand_in_vacant(&entry.file_name()))
-        {
-            Some(stranger) => Err(OpenError::Unrecognized {
-                path: stranger.path(),
-            }),
-            None => Ok(Sight::Vacant(path.to_owned())),
-        };
+    let is_place = |entry: &fs::DirEntry| entry.file_name() == PLACE_FILE_NAME;
+    if entries.iter().any(is_place) {
+        inspect_place(path, cluster_id)
+    } else {
+        inspect_unclaimed(path, &entries)
     }
+}
+
+/// What is to be made of a path where no directory can be listed.
+fn inspect_unlisted(path: &Path, error: &io::Error) -> Result<Sight, OpenError> {
+    match error.kind() {
+        io::ErrorKind::NotFound if path.parent().is_some_and(Path::is_dir) => {
+            Ok(Sight::Vacant(path.to_owned()))
+        }
+        io::ErrorKind::NotADirectory => Err(OpenError::Unrecognized {
+            path: path.to_owned(),
+        }),
+        _ => Ok(Sight::missing(path, error.to_string())),
+    }
+}
+
+/// A directory that is no place: vacant, unless there is anything in it that is not ours.
+fn inspect_unclaimed(path: &Path, entries: &[fs::DirEntry]) -> Result<Sight, OpenError> {
+    let stranger = entries
+        .iter()
+        .find(|entry| !may_stand_in_vacant(&entry.file_name()));
+    match stranger {
+        Some(stranger) => Err(OpenError::Unrecognized {
+            path: stranger.path(),
+        }),
+        None => Ok(Sight::Vacant(path.to_owned())),
+    }
+}
+
+/// Locks a place and reads its file.
+fn inspect_place(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> {
     let lock = match LockFile::try_lock(&path.join(LOCK_NAME)) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
@@ -100,7 +112,7 @@ pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenEr
                 path: path.to_owned(),
             });
         }
-        Err(error) => return missing(error.to_string()),
+        Err(error) => return Ok(Sight::missing(path, error.to_string())),
     };
     let file_path = path.join(PLACE_FILE_NAME);
     let file = match fs::read(&file_path)
@@ -108,7 +120,10 @@ pub(crate) fn inspect(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenEr
         .and_then(|bytes| PlaceFile::parse(&bytes))
     {
         Ok(file) => file,
-        Err(reason) => return missing(format!("{}: {reason}", file_path.display())),
+        Err(reason) => {
+            let reason = format!("{}: {reason}", file_path.display());
+            return Ok(Sight::missing(path, reason));
+        }
     };
     if file.cluster_id != cluster_id {
         return Err(OpenError::ForeignCluster {
