@@ -7,6 +7,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use crate::serve::{ACCESS_KEY, SECRET_KEY};
 
@@ -27,6 +28,13 @@ pub fn client_with_keys(endpoint: &str, access_key: &str, secret_key: &str) -> C
         .timeout_config(TimeoutConfig::disabled())
         .build();
     Client::from_conf(config)
+}
+
+/// As [`client`], after it has made a bucket.
+pub async fn client_with_bucket(endpoint: &str, bucket: &str) -> Client {
+    let client = client(endpoint);
+    client.create_bucket().bucket(bucket).send().await.unwrap();
+    client
 }
 
 /// Stores one object.
@@ -69,6 +77,48 @@ pub async fn get(client: &Client, bucket: &str, key: &str) -> Result<Vec<u8>, St
         .await
         .map_err(|error| format!("broken body: {error}"))?;
     Ok(body.to_vec())
+}
+
+/// Deletes one object.
+///
+/// # Errors
+/// S3's error code, or what happened to the connection.
+pub async fn delete(client: &Client, bucket: &str, key: &str) -> Result<(), String> {
+    let request = client.delete_object().bucket(bucket).key(key);
+    let answer = request.send().await;
+    answer.map(drop).map_err(|error| code(&error))
+}
+
+/// Begins an upload and stores its parts, numbered from 1; its identity, and what its completion lists.
+///
+/// # Errors
+/// S3's error code, or what happened to the connection.
+pub async fn upload_parts(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    bodies: impl IntoIterator<Item = Vec<u8>>,
+) -> Result<(String, CompletedMultipartUpload), String> {
+    let request = client.create_multipart_upload().bucket(bucket).key(key);
+    let created = request.send().await.map_err(|error| code(&error))?;
+    let upload = created.upload_id.expect("every upload has an identity");
+    let mut parts = Vec::new();
+    for (number, body) in (1..).zip(bodies) {
+        let request = client.upload_part().bucket(bucket).key(key);
+        let request = request.upload_id(&upload).part_number(number);
+        let stored = request
+            .body(ByteStream::from(body))
+            .send()
+            .await
+            .map_err(|error| code(&error))?;
+        let part = CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(stored.e_tag)
+            .set_checksum_crc32(stored.checksum_crc32);
+        parts.push(part.build());
+    }
+    let listed = CompletedMultipartUpload::builder().set_parts(Some(parts));
+    Ok((upload, listed.build()))
 }
 
 /// All keys of a bucket in the order they are listed.

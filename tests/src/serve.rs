@@ -148,6 +148,18 @@ impl Server {
         std::fs::remove_dir_all(doomed).unwrap();
     }
 
+    /// Takes a disk away, whether the server is running or not.
+    pub fn hide_disk(&self, index: usize) {
+        let disk = self.disk(index);
+        std::fs::rename(&disk, disk.with_extension("hidden")).unwrap();
+    }
+
+    /// Undoes [`Server::hide_disk`].
+    pub fn bring_disk_back(&self, index: usize) {
+        let disk = self.disk(index);
+        std::fs::rename(disk.with_extension("hidden"), &disk).unwrap();
+    }
+
     /// The running process.
     pub fn process(&mut self) -> &mut CairnProcess {
         self.process.as_mut().expect("the server was started")

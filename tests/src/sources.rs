@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+/// The directory of the repository, in which this crate has a folder.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// All Rust sources below a directory.
 ///
 /// # Panics

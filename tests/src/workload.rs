@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::eventually::eventually;
 use crate::payload::payload;
-use crate::s3::{code, get, list, put};
+use crate::s3::{code, delete, get, list, put, upload_parts};
 
 /// The bucket of all objects.
 pub const BUCKET: &str = "crash";
@@ -99,8 +98,7 @@ impl Operation {
 
 impl Keys {
     /// `count` keys under the worker's own prefix, none of them written yet.
-    #[must_use]
-    pub fn new(worker: usize, count: usize) -> Self {
+    fn new(worker: usize, count: usize) -> Self {
         let names = (0..count).map(|key| (format!("{worker}/{key}"), Known::default()));
         Self(names.collect())
     }
@@ -177,8 +175,7 @@ impl Keys {
                 copied.map_err(|error| code(&error))?;
             }
             Operation::Delete => {
-                let deleted = client.delete_object().bucket(BUCKET).key(name).send().await;
-                deleted.map_err(|error| code(&error))?;
+                delete(client, BUCKET, name).await?;
             }
         }
         let acknowledged = after;
@@ -222,6 +219,18 @@ impl Keys {
             .filter(|(_, known)| known.acknowledged.is_some());
         present.map(|(name, _)| name.as_str())
     }
+}
+
+/// Makes the bucket, and the keys of each worker, none of them written yet.
+///
+/// # Panics
+/// If there is the bucket already.
+pub async fn begin(client: &Client, worker_count: usize, keys_per_worker: usize) -> Vec<Keys> {
+    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let workers = 0..worker_count;
+    workers
+        .map(|worker| Keys::new(worker, keys_per_worker))
+        .collect()
 }
 
 /// As [`Keys::check`] for the keys of all workers, and that nothing else is listed.
@@ -306,30 +315,12 @@ async fn put_if_unchanged(client: &Client, name: &str, body: Vec<u8>) -> Result<
 }
 
 async fn multipart(client: &Client, key: &str, mut body: Vec<u8>) -> Result<(), String> {
-    let request = client.create_multipart_upload().bucket(BUCKET).key(key);
-    let upload = request.send().await.map_err(|error| code(&error))?;
-    let upload = upload.upload_id.unwrap();
     let tail = body.split_off(PART_BYTES);
-    let mut parts = Vec::new();
-    for (number, body) in (1..).zip([body, tail]) {
-        let request = client.upload_part().bucket(BUCKET).key(key);
-        let request = request.upload_id(&upload).part_number(number);
-        let part = request
-            .body(ByteStream::from(body))
-            .send()
-            .await
-            .map_err(|error| code(&error))?;
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag)
-            .set_checksum_crc32(part.checksum_crc32);
-        parts.push(part.build());
-    }
-    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
+    let (upload, parts) = upload_parts(client, BUCKET, key, [body, tail]).await?;
     let request = client.complete_multipart_upload().bucket(BUCKET).key(key);
     let completed = request
         .upload_id(upload)
-        .multipart_upload(parts.build())
+        .multipart_upload(parts)
         .send()
         .await;
     completed.map(drop).map_err(|error| code(&error))
@@ -341,8 +332,7 @@ async fn multipart(client: &Client, key: &str, mut body: Vec<u8>) -> Result<(), 
 /// If one of the calls fails.
 pub async fn delete_everything(client: &Client) {
     for key in list(client, BUCKET).await.unwrap() {
-        let delete = client.delete_object().bucket(BUCKET).key(key);
-        delete.send().await.unwrap();
+        delete(client, BUCKET, &key).await.unwrap();
     }
     let uploads = client.list_multipart_uploads().bucket(BUCKET).send().await;
     for upload in uploads.unwrap().uploads.unwrap_or_default() {

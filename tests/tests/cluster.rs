@@ -17,13 +17,21 @@ use cairn_tests::damage::{flip_bytes_in_segments, pairs};
 use cairn_tests::eventually::eventually;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, get, list, put, refusal};
+use cairn_tests::s3::{client, delete, get, list, put, refusal};
 
 const BUCKET: &str = "cluster";
 /// Empty, a copy, the smallest that is erasure-coded or nearly so, one chunk, several chunks.
 const SIZES: [usize; 5] = [0, 1, 40_000, 4 << 20, 9_000_000];
 /// Of these sizes on, objects are erasure-coded (4+2): not to be read from three disks, nor written to them.
 const CODED_FROM: usize = 40_000;
+
+/// A cluster with one gateway that has an object of each size, and a client of it.
+async fn filled() -> (Cluster, Client) {
+    let cluster = Cluster::start(1);
+    let client = client(cluster.endpoint(0));
+    fill(&client).await;
+    (cluster, client)
+}
 
 async fn fill(client: &Client) {
     client.create_bucket().bucket(BUCKET).send().await.unwrap();
@@ -67,13 +75,7 @@ async fn two_gateways_show_the_same_objects() {
     let [first, second] = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));
     fill(&first).await;
     assert_all_readable(&second, "through the other gateway").await;
-    second
-        .delete_object()
-        .bucket(BUCKET)
-        .key("object-1")
-        .send()
-        .await
-        .unwrap();
+    delete(&second, BUCKET, "object-1").await.unwrap();
     assert_eq!(
         get(&first, BUCKET, "object-1").await.unwrap_err(),
         "NoSuchKey"
@@ -82,67 +84,90 @@ async fn two_gateways_show_the_same_objects() {
 
 #[tokio::test]
 async fn any_two_storage_nodes_may_be_killed() {
-    let mut cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    fill(&client).await;
-    for (turn, pair) in pairs().enumerate() {
-        let context = format!("nodes {pair:?} killed");
-        for node in pair {
-            cluster.kill_node(node);
-        }
-        lose_metadata_directory(&mut cluster, turn).await;
-        assert_all_readable(&client, &context).await;
-        assert_writable(&client, &context).await;
-        for node in pair {
-            cluster.restart_node(node);
-        }
-        eventually(&context, async || all_is_back(&cluster).await).await;
-    }
+    damage_every_pair(Damage::Killed).await;
 }
 
 #[tokio::test]
 async fn any_two_storage_nodes_may_lose_their_disks() {
-    let mut cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    fill(&client).await;
-    cluster.expect_errors(&["disk failed"]);
-    for (turn, pair) in pairs().enumerate() {
-        let context = format!("disks {pair:?} removed while running");
-        for node in pair {
-            cluster.hide_disk(node);
-        }
-        // A write that meets the loss only at its last sync is refused, and may be repeated.
-        eventually(&context, async || left_are(&cluster, 4).await).await;
-        lose_metadata_directory(&mut cluster, turn).await;
-        assert_all_readable(&client, &context).await;
-        assert_writable(&client, &context).await;
-        for node in pair {
-            cluster.bring_disk_back(node);
-        }
-        eventually(&context, async || all_is_back(&cluster).await).await;
-    }
+    damage_every_pair(Damage::DisksRemoved).await;
 }
 
 #[tokio::test]
 async fn bytes_may_be_flipped_on_the_disks_of_any_two_storage_nodes() {
-    let mut cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    fill(&client).await;
-    // Of what was stored for earlier pairs, and is not read again.
-    cluster.expect_errors(&["a chunk is lost"]);
+    damage_every_pair(Damage::BytesFlipped).await;
+}
+
+/// What two storage nodes suffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    Killed,
+    /// While they are running.
+    DisksRemoved,
+    /// While they are not running, and for good.
+    BytesFlipped,
+}
+
+impl Damage {
+    fn expected_errors(self) -> &'static [&'static str] {
+        match self {
+            Self::Killed => &[],
+            Self::DisksRemoved => &["disk failed"],
+            // Of what was stored for earlier pairs, and is not read again.
+            Self::BytesFlipped => &["a chunk is lost"],
+        }
+    }
+
+    fn inflict(self, cluster: &mut Cluster, node: usize) {
+        match self {
+            Self::Killed => cluster.kill_node(node),
+            Self::DisksRemoved => cluster.hide_disk(node),
+            Self::BytesFlipped => {
+                cluster.kill_node(node);
+                flip_bytes_in_segments(&cluster.disk(node));
+                cluster.restart_node(node);
+            }
+        }
+    }
+
+    fn undo(self, cluster: &mut Cluster, node: usize) {
+        match self {
+            Self::Killed => cluster.restart_node(node),
+            Self::DisksRemoved => cluster.bring_disk_back(node),
+            Self::BytesFlipped => {}
+        }
+    }
+}
+
+/// Damages each pair of nodes in turn, and the metadata at the same time: all objects must be read back whole, and new
+/// writes succeed. Then the nodes are back before the next pair is damaged.
+async fn damage_every_pair(damage: Damage) {
+    let (mut cluster, client) = filled().await;
+    cluster.expect_errors(damage.expected_errors());
     for (turn, pair) in pairs().enumerate() {
-        let context = format!("bytes flipped on disks {pair:?}");
-        let prefix = format!("{turn}/");
-        store_all(&client, &prefix).await;
+        let context = format!("{damage:?}: nodes {pair:?}");
+        let mut prefix = String::new();
+        if damage == Damage::BytesFlipped {
+            // What was stored before has lost as much as it may to the pairs before.
+            prefix = format!("{turn}/");
+            store_all(&client, &prefix).await;
+        }
         for node in pair {
-            cluster.kill_node(node);
-            flip_bytes_in_segments(&cluster.disk(node));
-            cluster.restart_node(node);
+            damage.inflict(&mut cluster, node);
+        }
+        if damage == Damage::DisksRemoved {
+            // A write that meets the loss only at its last sync is refused, and may be repeated.
+            eventually(&context, async || left_are(&cluster, 4).await).await;
         }
         lose_metadata_directory(&mut cluster, turn).await;
-        eventually(&context, async || all_is_back(&cluster).await).await;
+        if damage == Damage::BytesFlipped {
+            eventually(&context, async || all_is_back(&cluster).await).await;
+        }
         assert_readable(&client, &prefix, &context).await;
         assert_writable(&client, &context).await;
+        for node in pair {
+            damage.undo(&mut cluster, node);
+        }
+        eventually(&context, async || all_is_back(&cluster).await).await;
     }
 }
 
@@ -288,9 +313,7 @@ async fn a_replaced_disk_is_refilled_and_the_old_one_is_forgotten() {
 
 #[tokio::test]
 async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() {
-    let mut cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    fill(&client).await;
+    let (mut cluster, client) = filled().await;
     cluster.expect_errors(&["object unavailable", "write refused"]);
     for node in [0, 2, 4] {
         cluster.kill_node(node);
@@ -330,9 +353,7 @@ async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() 
 
 #[tokio::test]
 async fn the_metadata_service_may_die_and_lose_its_directory() {
-    let mut cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    fill(&client).await;
+    let (mut cluster, client) = filled().await;
     cluster.kill_meta();
     assert!(get(&client, BUCKET, "object-1").await.is_err());
     cluster.empty_metadata_directory(0);
@@ -346,8 +367,7 @@ async fn the_metadata_service_may_die_and_lose_its_directory() {
 
 #[tokio::test]
 async fn metadata_that_begin_anew_under_disks_in_use_are_refused() {
-    let mut cluster = Cluster::start(1);
-    fill(&client(cluster.endpoint(0))).await;
+    let (mut cluster, _) = filled().await;
     cluster.kill_gateway(0);
     cluster.kill_meta();
     cluster.set_metadata_aside();

@@ -14,7 +14,7 @@ use cairn_tests::cluster::{Cluster, Process};
 use cairn_tests::eventually::eventually_within;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::s3::client;
-use cairn_tests::workload::{BUCKET, Keys, Progress, check_all, delete_everything, spawn_all};
+use cairn_tests::workload::{Keys, Progress, begin, check_all, delete_everything, spawn_all};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -55,11 +55,7 @@ async fn any_process_may_be_killed_at_any_instant() {
     let mut random = SmallRng::seed_from_u64(SEED);
     println!("seed {SEED:#x}");
     let mut cluster = Cluster::start_with(GATEWAYS, &[DELETE_DELAY, "--orphan-age=6s"]);
-    let create = client(cluster.endpoint(0)).create_bucket().bucket(BUCKET);
-    create.send().await.unwrap();
-    let mut workers: Vec<Keys> = (0..WORKERS)
-        .map(|worker| Keys::new(worker, KEYS_PER_WORKER))
-        .collect();
+    let mut workers = begin(&client(cluster.endpoint(0)), WORKERS, KEYS_PER_WORKER).await;
     let mut acknowledged = 0;
 
     for round in 0..ROUNDS {

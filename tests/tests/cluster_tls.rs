@@ -16,7 +16,7 @@ use cairn_tests::cluster::Cluster;
 use cairn_tests::eventually::{PATIENCE, eventually};
 use cairn_tests::payload::payload;
 use cairn_tests::process::{CairnProcess, pause};
-use cairn_tests::s3::{client, get, put};
+use cairn_tests::s3::{client_with_bucket, get, put};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -59,8 +59,7 @@ fn complaint(process: &mut CairnProcess, expected: &str) {
 #[tokio::test]
 async fn objects_go_through_an_encrypted_cluster() {
     let mut cluster = Cluster::start_encrypted(1);
-    let client = client(cluster.endpoint(0));
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(cluster.endpoint(0), BUCKET).await;
     let sizes = [0, 1, 40_000, 9_000_000];
     for size in sizes {
         put(&client, BUCKET, &format!("{size}"), payload(size, 3))
@@ -140,8 +139,7 @@ async fn a_missing_authority_file_is_named() {
 #[tokio::test]
 async fn a_node_shows_its_renewed_certificate_without_a_restart() {
     let cluster = Cluster::start_encrypted(1);
-    let client = client(cluster.endpoint(0));
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(cluster.endpoint(0), BUCKET).await;
     let trust = TlsTrust::in_file(cluster.authority().file()).unwrap();
     let before = shown_certificate(cluster.node_endpoint(0), &trust).await;
     cluster.renew_certificate(0);

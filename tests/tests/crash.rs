@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cairn_tests::s3::client;
 use cairn_tests::serve::Server;
-use cairn_tests::workload::{BUCKET, Keys, Progress, check_all, spawn_all};
+use cairn_tests::workload::{Progress, begin, check_all, spawn_all};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -26,12 +26,7 @@ async fn acknowledged_writes_survive_kill_9_at_random_instants() {
     let mut random = SmallRng::seed_from_u64(SEED);
     println!("seed {SEED:#x}");
     let mut server = Server::start(6);
-    let create = client(server.endpoint()).create_bucket().bucket(BUCKET);
-    create.send().await.unwrap();
-    let mut workers: Vec<Keys> = (0..WORKERS)
-        .map(|worker| Keys::new(worker, KEYS_PER_WORKER))
-        .collect();
-
+    let mut workers = begin(&client(server.endpoint()), WORKERS, KEYS_PER_WORKER).await;
     let mut acknowledged = 0;
 
     for round in 0..ROUNDS {

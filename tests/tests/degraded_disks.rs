@@ -7,18 +7,16 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test ends by panicking with the reason, and what it damages need not be durable"
+    reason = "a test ends by panicking with the reason"
 )]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use cairn_tests::damage::{flip_bytes_in_segments, pairs};
 use cairn_tests::eventually::eventually;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, get, list, put, refusal};
+use cairn_tests::s3::{client, client_with_bucket, delete, get, list, put, refusal};
 use cairn_tests::serve::Server;
 
 const BUCKET: &str = "degraded";
@@ -43,8 +41,7 @@ fn expected() -> BTreeMap<String, Vec<u8>> {
 /// A stopped server whose six disks hold [`expected`].
 async fn filled_and_stopped() -> Server {
     let mut server = Server::start(6);
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(server.endpoint(), BUCKET).await;
     for (key, body) in expected() {
         put(&client, BUCKET, &key, body).await.unwrap();
     }
@@ -81,48 +78,72 @@ async fn assert_writable(server: &Server, context: &str) {
             "{context}: {size}"
         );
     }
-    client
-        .delete_object()
-        .bucket(BUCKET)
-        .key("new")
-        .send()
-        .await
-        .unwrap();
+    delete(&client, BUCKET, "new").await.unwrap();
 }
 
 #[tokio::test]
 async fn any_two_disks_missing_at_start_cost_nothing() {
+    damage_every_pair(Damage::MissingAtStart).await;
+}
+
+#[tokio::test]
+async fn any_two_disks_may_vanish_under_a_running_server() {
+    damage_every_pair(Damage::RemovedWhileRunning).await;
+}
+
+#[tokio::test]
+async fn flipped_bytes_on_any_two_disks_are_never_served() {
+    damage_every_pair(Damage::BytesFlipped).await;
+}
+
+/// What two disks suffer.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    MissingAtStart,
+    RemovedWhileRunning,
+    BytesFlipped,
+}
+
+/// Damages each pair on a copy of all disks: a server on it must give back every object and take new ones.
+async fn damage_every_pair(damage: Damage) {
     let filled = filled_and_stopped().await;
-    for [first, second] in pairs() {
-        let context = format!("disks {first} and {second} missing at start");
+    for pair in pairs() {
+        let context = format!("{damage:?}: disks {pair:?}");
         let mut server = filled.fork();
-        // The copies are at paths of their own, which the store has to have seen before it can miss them.
-        server.restart().unwrap();
-        assert!(server.terminate().success());
-        server.remove_disk(first);
-        server.remove_disk(second);
-        server
-            .restart()
-            .unwrap_or_else(|error| panic!("{context}: {error}"));
+        match damage {
+            Damage::MissingAtStart => {
+                // The copies are at paths of their own, which the store has to have seen before it can miss them.
+                server.restart().unwrap();
+                assert!(server.terminate().success());
+                for disk in pair {
+                    server.remove_disk(disk);
+                }
+                restart(&mut server, &context);
+            }
+            Damage::RemovedWhileRunning => {
+                server.expect_errors(&["disk failed"]);
+                server.restart().unwrap();
+                for disk in pair {
+                    server.remove_disk(disk);
+                }
+                wait_until_writable(&server, &context).await;
+            }
+            Damage::BytesFlipped => {
+                for disk in pair {
+                    flip_bytes_in_segments(&server.disk(disk));
+                }
+                restart(&mut server, &context);
+            }
+        }
         assert_all_readable(&server, &context).await;
         assert_writable(&server, &context).await;
     }
 }
 
-#[tokio::test]
-async fn any_two_disks_may_vanish_under_a_running_server() {
-    let filled = filled_and_stopped().await;
-    for [first, second] in pairs() {
-        let context = format!("disks {first} and {second} removed while running");
-        let mut server = filled.fork();
-        server.expect_errors(&["disk failed"]);
-        server.restart().unwrap();
-        server.remove_disk(first);
-        server.remove_disk(second);
-        wait_until_writable(&server, &context).await;
-        assert_all_readable(&server, &context).await;
-        assert_writable(&server, &context).await;
-    }
+fn restart(server: &mut Server, context: &str) {
+    server
+        .restart()
+        .unwrap_or_else(|error| panic!("{context}: {error}"));
 }
 
 /// The restoration of metadata may take seconds, in which requests fail cleanly.
@@ -132,56 +153,26 @@ async fn wait_until_writable(server: &Server, context: &str) {
         put(&client, BUCKET, "probe", vec![1]).await
     })
     .await;
-    client
-        .delete_object()
-        .bucket(BUCKET)
-        .key("probe")
-        .send()
-        .await
-        .unwrap();
+    delete(&client, BUCKET, "probe").await.unwrap();
 }
 
-#[tokio::test]
-async fn flipped_bytes_on_any_two_disks_are_never_served() {
-    let filled = filled_and_stopped().await;
-    for [first, second] in pairs() {
-        let context = format!("bytes flipped on disks {first} and {second}");
-        let mut server = filled.fork();
-        for index in [first, second] {
-            flip_bytes_in_segments(&server.disk(index));
-        }
-        server
-            .restart()
-            .unwrap_or_else(|error| panic!("{context}: {error}"));
-        assert_all_readable(&server, &context).await;
-        assert_writable(&server, &context).await;
-    }
-}
-
-/// Three disks, and where they are put to be gone.
-fn hideaways(server: &Server) -> [(PathBuf, PathBuf); 3] {
-    [1, 3, 5].map(|index| {
-        let disk = server.disk(index);
-        let elsewhere = disk.with_extension("hidden");
-        (disk, elsewhere)
-    })
-}
+/// Three disks: one more than may be gone.
+const TAKEN_AWAY: [usize; 3] = [1, 3, 5];
 
 #[tokio::test]
 async fn with_three_disks_gone_errors_are_clear_and_all_is_back_when_they_are() {
     let filled = filled_and_stopped().await;
     let mut server = filled.fork();
-    let hideaways = hideaways(&server);
-    for (disk, elsewhere) in &hideaways {
-        std::fs::rename(disk, elsewhere).unwrap();
+    for disk in TAKEN_AWAY {
+        server.hide_disk(disk);
     }
     let refusal = server.restart().unwrap_err();
     assert!(
         refusal.contains("disk1"),
         "the message names the missing disks: {refusal}"
     );
-    for (disk, elsewhere) in &hideaways {
-        std::fs::rename(elsewhere, disk).unwrap();
+    for disk in TAKEN_AWAY {
+        server.bring_disk_back(disk);
     }
     server.restart().unwrap();
     assert_all_readable(&server, "three disks are back").await;
@@ -194,9 +185,8 @@ async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_a
     let mut server = filled.fork();
     server.expect_errors(&["disk failed", "object unavailable", "write refused"]);
     server.restart().unwrap();
-    let hideaways = hideaways(&server);
-    for (disk, elsewhere) in &hideaways {
-        std::fs::rename(disk, elsewhere).unwrap();
+    for disk in TAKEN_AWAY {
+        server.hide_disk(disk);
     }
     let healthy = async |count| {
         eventually("healthy disks", async || {
@@ -221,8 +211,8 @@ async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_a
         assert_eq!(refusal, "503 ServiceUnavailable");
     }
 
-    for (disk, elsewhere) in &hideaways {
-        std::fs::rename(elsewhere, disk).unwrap();
+    for disk in TAKEN_AWAY {
+        server.bring_disk_back(disk);
     }
     healthy(6).await;
     // The refused object among what is not listed.

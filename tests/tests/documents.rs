@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cairn_tests::sources::sources;
+use cairn_tests::sources::{repository, sources};
 
 /// What clients may rely on, a bullet each, and not what follows under another heading.
 fn guarantees(semantics: &str) -> Vec<&str> {
@@ -29,7 +29,7 @@ fn named_tests(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_guarantee_names_tests_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = repository();
     let semantics = std::fs::read_to_string(root.join("docs/semantics.md")).unwrap();
     let guarantees = guarantees(&semantics);
     assert!(guarantees.len() > 10, "only {guarantees:#?}");
@@ -98,7 +98,7 @@ fn texts_within_parenthesis(source: &str) -> Vec<String> {
 
 #[test]
 fn every_error_of_the_log_is_explained_to_operators() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = repository();
     let page = page_for_the_night(root);
     let mut messages = BTreeSet::new();
     for source in source_texts(root) {
@@ -114,7 +114,7 @@ fn every_error_of_the_log_is_explained_to_operators() {
 
 #[test]
 fn every_message_that_is_explained_to_operators_is_in_the_sources() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = repository();
     let page = page_for_the_night(root);
     let explained: Vec<&str> = page
         .lines()
@@ -133,7 +133,7 @@ fn every_message_that_is_explained_to_operators_is_in_the_sources() {
 
 #[test]
 fn the_index_of_decisions_lists_each_with_its_title() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = repository();
     let folder = root.join("docs/adr");
     let mut expected = BTreeSet::new();
     for entry in std::fs::read_dir(&folder).unwrap() {

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cairn_tests::sources::sources;
+use cairn_tests::sources::{repository, sources};
 
 /// The path of a module in its crate: empty for the crate itself.
 type Module = Vec<String>;
@@ -21,7 +21,6 @@ type Edges = BTreeMap<Module, BTreeSet<(String, String)>>;
 
 #[test]
 fn modules_import_one_another_in_one_direction() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut module_count = 0;
     for name in [
         "gateway",
@@ -30,7 +29,7 @@ fn modules_import_one_another_in_one_direction() {
         "storage-node/rpc",
         "tools",
     ] {
-        let modules = modules_below(&root.join(name).join("src"));
+        let modules = modules_below(&repository().join(name).join("src"));
         module_count += modules.len();
         for (parent, edges) in edges(&modules) {
             let circle = circle(&edges);

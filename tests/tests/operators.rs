@@ -14,7 +14,7 @@ use cairn_tests::http::{get, get_with};
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::process::CairnProcess;
-use cairn_tests::s3::{client, put};
+use cairn_tests::s3::{client_with_bucket, put};
 use cairn_tests::serve::Server;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -24,13 +24,7 @@ const PROXIED: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
 #[tokio::test]
 async fn every_process_of_a_cluster_tells_its_health_and_its_figures() {
     let cluster = Cluster::start(1);
-    let client = client(cluster.endpoint(0));
-    client
-        .create_bucket()
-        .bucket("figures")
-        .send()
-        .await
-        .unwrap();
+    let client = client_with_bucket(cluster.endpoint(0), "figures").await;
     put(&client, "figures", "key", payload(9_000_000, 1))
         .await
         .unwrap();

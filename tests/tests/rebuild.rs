@@ -24,7 +24,7 @@ use aws_sdk_s3::types::{
 use cairn_tests::eventually::eventually;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, code, get, list, put};
+use cairn_tests::s3::{client, client_with_bucket, code, delete, get, list, put};
 use cairn_tests::serve::Server;
 use serde_json::Value;
 
@@ -94,13 +94,7 @@ async fn fill(client: &Client) -> Model {
         ("deleted/empty", 0),
     ] {
         put(client, BUCKET, key, payload(size, 400)).await.unwrap();
-        client
-            .delete_object()
-            .bucket(BUCKET)
-            .key(key)
-            .send()
-            .await
-            .unwrap();
+        delete(client, BUCKET, key).await.unwrap();
     }
     fill_described(client, &mut model).await;
     fill_uploads(client, &mut model).await;
@@ -404,6 +398,13 @@ fn rebuild(server: &Server) -> Value {
     serde_json::from_str(&done.stdout).unwrap()
 }
 
+/// What it says to standard error when it refuses to rebuild, which it must.
+fn refusal_to_rebuild(server: &Server) -> String {
+    let refused = server.run_offline("rebuild-metadata", &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    refused.stderr
+}
+
 /// A stopped server, what should be on it, and what it said of it.
 async fn filled() -> (Server, Model, BTreeMap<String, String>) {
     let mut server = server();
@@ -443,13 +444,7 @@ async fn assert_comes_back(
 
     // And it goes on: deletes find all shards, new objects are kept, also over a restart.
     for (bucket, key) in model.keys() {
-        client
-            .delete_object()
-            .bucket(*bucket)
-            .key(key)
-            .send()
-            .await
-            .unwrap();
+        delete(&client, bucket, key).await.unwrap();
     }
     put(&client, BUCKET, "new", payload(5 * MIB, 1))
         .await
@@ -500,27 +495,26 @@ fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[tokio::test]
 async fn metadata_that_are_there_are_not_touched() {
     let mut server = server();
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(server.endpoint(), BUCKET).await;
     put(&client, BUCKET, "key", payload(100, 1)).await.unwrap();
 
-    let in_use = server.run_offline("rebuild-metadata", &[]);
-    assert_eq!(in_use.status.code(), Some(1), "{in_use:?}");
+    // It is in use.
+    refusal_to_rebuild(&server);
     assert!(server.terminate().success());
 
     // A copy anywhere is reason enough, be it the only one.
-    let before = contents(server.disk(0).parent().unwrap());
-    let refused = server.run_offline("rebuild-metadata", &[]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("holds metadata"), "{refused:?}");
-    assert!(contents(server.disk(0).parent().unwrap()) == before);
+    let disk = server.disk(0);
+    let disks = disk.parent().unwrap();
+    let before = contents(disks);
+    let refusal = refusal_to_rebuild(&server);
+    assert!(refusal.contains("holds metadata"), "{refusal}");
+    assert!(contents(disks) == before);
     for index in 0..2 {
         std::fs::remove_dir_all(server.disk(index).join("meta")).unwrap();
     }
-    let before = contents(server.disk(0).parent().unwrap());
-    let refused = server.run_offline("rebuild-metadata", &[]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(contents(server.disk(0).parent().unwrap()) == before);
+    let before = contents(disks);
+    refusal_to_rebuild(&server);
+    assert!(contents(disks) == before);
     server.restart().unwrap();
     assert!(get(&client_of(&server), BUCKET, "key").await.unwrap() == payload(100, 1));
 }
@@ -529,8 +523,7 @@ async fn metadata_that_are_there_are_not_touched() {
 async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
     let mut server = server();
     server.expect_errors(&["object unavailable"]);
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    client_with_bucket(server.endpoint(), BUCKET).await;
     assert!(server.terminate().success());
     // One of the disks as it was before the write, which then has five shards of six: enough to be acknowledged.
     let earlier = server.fork();
@@ -542,14 +535,9 @@ async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
     server.remove_disk(0);
     std::fs::rename(earlier.disk(0), server.disk(0)).unwrap();
     lose_all_metadata(&server);
-    let away = [1, 2].map(|index| {
-        (
-            server.disk(index),
-            earlier.disk(index).with_extension("away"),
-        )
-    });
-    for (disk, elsewhere) in &away {
-        std::fs::rename(disk, elsewhere).unwrap();
+    let away = [1, 2];
+    for disk in away {
+        server.hide_disk(disk);
     }
 
     let done = server.run_offline("rebuild-metadata", &["--json"]);
@@ -559,8 +547,8 @@ async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
     let refused = get(&client, BUCKET, "thin").await.unwrap_err();
     assert_ne!(refused, "NoSuchKey");
     assert!(server.terminate().success());
-    for (disk, elsewhere) in &away {
-        std::fs::rename(elsewhere, disk).unwrap();
+    for disk in away {
+        server.bring_disk_back(disk);
     }
     server.restart().unwrap();
     assert!(get(&client_of(&server), BUCKET, "thin").await.unwrap() == payload(5 * MIB, 1));
@@ -569,8 +557,7 @@ async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
 #[tokio::test]
 async fn an_object_with_too_few_shards_is_named_and_the_others_come_back() {
     let mut server = server();
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(server.endpoint(), BUCKET).await;
     put(&client, BUCKET, "kept", payload(100, 1)).await.unwrap();
     assert!(server.terminate().success());
     // Three of the disks as they were before the next write, which then has three shards of six.

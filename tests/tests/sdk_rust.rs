@@ -1,17 +1,13 @@
 //! The AWS SDK for Rust with its defaults: the same ground that `compat-tests` covers with other languages.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends by panicking with the reason"
-)]
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
 use cairn_tests::http;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, code, get, list, put};
+use cairn_tests::s3::{client_with_bucket, code, delete, get, list, put, upload_parts};
 use cairn_tests::serve::Server;
 use http_body_util::Full;
 use md5::{Digest, Md5};
@@ -20,8 +16,7 @@ const BUCKET: &str = "sdk-rust";
 
 async fn server_with_bucket() -> (Server, Client) {
     let server = Server::start(6);
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let client = client_with_bucket(server.endpoint(), BUCKET).await;
     (server, client)
 }
 
@@ -38,13 +33,7 @@ async fn buckets_come_and_go() {
         .await
         .unwrap_err();
     assert_eq!(code(&refusal), "BucketNotEmpty");
-    client
-        .delete_object()
-        .bucket(BUCKET)
-        .key("k")
-        .send()
-        .await
-        .unwrap();
+    delete(&client, BUCKET, "k").await.unwrap();
     client.delete_bucket().bucket(BUCKET).send().await.unwrap();
     assert_eq!(
         put(&client, BUCKET, "k", vec![1]).await.unwrap_err(),
@@ -98,43 +87,15 @@ async fn ranges_are_exact() {
 #[tokio::test]
 async fn multipart_uploads_complete_and_abort() {
     let (_server, client) = server_with_bucket().await;
-    let upload = client
-        .create_multipart_upload()
-        .bucket(BUCKET)
-        .key("mp")
-        .send()
-        .await
-        .unwrap()
-        .upload_id
-        .unwrap();
     let bodies = [payload(5 << 20, 1), payload(5 << 20, 2), payload(17, 3)];
-    let mut parts = Vec::new();
-    for (number, body) in (1..).zip(&bodies) {
-        let request = client
-            .upload_part()
-            .bucket(BUCKET)
-            .key("mp")
-            .upload_id(&upload)
-            .part_number(number);
-        let part = request
-            .body(ByteStream::from(body.clone()))
-            .send()
-            .await
-            .unwrap();
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(part.e_tag)
-            .set_checksum_crc32(part.checksum_crc32);
-        parts.push(part.build());
-    }
-    let parts = CompletedMultipartUpload::builder()
-        .set_parts(Some(parts))
-        .build();
+    let (upload, parts) = upload_parts(&client, BUCKET, "mp", bodies.clone())
+        .await
+        .unwrap();
     let request = client
         .complete_multipart_upload()
         .bucket(BUCKET)
         .key("mp")
-        .upload_id(&upload)
+        .upload_id(upload)
         .multipart_upload(parts);
     let done = request.clone().send().await.unwrap();
     assert!(done.e_tag().unwrap().ends_with("-3\""));

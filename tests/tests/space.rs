@@ -19,11 +19,11 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::CompletedMultipartUpload;
 use cairn_tests::eventually::eventually;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, code, get, list, put};
+use cairn_tests::s3::{client, client_with_bucket, code, delete, get, list, put, upload_parts};
 use cairn_tests::serve::{Server, occupied_bytes};
 
 const BUCKET: &str = "space";
@@ -51,9 +51,7 @@ fn start(disk_count: usize, further: &[&str]) -> Server {
 }
 
 async fn with_bucket(server: &Server) -> Client {
-    let client = client(server.endpoint());
-    client.create_bucket().bucket(BUCKET).send().await.unwrap();
-    client
+    client_with_bucket(server.endpoint(), BUCKET).await
 }
 
 /// Payload bytes of all shards that the disks hold, dead ones not counted.
@@ -117,8 +115,8 @@ async fn delete_many(client: &Client, keys: Vec<String>) {
     for_each(keys.len(), |number| {
         let (client, keys) = (client.clone(), std::sync::Arc::clone(&keys));
         async move {
-            let delete = client.delete_object().bucket(BUCKET);
-            delete.key(keys.get(number).unwrap()).send().await.unwrap();
+            let key = keys.get(number).unwrap();
+            delete(&client, BUCKET, key).await.unwrap();
         }
     })
     .await;
@@ -140,23 +138,10 @@ where
     }
 }
 
-/// Two parts of 5 MiB and a bit; the upload's identity and its parts.
-async fn upload_parts(client: &Client, key: &str) -> (String, Vec<CompletedPart>) {
-    let created = client.create_multipart_upload().bucket(BUCKET).key(key);
-    let upload = created.send().await.unwrap().upload_id.unwrap();
-    let mut parts = Vec::new();
-    for (number, seed) in [(1, 1001), (2, 1002)] {
-        let part = client.upload_part().bucket(BUCKET).key(key);
-        let part = part.upload_id(&upload).part_number(number);
-        let body = ByteStream::from(payload(5 * MIB + 77, seed));
-        let stored = part.body(body).send().await.unwrap();
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(stored.e_tag)
-            .set_checksum_crc32(stored.checksum_crc32);
-        parts.push(part.build());
-    }
-    (upload, parts)
+/// Two parts of 5 MiB and a bit; the upload's identity, and what its completion lists.
+async fn upload_two_parts(client: &Client, key: &str) -> (String, CompletedMultipartUpload) {
+    let bodies = [1001, 1002].map(|seed| payload(5 * MIB + 77, seed));
+    upload_parts(client, BUCKET, key, bodies).await.unwrap()
 }
 
 /// A PUT that sends only the first `sent` bytes of a body of `size`, over a connection that is still open.
@@ -197,18 +182,17 @@ async fn space_of_deleted_and_overwritten_objects_comes_back() {
     put_many(&client, "small-", 1500, 32 << 10).await;
     put_many(&client, "large-", 40, 4 * MIB).await;
     put_many(&client, "overwritten-", 20, 4 * MIB).await;
-    let (upload, parts) = upload_parts(&client, "multipart").await;
-    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
+    let (upload, parts) = upload_two_parts(&client, "multipart").await;
     client
         .complete_multipart_upload()
         .bucket(BUCKET)
         .key("multipart")
         .upload_id(upload)
-        .multipart_upload(parts.build())
+        .multipart_upload(parts)
         .send()
         .await
         .unwrap();
-    let (aborted, _) = upload_parts(&client, "aborted").await;
+    let (aborted, _) = upload_two_parts(&client, "aborted").await;
     let full = occupied_by_shards(&server);
     // 2 copies of small objects, 2+1 shards of large ones.
     let stored = (1500 * (32 << 10) * 2 + (60 * 4 + 20) * MIB / 2 * 3) as u64;

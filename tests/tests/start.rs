@@ -5,19 +5,13 @@
 )]
 
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, client_with_keys, code, get, put};
+use cairn_tests::s3::{client, client_with_bucket, client_with_keys, code, get, put};
 use cairn_tests::serve::{ACCESS_KEY, Server};
 
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_clean_restart() {
     let mut server = Server::start(6);
-    let before = client(server.endpoint());
-    before
-        .create_bucket()
-        .bucket("restart")
-        .send()
-        .await
-        .unwrap();
+    let before = client_with_bucket(server.endpoint(), "restart").await;
     put(&before, "restart", "key", payload(100_000, 1))
         .await
         .unwrap();
@@ -38,8 +32,7 @@ async fn what_was_stored_is_there_after_a_clean_restart() {
 async fn every_number_of_disks_serves() {
     for disk_count in 1..=8 {
         let mut server = Server::start(disk_count);
-        let client = client(server.endpoint());
-        client.create_bucket().bucket("disks").send().await.unwrap();
+        let client = client_with_bucket(server.endpoint(), "disks").await;
         for size in [0, 1, 40_000, 5_000_000] {
             put(&client, "disks", "key", payload(size, 1))
                 .await
@@ -95,8 +88,7 @@ async fn a_damaged_identity_file_is_refused_and_left_alone() {
 #[tokio::test]
 async fn an_identity_that_cannot_be_read_costs_one_disk_and_not_the_store() {
     let mut server = Server::start(6);
-    let before = client(server.endpoint());
-    before.create_bucket().bucket("eio").send().await.unwrap();
+    let before = client_with_bucket(server.endpoint(), "eio").await;
     put(&before, "eio", "key", payload(100_000, 1))
         .await
         .unwrap();

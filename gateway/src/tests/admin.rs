@@ -7,6 +7,7 @@ use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_storage_node::fault::Fault;
 
+use super::server_with;
 use crate::admin_api::{ClusterStatus, CreatedKey, KeyList, MetadataStatus, User, UserList};
 use crate::metadata_state::MetadataState;
 use crate::metrics_access::MetricsToken;
@@ -323,11 +324,7 @@ async fn a_gateway_whose_metadata_take_no_commits_is_not_ready() {
 #[tokio::test]
 async fn metrics_are_for_this_machine_and_for_the_bearer_of_the_token() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-    let options = TestServerOptions {
-        configure: |config| config.metrics_token = Some(MetricsToken::new(TOKEN)),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
+    let server = server_with(|config| config.metrics_token = Some(MetricsToken::new(TOKEN))).await;
     let metrics = || server.anonymous().get("/-/metrics");
     assert_eq!(metrics().send().await.status, 200);
     let bearer = format!("Bearer {TOKEN}");

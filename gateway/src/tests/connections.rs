@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{head_of, pattern, put, with_bucket};
+use super::{client_with_bucket, pattern, put, server_with, wire, with_bucket};
 use crate::clock::{Clock, SystemClock};
 use crate::connection::Connection;
 use crate::entrance::{Entrance, Scheme, Surface};
-use crate::testing::{TestServer, TestServerOptions};
+use crate::testing::{Payload, TestServer, TestServerOptions};
 
 /// A clock that stops whoever asks it, while it is broken.
 #[derive(Debug, Default)]
@@ -44,8 +43,7 @@ async fn a_panic_costs_its_request_and_nothing_else() {
         ..TestServerOptions::default()
     };
     let server = TestServer::start_with(options).await;
-    let client = server.client();
-    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    let client = client_with_bucket(&server).await;
     clock.is_broken.store(true, Ordering::Relaxed);
     assert_eq!(
         client.get("/b-1").send().await.outcome(),
@@ -63,12 +61,7 @@ async fn a_panic_costs_its_request_and_nothing_else() {
 #[tokio::test]
 async fn http2_is_spoken_on_the_same_port() {
     let server = TestServer::start().await;
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = wire::http2(server.address).await;
     let uri = format!("http://{}/-/health/live", server.address);
     let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
@@ -89,21 +82,28 @@ async fn who_expects_to_be_told_to_send_nothing_gets_a_new_connection() {
         ("Content-Length: 0\r\nExpect: 100-continue\r\n", true),
         ("Content-Length: 0\r\n", false),
     ] {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
             "PUT /b-1/key HTTP/1.1\r\nHost: {}\r\n{headers}\r\n",
             server.address
         );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut buffer = vec![0; 4096];
-        let len = stream.read(&mut buffer).await.unwrap();
-        let head = String::from_utf8_lossy(&buffer[..len]);
+        let mut stream = wire::send(server.address, request.as_bytes()).await;
+        let head = beginning_of_answer(&mut stream).await;
         assert_eq!(
             head.contains("connection: close"),
             is_closed,
             "{headers}: {head}"
         );
     }
+}
+
+/// What comes of an answer at once.
+async fn beginning_of_answer(stream: &mut TcpStream) -> String {
+    let mut buffer = vec![0; 16 << 10];
+    let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    String::from_utf8_lossy(&buffer[..len]).into_owned()
 }
 
 /// The server's end of a connection, which remembers how much each write had.
@@ -190,7 +190,8 @@ async fn a_small_answer_leaves_in_one_write() {
     tokio::spawn(connection.serve_http(recorded, entrance));
 
     let request = client.get("/b-1/k").header("connection", "close").signed();
-    peer.write_all(head_of(&request).as_bytes()).await.unwrap();
+    let head = wire::head_of(&request);
+    peer.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     peer.read_to_end(&mut answer).await.unwrap();
     assert!(answer.ends_with(&pattern(4096)));
@@ -199,11 +200,7 @@ async fn a_small_answer_leaves_in_one_write() {
 
 #[tokio::test]
 async fn too_many_requests_are_told_to_slow_down() {
-    let options = TestServerOptions {
-        configure: |config| config.limits.requests_max = 0,
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
+    let server = server_with(|config| config.limits.requests_max = 0).await;
     assert_eq!(
         server.client().put("/b-1", "").send().await.outcome(),
         "503 SlowDown"
@@ -216,14 +213,10 @@ async fn too_many_requests_are_told_to_slow_down() {
 
 #[tokio::test]
 async fn who_sends_no_request_is_disconnected() {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.header_read = Duration::from_millis(100),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
+    let server =
+        server_with(|config| config.timeouts.header_read = Duration::from_millis(100)).await;
     for sent in ["", "P", "GET / HTTP/1.1\r\nhost: x"] {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut stream = wire::send(server.address, sent.as_bytes()).await;
         let mut rest = Vec::new();
         let closed =
             tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
@@ -235,42 +228,24 @@ async fn who_sends_no_request_is_disconnected() {
 #[tokio::test]
 async fn a_header_without_end_is_refused_before_it_is_long() {
     let server = TestServer::start().await;
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
     let sent = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}", "y".repeat(160 << 10));
-    stream.write_all(sent.as_bytes()).await.unwrap();
-    let mut status = [0; 12];
-    tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut status))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(&status, b"HTTP/1.1 431");
+    let mut stream = wire::send(server.address, sent.as_bytes()).await;
+    let status = tokio::time::timeout(Duration::from_secs(5), wire::read_status(&mut stream));
+    assert_eq!(&status.await.unwrap(), b"HTTP/1.1 431");
 }
 
 #[tokio::test]
 async fn a_client_that_stops_sending_is_timed_out() {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.body_idle = Duration::from_millis(100),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
-    let client = server.client();
-    client.put("/b-1", "").send().await;
+    let server = server_with(|config| config.timeouts.body_idle = Duration::from_millis(100)).await;
+    let client = client_with_bucket(&server).await;
     let request = client
         .put("/b-1/k", "")
-        .payload(crate::testing::Payload::Unsigned)
+        .payload(Payload::Unsigned)
         .header("content-length", "1000")
         .signed();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all((head_of(&request) + "some bytes").as_bytes())
-        .await
-        .unwrap();
-    let mut buffer = vec![0; 16 << 10];
-    let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
-        .await
-        .unwrap()
-        .unwrap();
-    let text = String::from_utf8_lossy(&buffer[..len]);
+    let sent = wire::head_of(&request) + "some bytes";
+    let mut stream = wire::send(server.address, sent.as_bytes()).await;
+    let text = beginning_of_answer(&mut stream).await;
     assert!(
         text.starts_with("HTTP/1.1 400") && text.contains("connection: close"),
         "{text}"
@@ -281,53 +256,31 @@ async fn a_client_that_stops_sending_is_timed_out() {
 /// The memory for documents is for all: who sends something now and then must come to an end.
 #[tokio::test]
 async fn a_document_must_come_in_time_as_a_whole() {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.document_read = Duration::from_millis(100),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
-    let client = server.client();
-    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    let server =
+        server_with(|config| config.timeouts.document_read = Duration::from_millis(100)).await;
+    let client = client_with_bucket(&server).await;
     let request = client
         .post("/b-1?delete", "")
-        .payload(crate::testing::Payload::Unsigned)
+        .payload(Payload::Unsigned)
         .header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")
         .header("content-length", "1000")
         .signed();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all((head_of(&request) + "<Delete>").as_bytes())
-        .await
-        .unwrap();
-    let mut buffer = vec![0; 16 << 10];
-    let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
-        .await
-        .unwrap()
-        .unwrap();
-    let answer = String::from_utf8_lossy(&buffer[..len]);
+    let sent = wire::head_of(&request) + "<Delete>";
+    let mut stream = wire::send(server.address, sent.as_bytes()).await;
+    let answer = beginning_of_answer(&mut stream).await;
     assert!(answer.contains("<Code>RequestTimeout</Code>"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_loses_its_place() {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.write_stall = Duration::from_millis(100),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
-    let client = server.client();
-    client.put("/b-1", "").send().await;
+    let server =
+        server_with(|config| config.timeouts.write_stall = Duration::from_millis(100)).await;
+    let client = client_with_bucket(&server).await;
     // More than the sockets of both sides take.
     put(&client, "/b-1/k", pattern(24 << 20)).await;
     let request = client.get("/b-1/k").signed();
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream
-        .write_all(head_of(&request).as_bytes())
-        .await
-        .unwrap();
-    let mut first = [0; 12];
-    stream.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let mut stream = wire::send_head(server.address, &request).await;
+    assert_eq!(&wire::read_status(&mut stream).await, b"HTTP/1.1 200");
     let limits = &server.gateway.config().limits;
     let place_count = u32::try_from(limits.requests_max).unwrap();
     let places = server.gateway.request_places();
@@ -337,17 +290,9 @@ async fn a_client_that_does_not_read_its_answer_loses_its_place() {
 
 #[tokio::test]
 async fn an_http2_connection_without_requests_ends() {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.header_read = Duration::from_millis(100),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
+    let server =
+        server_with(|config| config.timeouts.header_read = Duration::from_millis(100)).await;
+    let (mut sender, connection) = wire::http2(server.address).await;
     let uri = format!("http://{}/-/health/live", server.address);
     let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
@@ -364,12 +309,8 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     // More than the sockets of both sides take.
     put(&client, "/b-1/k", pattern(24 << 20)).await;
     let address = server.address;
-    let mut stream = TcpStream::connect(address).await.unwrap();
     let request = client.get("/b-1/k").signed();
-    stream
-        .write_all(head_of(&request).as_bytes())
-        .await
-        .unwrap();
+    let mut stream = wire::send_head(address, &request).await;
     let mut first = [0; 1024];
     stream.read_exact(&mut first).await.unwrap();
     let draining = tokio::spawn(server.shut_down());
@@ -401,8 +342,7 @@ async fn draining_does_not_wait_for_peers_that_ask_nothing() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0",
     ] {
         let server = TestServer::start().await;
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
+        let _stream = wire::send(server.address, sent.as_bytes()).await;
         // Accepted, and what was sent is read, before the stop.
         server.anonymous().get("/-/health/live").send().await;
         tokio::time::timeout(Duration::from_secs(10), server.shut_down())

@@ -5,18 +5,26 @@ use std::time::Duration;
 
 use cairn_meta::{NewObject, ObjectKey, SystemHeaders};
 use cairn_storage_node::fault::Fault;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::{head_of, pattern, put, stable, with_bucket};
-use crate::testing::{Answer, Client, TestServer, TestServerOptions};
+use super::{
+    client_with_bucket, pattern, put, server_with, stable, wire, with_bucket, with_headers,
+};
+use crate::testing::{Answer, Client, TestServer};
 
 async fn copy(client: &Client, source: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut request = client.put(target, "").header("x-amz-copy-source", source);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    request.send().await
+    let request = client.put(target, "").header("x-amz-copy-source", source);
+    with_headers(request, headers).send().await
+}
+
+/// Where the first part of a new upload goes.
+async fn first_part(client: &Client, path: &str) -> String {
+    let upload = client.post(&format!("{path}?uploads"), "").send().await;
+    format!(
+        "{path}?partNumber=1&uploadId={}",
+        upload.element("UploadId")
+    )
 }
 
 #[tokio::test]
@@ -201,11 +209,7 @@ async fn conditions_on_the_source() {
     let etag = stored.header("etag").to_owned();
     let got = client.head("/b-1/k").send().await;
     let now = got.header("last-modified");
-    let upload = client.post("/b-1/big?uploads", "").send().await;
-    let part = format!(
-        "/b-1/big?partNumber=1&uploadId={}",
-        upload.element("UploadId")
-    );
+    let part = first_part(&client, "/b-1/big").await;
     for (name, value, holds) in [
         ("x-amz-copy-source-If-Match", etag.as_str(), true),
         ("x-amz-copy-source-If-Match", "\"other\"", false),
@@ -279,11 +283,7 @@ async fn a_source_that_is_too_large_is_refused() {
     let key = ObjectKey::parse("large").unwrap();
     let put = meta.put_object(&bucket, &key, large, 1, &|_| Ok::<_, ()>(()));
     put.await.unwrap();
-    let upload = client.post("/b-1/big?uploads", "").send().await;
-    let part = format!(
-        "/b-1/big?partNumber=1&uploadId={}",
-        upload.element("UploadId")
-    );
+    let part = first_part(&client, "/b-1/big").await;
     for target in ["/b-1/copy", &part] {
         let refused = copy(&client, "b-1/large", target, &[]).await;
         assert_eq!(refused.outcome(), "400 InvalidRequest", "{target}");
@@ -317,19 +317,11 @@ async fn source_and_target_are_both_authorized() {
             .outcome(),
         "403 AccessDenied"
     );
-    let upload = anna
-        .post("/annas/big?uploads", "")
-        .send()
-        .await
-        .element("UploadId");
-    let part = copy(
-        &anna,
-        "b-1/secret",
-        &format!("/annas/big?partNumber=1&uploadId={upload}"),
-        &[],
-    )
-    .await;
-    assert_eq!(part.outcome(), "403 AccessDenied");
+    let part = first_part(&anna, "/annas/big").await;
+    assert_eq!(
+        copy(&anna, "b-1/secret", &part, &[]).await.outcome(),
+        "403 AccessDenied"
+    );
     assert_eq!(
         anna.get("/annas/stolen").send().await.outcome(),
         "404 NoSuchKey"
@@ -351,13 +343,8 @@ pub(super) const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
 
 /// A server that announces its long answers almost at once, with the bucket `b-1`.
 pub(super) async fn impatient() -> (TestServer, Client) {
-    let options = TestServerOptions {
-        configure: |config| config.timeouts.keep_alive = Duration::from_millis(20),
-        ..TestServerOptions::default()
-    };
-    let server = TestServer::start_with(options).await;
-    let client = server.client();
-    assert_eq!(client.put("/b-1", "").send().await.outcome(), "200");
+    let server = server_with(|config| config.timeouts.keep_alive = Duration::from_millis(20)).await;
+    let client = client_with_bucket(&server).await;
     (server, client)
 }
 
@@ -366,7 +353,7 @@ async fn begin_hanging_copy(server: &TestServer, client: &Client) -> TcpStream {
     let request = client
         .put("/b-1/copy", "")
         .header("x-amz-copy-source", "b-1/source");
-    begin_hanging(server, &head_of(&request.signed())).await
+    begin_hanging(server, &wire::head_of(&request.signed())).await
 }
 
 /// Begins what cannot go on, up to the announcement of its answer.
@@ -374,11 +361,8 @@ pub(super) async fn begin_hanging(server: &TestServer, request: &str) -> TcpStre
     for fault in &server.faults {
         fault.set(Fault::Hang);
     }
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut announced = [0; 12];
-    stream.read_exact(&mut announced).await.unwrap();
-    assert_eq!(&announced, b"HTTP/1.1 200");
+    let mut stream = wire::send(server.address, request.as_bytes()).await;
+    assert_eq!(&wire::read_status(&mut stream).await, b"HTTP/1.1 200");
     stream
 }
 

@@ -1,6 +1,17 @@
 //! GetObject and `HeadObject`: bodies, headers, ranges, parts, conditions, overrides.
 
-use super::{pattern, put, stable, with_bucket};
+use super::{pattern, put, stable, with_bucket, with_headers};
+use crate::testing::Client;
+
+/// Stores `hello` as `k`; its ETag, and when it was last modified.
+async fn put_hello(client: &Client) -> (String, String) {
+    let stored = put(client, "/b-1/k", "hello").await;
+    let head = client.head("/b-1/k").send().await;
+    (
+        stored.header("etag").to_owned(),
+        head.header("last-modified").to_owned(),
+    )
+}
 
 #[tokio::test]
 async fn what_was_put_comes_back() {
@@ -237,16 +248,7 @@ async fn conditions_have_the_precedence_of_s3() {
     const PAST: &str = "Mon, 12 Oct 2009 17:50:30 GMT";
     const FUTURE: &str = "Fri, 12 Oct 2096 17:50:30 GMT";
     let (_server, client) = with_bucket().await;
-    let etag = put(&client, "/b-1/k", "hello")
-        .await
-        .header("etag")
-        .to_owned();
-    let modified = client
-        .head("/b-1/k")
-        .send()
-        .await
-        .header("last-modified")
-        .to_owned();
+    let (etag, modified) = put_hello(&client).await;
     let bare = etag.trim_matches('"');
     let other = "\"0123\"";
     let weak = format!("W/{etag}");
@@ -310,15 +312,12 @@ async fn conditions_have_the_precedence_of_s3() {
         ),
     ] {
         for head in [false, true] {
-            let mut request = if head {
+            let request = if head {
                 client.head("/b-1/k")
             } else {
                 client.get("/b-1/k")
             };
-            for (name, value) in &headers {
-                request = request.header(name, value);
-            }
-            let got = request.send().await;
+            let got = with_headers(request, &headers).send().await;
             assert_eq!(got.status.as_u16(), status, "{headers:?} head={head}");
             if status == 304 {
                 assert_eq!(got.header("etag"), etag);
@@ -340,16 +339,7 @@ async fn conditions_have_the_precedence_of_s3() {
 #[tokio::test]
 async fn if_range_decides_whether_the_range_counts() {
     let (_server, client) = with_bucket().await;
-    let etag = put(&client, "/b-1/k", "hello")
-        .await
-        .header("etag")
-        .to_owned();
-    let modified = client
-        .head("/b-1/k")
-        .send()
-        .await
-        .header("last-modified")
-        .to_owned();
+    let (etag, modified) = put_hello(&client).await;
     for (if_range, status) in [
         (etag.as_str(), 206),
         (modified.as_str(), 206),

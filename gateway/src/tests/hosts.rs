@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::wire;
 use crate::testing::{Client, TestServer, TestServerOptions};
 
 /// A server of `*.s3.test` with two buckets, in each of which the object `k` holds the bucket's name.
@@ -41,20 +39,11 @@ async fn over_http1(client: &Client, target: &str, hosts: &[&str]) -> String {
         head.extend(["host: ", host, "\r\n"]);
     }
     head.push_str("\r\n");
-    let mut stream = TcpStream::connect(client.address()).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    wire::exchange(client.address(), head.as_bytes()).await
 }
 
 async fn over_http2(client: &Client, uri: &str, host: Option<&str>) -> u16 {
-    let stream = TcpStream::connect(client.address()).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = wire::http2(client.address()).await;
     let mut request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
     if let Some(host) = host {
         request.headers_mut().insert("host", host.parse().unwrap());

@@ -16,16 +16,33 @@ mod multipart_checksums;
 mod presigned_urls;
 mod put;
 mod tls;
+mod wire;
 
-use crate::testing::{Answer, Client, TestServer};
+use crate::config::GatewayConfig;
+use crate::testing::{Answer, Client, RequestBuilder, TestServer, TestServerOptions};
+
+/// A server with other settings.
+async fn server_with(configure: fn(&mut GatewayConfig)) -> TestServer {
+    let options = TestServerOptions {
+        configure,
+        ..TestServerOptions::default()
+    };
+    TestServer::start_with(options).await
+}
 
 /// A server with the bucket `b-1`.
 async fn with_bucket() -> (TestServer, Client) {
     let server = TestServer::start().await;
+    let client = client_with_bucket(&server).await;
+    (server, client)
+}
+
+/// A client of the server, which has made the bucket `b-1`.
+async fn client_with_bucket(server: &TestServer) -> Client {
     let client = server.client();
     let answer = client.put("/b-1", "").send().await;
     assert_eq!(answer.outcome(), "200");
-    (server, client)
+    client
 }
 
 /// Stores `body` and insists that it worked.
@@ -33,6 +50,14 @@ async fn put(client: &Client, path: &str, body: impl Into<bytes::Bytes>) -> Answ
     let answer = client.put(path, body).send().await;
     assert_eq!(answer.outcome(), "200", "{}", answer.text());
     answer
+}
+
+/// Adds headers to a request.
+fn with_headers(mut request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBuilder {
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request
 }
 
 /// A different byte at every place, so that misplaced ranges show.
@@ -63,22 +88,4 @@ fn stable(answer: &Answer) -> String {
         }
     }
     text
-}
-
-/// The head of a request as it goes over the wire, for tests that then do what no client library does.
-fn head_of<B>(request: &http::Request<B>) -> String {
-    let line = format!(
-        "{} {} HTTP/1.1\r\n",
-        request.method(),
-        request.uri().path_and_query().unwrap()
-    );
-    let fields = request
-        .headers()
-        .iter()
-        .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
-    [line]
-        .into_iter()
-        .chain(fields)
-        .chain(["\r\n".to_owned()])
-        .collect()
 }

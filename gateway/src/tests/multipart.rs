@@ -8,18 +8,15 @@ use cairn_storage_node::fault::Fault;
 use md5::{Digest, Md5};
 
 use super::copy::{LAST_CHUNK, begin_hanging, impatient, read_until};
-use super::{head_of, pattern, put, stable, with_bucket};
+use super::{client_with_bucket, pattern, put, stable, wire, with_bucket, with_headers};
 use crate::checksum::{ChecksumAlgorithm, ChecksumHasher};
 use crate::testing::{Answer, Client, MovedClock, TestServer, TestServerOptions, now};
 
 pub(super) const PART: usize = 5 << 20;
 
 pub(super) async fn create(client: &Client, key: &str, headers: &[(&str, &str)]) -> String {
-    let mut request = client.post(&format!("/b-1/{key}?uploads"), "");
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let answer = request.send().await;
+    let request = client.post(&format!("/b-1/{key}?uploads"), "");
+    let answer = with_headers(request, headers).send().await;
     assert_eq!(answer.outcome(), "200", "{}", answer.text());
     answer.element("UploadId")
 }
@@ -203,8 +200,7 @@ async fn completing_again_gives_the_same_answer_for_seven_days() {
         ..TestServerOptions::default()
     };
     let server = TestServer::start_with(options).await;
-    let client = server.client();
-    client.put("/b-1", "").send().await;
+    let client = client_with_bucket(&server).await;
     let id = create(&client, "k", &[]).await;
     let parts = upload_parts(&client, "k", &id, &[10]).await;
     let first = complete(&client, "k", &id, &parts).await;
@@ -340,11 +336,9 @@ async fn completions_can_be_conditional() {
         (&[("if-match", etag)], "200"),
     ] {
         assert_eq!(client.get("/b-1/k").send().await.text(), "there");
-        let mut request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
-        for (name, value) in conditions {
-            request = request.header(name, value);
-        }
-        assert_eq!(request.send().await.outcome(), outcome, "{conditions:?}");
+        let request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
+        let answer = with_headers(request, conditions).send().await;
+        assert_eq!(answer.outcome(), outcome, "{conditions:?}");
     }
     assert_eq!(client.get("/b-1/k").send().await.body, pattern(10));
 }
@@ -358,7 +352,7 @@ async fn a_completion_that_fails_after_its_200_says_so_inside() {
     let staging = &server.gateway.engine().core().staging;
     let admissions: Vec<_> = std::iter::from_fn(|| staging.admit(1)).collect();
     let request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
-    let sent = head_of(&request.signed()) + &document(&parts);
+    let sent = wire::head_of(&request.signed()) + &document(&parts);
     let mut stream = begin_hanging(&server, &sent).await;
     // White space in a chunk of its own keeps the client waiting.
     read_until(&mut stream, "\r\n1\r\n \r\n").await;

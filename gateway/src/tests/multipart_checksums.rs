@@ -1,7 +1,7 @@
 //! Checksums of multipart uploads: of parts, composed of theirs, and of the whole.
 
 use super::multipart::{PART, complete, create, document, upload_parts};
-use super::{pattern, with_bucket};
+use super::{pattern, with_bucket, with_headers};
 use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, PartChecksum, composite};
 
 /// Composite checksums need every part's, consecutively from 1.
@@ -60,11 +60,7 @@ async fn composite_checksums() {
         composite(ChecksumAlgorithm::Sha256, &sums).to_base64()
     );
     let claim = |headers: &[(&str, &str)]| {
-        let mut request = client.post(&path, document.clone());
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        request.send()
+        with_headers(client.post(&path, document.clone()), headers).send()
     };
     let value = expected.trim_end_matches("-2");
     let name = "x-amz-checksum-sha256";

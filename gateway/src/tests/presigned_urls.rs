@@ -6,13 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::{put, with_bucket};
-use crate::testing::{
-    Answer, ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions, now,
-};
+use super::{put, server_with, wire, with_bucket};
+use crate::testing::{Answer, ROOT_ACCESS_KEY, ROOT_SECRET_KEY, RequestBuilder, now};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -29,6 +25,12 @@ fn version_2(path: &str, lines: &str) -> String {
     format!(
         "{path}{separator}AWSAccessKeyId={ROOT_ACCESS_KEY}&Expires={expires}&Signature={signature}"
     )
+}
+
+/// A version 4 signature in a URL.
+fn version_4(request: RequestBuilder) -> String {
+    let request = request.presigned(MINUTE);
+    request.uri().path_and_query().unwrap().to_string()
 }
 
 fn outcome_and_text(answer: &Answer) -> (String, String) {
@@ -145,13 +147,7 @@ async fn headers_carried_by_a_url_are_honoured_or_refused() {
                 &format!("/b-1/k?{query}"),
                 &format!("PUT\n\n\n{{}}\n{lines}\n/b-1/k"),
             ),
-            client
-                .put(&format!("/b-1/k?{query}"), body)
-                .presigned(MINUTE)
-                .uri()
-                .path_and_query()
-                .unwrap()
-                .to_string(),
+            version_4(client.put(&format!("/b-1/k?{query}"), body)),
         ]
     };
     for url in carrying("x-amz-meta-colour=grey", "x-amz-meta-colour:grey", "x") {
@@ -179,11 +175,7 @@ async fn headers_carried_by_a_url_are_honoured_or_refused() {
 
 #[tokio::test]
 async fn version_2_urls_are_refused_where_they_are_switched_off() {
-    let server = TestServer::start_with(TestServerOptions {
-        configure: |config| config.compat.presigned_v2 = false,
-        ..TestServerOptions::default()
-    })
-    .await;
+    let server = server_with(|config| config.compat.presigned_v2 = false).await;
     let url = version_2("/", "GET\n\n\n{}\n/");
     let got = server.anonymous().get(&url).send().await;
     assert_eq!(got.outcome(), "400 InvalidRequest");
@@ -204,13 +196,7 @@ async fn no_url_of_version_2_administers() {
 async fn what_a_url_carries_and_no_header_can_be_is_refused() {
     let (server, client) = with_bucket().await;
     for carried in ["x-amz-meta-colour=grey%0Ablue", "x-amz-meta-a%20b=1"] {
-        let url = client
-            .put(&format!("/b-1/k?{carried}"), "x")
-            .presigned(MINUTE)
-            .uri()
-            .path_and_query()
-            .unwrap()
-            .to_string();
+        let url = version_4(client.put(&format!("/b-1/k?{carried}"), "x"));
         let answer = server.anonymous().put(&url, "x").send().await;
         assert_eq!(answer.outcome(), "400 InvalidArgument", "{carried}");
     }
@@ -225,11 +211,8 @@ async fn a_body_of_unknown_length_is_not_taken() {
         "PUT {url} HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n",
         server.address
     );
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
     let sent = head + "5\r\nhello\r\n0\r\n\r\n";
-    stream.write_all(sent.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = wire::exchange(server.address, sent.as_bytes()).await;
     assert!(
         answer.starts_with("HTTP/1.1 411") && answer.contains("<Code>MissingContentLength<"),
         "{answer}"

@@ -9,7 +9,7 @@ use md5::{Digest, Md5};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{head_of, pattern, put, with_bucket};
+use super::{pattern, put, wire, with_bucket};
 use crate::checksum::{ChecksumAlgorithm, ChecksumHasher};
 use crate::testing::{Client, Payload, TestServer};
 
@@ -219,8 +219,8 @@ async fn limits_are_kept_before_the_body_is_read() {
         .put("/b-1/k", "")
         .header("content-length", (6_u64 << 30).to_string())
         .header("expect", "100-continue");
-    let mut stream = TcpStream::connect(client.address()).await.unwrap();
-    let answer = exchange_head(&mut stream, large.signed()).await;
+    let mut stream = wire::send_head(client.address(), &large.signed()).await;
+    let answer = read_some(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(
         answer.contains("EntityTooLarge") && answer.contains("<MaxSizeAllowed>5368709120<"),
@@ -276,12 +276,13 @@ async fn expect_100_continue_is_answered_only_after_authorization() {
             .header("expect", "100-continue")
             .signed()
     };
-    let mut refused = TcpStream::connect(client.address()).await.unwrap();
-    let answer = exchange_head(&mut refused, request(&server.user("anna").await)).await;
+    let refused = request(&server.user("anna").await);
+    let mut refused = wire::send_head(client.address(), &refused).await;
+    let answer = read_some(&mut refused).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 
-    let mut accepted = TcpStream::connect(client.address()).await.unwrap();
-    let answer = exchange_head(&mut accepted, request(&client)).await;
+    let mut accepted = wire::send_head(client.address(), &request(&client)).await;
+    let answer = read_some(&mut accepted).await;
     assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
     accepted.write_all(b"hello").await.unwrap();
     assert!(read_some(&mut accepted).await.starts_with("HTTP/1.1 200"));
@@ -298,11 +299,7 @@ async fn a_client_that_disappears_leaves_nothing() {
             .put("/b-1/k", "")
             .payload(Payload::Unsigned)
             .header("content-length", len.to_string());
-        let mut stream = TcpStream::connect(client.address()).await.unwrap();
-        stream
-            .write_all(head_of(&request.signed()).as_bytes())
-            .await
-            .unwrap();
+        let mut stream = wire::send_head(client.address(), &request.signed()).await;
         stream.write_all(&pattern(sent)).await.unwrap();
         // A chunk that is there as a whole is stored while the next one is awaited.
         while sent >= CHUNK && server.shard_count().await == 0 {
@@ -322,15 +319,7 @@ async fn a_refused_body_does_not_cost_the_connection_its_answer() {
     assert_eq!(answer.outcome(), "403 AccessDenied");
 }
 
-/// Sends a request's head as it is, and returns the beginning of what comes back.
-async fn exchange_head<B>(stream: &mut TcpStream, request: http::Request<B>) -> String {
-    stream
-        .write_all(head_of(&request).as_bytes())
-        .await
-        .unwrap();
-    read_some(stream).await
-}
-
+/// The beginning of what comes back.
 async fn read_some(stream: &mut TcpStream) -> String {
     let mut buffer = vec![0; 16 << 10];
     let mut text = String::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
@@ -14,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::pattern;
+use super::{pattern, wire};
 use crate::server::ListenerOptions;
 use crate::testing::{TestServer, TestServerOptions};
 use crate::tls::TlsCertificate;
@@ -102,11 +103,7 @@ async fn over_http1(server: &TestServer, request: http::Request<Full<Bytes>>) ->
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_11);
-    let status = answer.status().as_u16();
-    (
-        status,
-        answer.into_body().collect().await.unwrap().to_bytes(),
-    )
+    status_and_body(answer).await
 }
 
 async fn over_http2(server: &TestServer, request: http::Request<Full<Bytes>>) -> (u16, Bytes) {
@@ -118,11 +115,13 @@ async fn over_http2(server: &TestServer, request: http::Request<Full<Bytes>>) ->
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_2);
-    let status = answer.status().as_u16();
-    (
-        status,
-        answer.into_body().collect().await.unwrap().to_bytes(),
-    )
+    status_and_body(answer).await
+}
+
+async fn status_and_body(answer: http::Response<Incoming>) -> (u16, Bytes) {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.unwrap();
+    (head.status.as_u16(), body.to_bytes())
 }
 
 #[tokio::test]
@@ -196,10 +195,7 @@ async fn plain_http_and_silence_on_the_tls_port_do_no_harm() {
     let files = Files::with(FIRST);
     let (server, _) = files.server().await;
     let silent = TcpStream::connect(server.address).await.unwrap();
-    let mut plain = TcpStream::connect(server.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n")
-        .await
-        .unwrap();
+    let _plain = wire::send(server.address, b"GET / HTTP/1.1\r\n\r\n").await;
     connect(&server, FIRST, "http/1.1").await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), server.shut_down())
         .await

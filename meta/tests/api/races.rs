@@ -17,6 +17,22 @@ use tokio::task::JoinSet;
 /// Tasks per race.
 const RACERS: u64 = 16;
 
+/// An empty store with a bucket, and one gateway's handle of it.
+async fn store() -> (MemoryKv, Meta, BucketRecord) {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let bucket = bucket(&meta, "race").await;
+    (kv, meta, bucket)
+}
+
+/// An upload of `k` with one part.
+async fn begin_upload(meta: &Meta, bucket: &BucketRecord) -> (UploadId, PartRecord) {
+    let created = meta.create_upload(bucket, &key("k"), new_upload(), 1).await;
+    let id = created.unwrap().id;
+    let part = put_part(meta, bucket, &key("k"), id, 1, 1).await.unwrap();
+    (id, part)
+}
+
 async fn put_part(
     meta: &Meta,
     bucket: &BucketRecord,
@@ -83,8 +99,7 @@ async fn due(meta: &Meta) -> BTreeSet<DataId> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_racing_conditional_puts_exactly_one_wins() {
     for round in 0..20 {
-        let kv = MemoryKv::new();
-        let bucket = bucket(&meta_over(&kv), "race").await;
+        let (kv, _, bucket) = store().await;
         let mut tasks = JoinSet::new();
         for racer in 0..RACERS {
             let (meta, bucket) = (meta_over(&kv), bucket.clone());
@@ -115,9 +130,7 @@ async fn of_racing_conditional_puts_exactly_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_racing_puts_all_succeed_and_all_but_the_last_are_deleted() {
-    let kv = MemoryKv::new();
-    let meta = meta_over(&kv);
-    let bucket = bucket(&meta, "race").await;
+    let (kv, meta, bucket) = store().await;
     let mut tasks = JoinSet::new();
     for racer in 0..RACERS {
         let (meta, bucket) = (meta_over(&kv), bucket.clone());
@@ -147,9 +160,7 @@ async fn of_racing_puts_all_succeed_and_all_but_the_last_are_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_and_the_deletion_of_its_bucket_never_both_succeed() {
     for round in 0..100 {
-        let kv = MemoryKv::new();
-        let meta = meta_over(&kv);
-        let bucket = bucket(&meta, "race").await;
+        let (kv, meta, bucket) = store().await;
         let putting = {
             let (meta, bucket) = (meta_over(&kv), bucket.clone());
             tokio::spawn(async move {
@@ -179,18 +190,9 @@ async fn a_put_and_the_deletion_of_its_bucket_never_both_succeed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn complete_abort_and_put_part_exclude_each_other_and_leak_nothing() {
     for round in 0..100 {
-        let kv = MemoryKv::new();
-        let meta = meta_over(&kv);
-        let bucket = bucket(&meta, "race").await;
+        let (kv, meta, bucket) = store().await;
         let object_key = key("k");
-        let id = meta
-            .create_upload(&bucket, &object_key, new_upload(), 1)
-            .await
-            .unwrap()
-            .id;
-        let first = put_part(&meta, &bucket, &object_key, id, 1, 1)
-            .await
-            .unwrap();
+        let (id, first) = begin_upload(&meta, &bucket).await;
         let handles = || (meta_over(&kv), bucket.clone(), object_key.clone());
 
         let completing = {
@@ -259,15 +261,8 @@ async fn complete_abort_and_put_part_exclude_each_other_and_leak_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_completes_of_one_upload_all_get_the_same_object() {
-    let kv = MemoryKv::new();
-    let meta = meta_over(&kv);
-    let bucket = bucket(&meta, "race").await;
-    let id = meta
-        .create_upload(&bucket, &key("k"), new_upload(), 1)
-        .await
-        .unwrap()
-        .id;
-    let part = put_part(&meta, &bucket, &key("k"), id, 1, 1).await.unwrap();
+    let (kv, meta, bucket) = store().await;
+    let (id, part) = begin_upload(&meta, &bucket).await;
     let mut tasks = JoinSet::new();
     for _ in 0..RACERS {
         let (meta, bucket, part) = (meta_over(&kv), bucket.clone(), part.clone());
@@ -345,15 +340,8 @@ impl KvStore for CompletingKv {
 #[tokio::test]
 async fn a_complete_that_overtakes_itself_is_answered_as_the_first_one() {
     for (is_conditional, nth_read) in (1..8).flat_map(|nth| [(false, nth), (true, nth)]) {
-        let kv = MemoryKv::new();
-        let meta = meta_over(&kv);
-        let bucket = bucket(&meta, "race").await;
-        let id = meta
-            .create_upload(&bucket, &key("k"), new_upload(), 1)
-            .await
-            .unwrap()
-            .id;
-        let part = put_part(&meta, &bucket, &key("k"), id, 1, 1).await.unwrap();
+        let (kv, meta, bucket) = store().await;
+        let (id, part) = begin_upload(&meta, &bucket).await;
         let overtaken = CompletingKv {
             inner: kv.clone(),
             countdown: AtomicI32::new(nth_read),
