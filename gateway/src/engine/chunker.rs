@@ -69,16 +69,24 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// All bytes of a small datum that were kept elsewhere until now.
-    pub(crate) fn whole(payload: &[u8]) -> Self {
-        let mut padded = Vec::with_capacity(payload.len() + PADDING_LEN);
-        padded.extend_from_slice(payload);
-        padded.resize(payload.len() + PADDING_LEN, 0);
+    pub(crate) fn whole(payload: &Bytes) -> Self {
+        Self::again(0, std::slice::from_ref(payload), true)
+    }
+
+    /// A chunk that was in memory before, and is paid for by who makes it.
+    pub(crate) fn again(index: u32, pieces: &[Bytes], is_last: bool) -> Self {
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        let mut padded = Vec::with_capacity(len + PADDING_LEN);
+        for piece in pieces {
+            padded.extend_from_slice(piece);
+        }
+        padded.resize(len + PADDING_LEN, 0);
         Self {
-            index: 0,
+            index,
             padded: padded.into(),
-            // What is staged fits in one chunk.
-            size_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-            is_last: true,
+            // Chunks are at most as large as their records can say.
+            size_bytes: u32::try_from(len).unwrap_or(u32::MAX),
+            is_last,
             _memory: None,
         }
     }

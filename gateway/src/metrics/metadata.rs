@@ -150,7 +150,7 @@ const META_COUNTERS: &[(&str, &str)] = &[
     ),
     (
         "checkpoint_verified_bytes",
-        "Bytes of checkpoints read again to see whether they are whole.",
+        "Bytes of checkpoints and journals read again to see whether they are whole.",
     ),
 ];
 

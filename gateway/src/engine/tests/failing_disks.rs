@@ -260,6 +260,33 @@ async fn a_sync_that_fails_with_no_disk_left_leaves_work_for_repair() {
 }
 
 #[tokio::test]
+async fn any_two_of_six_disks_may_be_lost_at_the_last_sync_of_a_write() {
+    for [first, second] in pairs(6) {
+        let cluster = Cluster::new(6).await;
+        for disk in [first, second] {
+            cluster.switches[disk].fail_nth(ShardCall::Sync, 0, Fault::Failed);
+        }
+        let bytes = pattern(3 * CHUNK + 1);
+        cluster.put("key", &bytes).await.unwrap();
+        // What is acknowledged bears the loss of two more, and of what was not synced.
+        let mut others = (0..6).filter(|disk| ![first, second].contains(disk));
+        cluster.fail(
+            &[
+                first,
+                second,
+                others.next().unwrap(),
+                others.next().unwrap(),
+            ],
+            Fault::Down,
+        );
+        for store in &cluster.stores {
+            store.lose_unsynced();
+        }
+        assert!(cluster.get("key").await.unwrap() == bytes);
+    }
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_the_restart_of_all_disks() {
     let cluster = Cluster::new(6).await;
     let objects = [

@@ -79,14 +79,15 @@ impl<'a> WriteContext<'a> {
         self.describer.data_id
     }
 
-    /// Puts all shards of a chunk; gives its memory back when they are stored.
+    /// Puts all shards of a chunk, none of them on the disks `failed`; gives its memory back when they are stored.
     pub(super) async fn write_chunk(
         &self,
         chunk: Chunk,
         durability: Durability,
         last: Option<&LastChunk>,
+        failed: &[DiskId],
     ) -> Result<WrittenChunk, WriteError> {
-        let mut failed: Vec<DiskId> = Vec::new();
+        let mut failed = failed.to_vec();
         for _ in 0..ROUND_COUNT_MAX {
             let (coding, candidates) = self.core.coding(chunk.size_bytes, &failed)?;
             let seed = self.core.entropy.seed();
@@ -117,13 +118,13 @@ impl<'a> WriteContext<'a> {
             }
             failed.extend(outcome.failed);
         }
-        let usable_count = self
-            .core
-            .disks
-            .map()
-            .candidates(Dependability::Any, Instant::now())
-            .len();
-        Err(WriteError::TooFewDisks { usable_count })
+        Err(self.too_few_disks())
+    }
+
+    pub(super) fn too_few_disks(&self) -> WriteError {
+        let map = self.core.disks.map();
+        let usable_count = map.candidates(Dependability::Any, Instant::now()).len();
+        WriteError::TooFewDisks { usable_count }
     }
 
     fn describe(

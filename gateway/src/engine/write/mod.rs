@@ -68,6 +68,7 @@ pub enum StoreError<E> {
 #[derive(Debug)]
 pub(crate) enum WriteError {
     TooFewDisks { usable_count: usize },
+    OutOfBudget,
     Code(CodeError),
 }
 
@@ -81,6 +82,7 @@ impl<E> From<WriteError> for StoreError<E> {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::TooFewDisks { usable_count } => Self::TooFewDisks { usable_count },
+            WriteError::OutOfBudget => Self::SlowDown,
             WriteError::Code(error) => Self::Unstorable {
                 detail: error.to_string(),
             },
@@ -207,7 +209,7 @@ impl Core {
     ) -> Result<StoredData, WriteError> {
         let guard = self.write_guard(describer.data_id);
         let chunk = WriteContext::new(self, &describer, &guard)
-            .write_chunk(chunk, Durability::Synced, Some(&last))
+            .write_chunk(chunk, Durability::Synced, Some(&last), &[])
             .await?;
         let record = self.data_record(describer, vec![chunk]);
         Ok(StoredData::new(record, guard))
@@ -262,7 +264,7 @@ impl Core {
                     Durability::Buffered
                 };
                 context
-                    .write_chunk(chunk, durability, last.as_ref())
+                    .write_chunk(chunk, durability, last.as_ref(), &[])
                     .await
                     .map_err(StoreError::from)
             })

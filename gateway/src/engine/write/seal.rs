@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use cairn_meta::ChunkRecord;
 use cairn_storage_node::{DiskId, Durability, ShardError, ShardPut, WriteTicket};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -10,6 +12,8 @@ use super::WriteError;
 use super::chunk_write::{WriteContext, WrittenChunk};
 use super::shard_puts::unknown_disk;
 use super::write_quorum::WriteVerdict;
+use crate::engine::chunker::Chunk;
+use crate::engine::coding::shard_size_bytes;
 use crate::engine::descriptor::LastChunk;
 use crate::engine::disks::Dependability;
 use crate::engine::geometry::spare_count;
@@ -22,7 +26,8 @@ type DiskRun = (DiskId, u64);
 
 impl WriteContext<'_> {
     /// Syncs every disk once, up to the last of its shards. Where that fails, the shards of that disk (and run of
-    /// it) are made again from the others of their chunks and put elsewhere.
+    /// it) are made again from the others of their chunks and put elsewhere; where too few disks are left for that,
+    /// the chunk is coded anew for those that are.
     pub(super) async fn seal(
         &self,
         chunks: &mut [WrittenChunk],
@@ -48,16 +53,7 @@ impl WriteContext<'_> {
         for chunk in chunks.iter_mut() {
             if chunk.verdict() != WriteVerdict::Whole {
                 let last = last.filter(|_| Some(chunk.index) == last_index);
-                self.put_again(chunk, last, &failed).await;
-            }
-            if chunk.verdict() == WriteVerdict::Insufficient {
-                let usable_count = self
-                    .core
-                    .disks
-                    .map()
-                    .candidates(Dependability::Any, Instant::now())
-                    .len();
-                return Err(WriteError::TooFewDisks { usable_count });
+                self.make_up(chunk, last, &failed).await?;
             }
         }
         Ok(())
@@ -89,74 +85,67 @@ impl WriteContext<'_> {
         join_all(syncs).await.into_iter().flatten().collect()
     }
 
-    /// Makes the missing shards of a chunk again and puts them on disks that hold none of it and are not among the
-    /// `failed`, as far as there are. Where there are none, nothing is read: what is missing is left to repair.
+    /// Puts what a chunk has lost on other disks; where too few are left for its coding, it is written anew with a
+    /// narrower one. `failed` disks get nothing.
+    async fn make_up(
+        &self,
+        chunk: &mut WrittenChunk,
+        last: Option<&LastChunk>,
+        failed: &[DiskId],
+    ) -> Result<(), WriteError> {
+        let memory_bytes = coded_size_bytes(chunk);
+        let Ok(_memory) = self.core.write_budget.reserve(memory_bytes).await else {
+            return match chunk.verdict() {
+                WriteVerdict::Insufficient => Err(WriteError::OutOfBudget),
+                // Enough of it is durable; the rest is left to repair.
+                WriteVerdict::Whole | WriteVerdict::Reduced => Ok(()),
+            };
+        };
+        self.put_again(chunk, last, failed).await;
+        if chunk.verdict() == WriteVerdict::Insufficient {
+            *chunk = self.write_anew(chunk, last, failed).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the missing shards of a chunk again and puts them where [`StandIns`] are. Where there are none, nothing
+    /// is read: what is missing is left to repair.
     async fn put_again(
         &self,
         chunk: &mut WrittenChunk,
         last: Option<&LastChunk>,
         failed: &[DiskId],
     ) {
-        let record = chunk.record();
-        let reference = ChunkRef {
-            data_id: self.data_id(),
-            index: chunk.index,
-            record: &record,
-        };
-        let map = self.core.disks.map();
-        let mut taken: Vec<Candidate> = Vec::new();
-        for slot in chunk.slots.iter().flatten() {
-            taken.extend(map.disk(slot.disk_id).map(|disk| disk.as_taken()));
-        }
-        let mut candidates = map.candidates(Dependability::InTime, Instant::now());
-        candidates.retain(|candidate| !failed.contains(&candidate.disk_id));
-        let mut missing: Vec<usize> = (0..record.shards.len())
-            .filter(|index| is_missing(chunk, *index))
-            .collect();
-        let spare_count = spare_count(chunk.coding);
-        let seed = self.core.entropy.seed();
-        let chosen = choose(&candidates, &taken, missing.len(), spare_count, seed);
-        missing.truncate(chosen.len());
-        if missing.is_empty() {
+        let stand_ins = self.stand_ins(chunk, failed);
+        if stand_ins.missing.is_empty() {
             return;
         }
-        let rebuilt = match self.core.rebuild(reference, &missing).await {
+        let record = chunk.record();
+        let reference = self.reference(chunk, &record);
+        let rebuilt = match self.core.rebuild(reference, &stand_ins.missing).await {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
                 tracing::warn!(%error, chunk_index = chunk.index, "shards of an unsynced disk could not be made again");
                 return;
             }
         };
-        // Where the shards are now, then where the missing ones go.
-        let mut targets = chosen.iter().map(|candidate| candidate.disk_id);
-        let placement = chunk
-            .slots
-            .iter()
-            .map(|slot| slot.map(|slot| slot.disk_id).or_else(|| targets.next()));
-        let descriptor = self.describer.describe(
-            chunk.index,
-            chunk.size_bytes,
-            chunk.coding,
-            placement,
-            last.cloned(),
-        );
+        let descriptor = self.describe_with(chunk, &stand_ins, last);
         let shards = rebuilt.into_iter().map(|(index, payload)| ShardPut {
             id: ids::shard(self.data_id(), chunk.index, index),
             descriptor: descriptor.clone(),
             payload,
         });
-        // Only disks that hold nothing of the chunk may stand in.
-        let free: Vec<Candidate> = candidates
-            .iter()
-            .filter(|candidate| taken.iter().all(|other| other.disk_id != candidate.disk_id))
-            .copied()
-            .collect();
+        let StandIns {
+            missing,
+            chosen,
+            free,
+        } = stand_ins;
         let outcome = self
             .put_shards(
                 shards.collect(),
                 chosen,
                 &free,
-                spare_count,
+                spare_count(chunk.coding),
                 Durability::Synced,
             )
             .await;
@@ -166,6 +155,102 @@ impl WriteContext<'_> {
             }
         }
     }
+
+    /// Disks for the missing shards of a chunk.
+    fn stand_ins(&self, chunk: &WrittenChunk, failed: &[DiskId]) -> StandIns {
+        let map = self.core.disks.map();
+        let holding = chunk.slots.iter().flatten();
+        let taken: Vec<Candidate> = holding
+            .filter_map(|slot| map.disk(slot.disk_id).map(|disk| disk.as_taken()))
+            .collect();
+        let mut free = map.candidates(Dependability::InTime, Instant::now());
+        free.retain(|candidate| {
+            let is_taken = taken.iter().any(|other| other.disk_id == candidate.disk_id);
+            !is_taken && !failed.contains(&candidate.disk_id)
+        });
+        let mut missing: Vec<usize> = (0..chunk.slots.len())
+            .filter(|index| is_missing(chunk, *index))
+            .collect();
+        let seed = self.core.entropy.seed();
+        let chosen = choose(
+            &free,
+            &taken,
+            missing.len(),
+            spare_count(chunk.coding),
+            seed,
+        );
+        missing.truncate(chosen.len());
+        StandIns {
+            missing,
+            chosen,
+            free,
+        }
+    }
+
+    /// What the shards of a chunk say of it: where those are that it has, then where the missing ones go.
+    fn describe_with(
+        &self,
+        chunk: &WrittenChunk,
+        stand_ins: &StandIns,
+        last: Option<&LastChunk>,
+    ) -> Bytes {
+        let mut targets = stand_ins.chosen.iter().map(|candidate| candidate.disk_id);
+        let placement = chunk
+            .slots
+            .iter()
+            .map(|slot| slot.map(|slot| slot.disk_id).or_else(|| targets.next()));
+        self.describer.describe(
+            chunk.index,
+            chunk.size_bytes,
+            chunk.coding,
+            placement,
+            last.cloned(),
+        )
+    }
+
+    /// Writes a chunk as if it had just arrived, from what can still be read of it, on the disks that are left.
+    async fn write_anew(
+        &self,
+        chunk: &WrittenChunk,
+        last: Option<&LastChunk>,
+        failed: &[DiskId],
+    ) -> Result<WrittenChunk, WriteError> {
+        let record = chunk.record();
+        let reference = self.reference(chunk, &record);
+        let pieces = match self.core.read_chunk(reference, 0..chunk.size_bytes).await {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                tracing::warn!(%error, chunk_index = chunk.index, "a chunk with unsynced shards could not be read again");
+                return Err(self.too_few_disks());
+            }
+        };
+        let again = Chunk::again(chunk.index, &pieces, last.is_some());
+        self.write_chunk(again, Durability::Synced, last, failed)
+            .await
+    }
+
+    fn reference<'r>(&self, chunk: &WrittenChunk, record: &'r ChunkRecord) -> ChunkRef<'r> {
+        ChunkRef {
+            data_id: self.data_id(),
+            index: chunk.index,
+            record,
+        }
+    }
+}
+
+/// Where the missing shards of a chunk go: to disks that hold none of it and did not fail, as far as there are.
+struct StandIns {
+    /// Indexes of shards.
+    missing: Vec<usize>,
+    /// A disk for each of them.
+    chosen: Vec<Candidate>,
+    /// All that may stand in, should one of the chosen fail too.
+    free: Vec<Candidate>,
+}
+
+/// What a chunk takes in memory with the shards that coding adds.
+fn coded_size_bytes(chunk: &WrittenChunk) -> usize {
+    shard_size_bytes(chunk.size_bytes, chunk.coding) as usize * chunk.coding.shard_count()
 }
 
 fn is_missing(chunk: &WrittenChunk, index: usize) -> bool {
