@@ -4,18 +4,22 @@
 //! not be durable before what it refers to. A few small writes at a time are *staged* instead: their bytes travel in
 //! the commit itself, which is durable on m + 1 disks as the shards would be, and get their shards moments later,
 //! many at a time. Under load the ordinary way costs less, since its rounds are shared by many writes; so only a
-//! few are staged at once.
+//! few are staged at once, and none while many go the ordinary way.
 //!
 //! Invariants: a staged write was committed with its bytes, or left nothing; its bytes leave the metadata in the
 //! commit that names its shards, which are durable then. What this process forgets, by a crash or because disks were
 //! away, is found in the metadata and placed later: [`unstaging`](super::unstaging).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_meta::{DataRecord, StagedBytes};
 use cairn_storage_node::DataId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// While so many small writes go the ordinary way, each round of syncs has company enough, and none is staged.
+const ORDINARY_COUNT_MAX: usize = 16;
 
 /// A write that may be staged: its share of the bounds.
 #[derive(Debug)]
@@ -45,12 +49,25 @@ pub(crate) struct Waiting {
     _memory: OwnedSemaphorePermit,
 }
 
+/// A small write that is not staged.
+#[derive(Debug)]
+pub(crate) struct OrdinaryWrite<'a> {
+    staging: &'a Staging,
+}
+
+impl Drop for OrdinaryWrite<'_> {
+    fn drop(&mut self) {
+        self.staging.ordinary_count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The bounds and the queue.
 #[derive(Debug)]
 pub(crate) struct Staging {
     at_once: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     memory_bytes: u32,
+    ordinary_count: AtomicUsize,
     queue: Mutex<VecDeque<Waiting>>,
     wake: Notify,
     /// Held by whoever gives shards to what waits: another one returns only when that is done too.
@@ -63,6 +80,7 @@ impl Staging {
             at_once: Arc::new(Semaphore::new(at_once_max)),
             memory: Arc::new(Semaphore::new(memory_bytes_max as usize)),
             memory_bytes: memory_bytes_max,
+            ordinary_count: AtomicUsize::new(0),
             queue: Mutex::default(),
             wake: Notify::new(),
             turn: Semaphore::new(1),
@@ -71,11 +89,20 @@ impl Staging {
 
     /// Whether a write of this size may be staged now. Never waits: past a bound, a write goes the ordinary way.
     pub(crate) fn admit(&self, size_bytes: u32) -> Option<Admission> {
+        if self.ordinary_count.load(Ordering::Relaxed) >= ORDINARY_COUNT_MAX {
+            return None;
+        }
         let at_once = Arc::clone(&self.at_once).try_acquire_owned().ok()?;
         let memory = Arc::clone(&self.memory)
             .try_acquire_many_owned(size_bytes)
             .ok()?;
         Some(Admission { at_once, memory })
+    }
+
+    /// Counts a small write that goes the ordinary way, until what is returned is dropped.
+    pub(crate) fn pass_by(&self) -> OrdinaryWrite<'_> {
+        self.ordinary_count.fetch_add(1, Ordering::Relaxed);
+        OrdinaryWrite { staging: self }
     }
 
     /// Takes over a write whose commit was applied.
@@ -156,6 +183,17 @@ mod tests {
         assert!(staging.admit(1).is_some());
         staging.committed(write(second));
         assert!(staging.admit(1).is_some(), "a committed one makes room");
+    }
+
+    #[test]
+    fn none_is_staged_while_many_are_not() {
+        let staging = Staging::new(2, 1000);
+        let mut ordinary: Vec<_> = (1..ORDINARY_COUNT_MAX).map(|_| staging.pass_by()).collect();
+        assert!(staging.admit(1).is_some());
+        ordinary.push(staging.pass_by());
+        assert!(staging.admit(1).is_none());
+        ordinary.pop();
+        assert!(staging.admit(1).is_some());
     }
 
     #[test]

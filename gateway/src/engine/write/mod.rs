@@ -189,6 +189,7 @@ impl Core {
             if let Some(staged) = self.stage(&describer, &first, &last) {
                 return Ok(staged);
             }
+            let _counted = self.staging.pass_by();
             return Ok(self.write_whole(describer, first, last).await?);
         }
         let guard = self.write_guard(data_id);

@@ -21,12 +21,12 @@ impl Core {
         if chunk.size_bytes as usize > self.options.small_size_bytes_max {
             return None;
         }
-        let (coding, _) = self.coding(chunk.size_bytes, &[]).ok()?;
         let payload = chunk.padded.get(..chunk.size_bytes as usize)?;
         let manifest_len = u32::try_from(last.manifest.len()).ok()?;
         let admission = self
             .staging
             .admit(chunk.size_bytes.saturating_add(manifest_len))?;
+        let (coding, _) = self.coding(chunk.size_bytes, &[]).ok()?;
         let record = DataRecord {
             size_bytes: last.size_bytes,
             owner: describer.owner.clone(),
