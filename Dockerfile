@@ -9,11 +9,12 @@ ENV CXX=clang++
 WORKDIR /src
 COPY . .
 ARG TARGETARCH
-# The coder's C code is compiled for the build machine unless told otherwise; an image must run elsewhere too.
+# The coder's C code and the allocator are compiled for the build machine unless told otherwise; an image must run elsewhere
+# too, on arm64 also with pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     case "${TARGETARCH:-amd64}" in \
         amd64) export RUST_REED_SOLOMON_ERASURE_ARCH=x86-64-v2 ;; \
-        arm64) export RUST_REED_SOLOMON_ERASURE_ARCH=armv8-a ;; \
+        arm64) export RUST_REED_SOLOMON_ERASURE_ARCH=armv8-a JEMALLOC_SYS_WITH_LG_PAGE=16 ;; \
     esac \
     && cargo build --release --locked --package cairn-tools --bin cairn \
     && strip --strip-debug -o /cairn target/release/cairn

@@ -15,7 +15,6 @@
 //! It must not know: how requests are answered, shards coded, or records stored.
 
 pub mod admin;
-mod allocator;
 mod aside;
 pub mod bench;
 pub mod cli;

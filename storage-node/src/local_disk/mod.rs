@@ -23,6 +23,7 @@ mod compaction;
 mod compactor;
 mod open_calls;
 mod options;
+mod read_buffers;
 mod reader;
 mod recovery;
 mod request;

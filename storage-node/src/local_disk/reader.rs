@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use super::read_buffers::ReadBuffer;
 use super::state::{DiskState, count};
 use crate::durable_file::is_shortage;
 use crate::index::LiveShard;
@@ -151,7 +152,7 @@ impl Reader {
         if plan.buffer_len <= INLINE_BYTES_MAX
             && let Some(segment) = self.disk.segments.opened(live.place.segment)
             && let Some(buffer) = plan.read_cached(&segment, offset)
-            && let Ok(record) = plan.check(id, live.lsn, buffer, &segment, offset)
+            && let Ok(record) = plan.check(id, live.lsn, &buffer, &segment, offset)
         {
             return Ok(FromMemory::Record(record));
         }
@@ -214,7 +215,7 @@ fn read_at(
     let segment = disk.segments.open(live.place.segment)?;
     let offset = live.place.offset;
     let buffer = plan.read(&segment, offset)?;
-    plan.check(id, live.lsn, buffer, &segment, offset)
+    plan.check(id, live.lsn, &buffer, &segment, offset)
 }
 
 fn not_found(disk: &DiskState, id: ShardId) -> ShardError {
@@ -311,24 +312,24 @@ impl ReadPlan {
     }
 
     /// Reads only if nothing has to wait for the disk.
-    fn read_cached(&self, segment: &SegmentFile, offset: u64) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; self.buffer_len];
+    fn read_cached(&self, segment: &SegmentFile, offset: u64) -> Option<Bytes> {
+        let mut buffer = ReadBuffer::new(self.buffer_len);
         let mut is_complete = true;
-        self.for_each_read(&mut buffer, offset, |part, at| {
+        self.for_each_read(buffer.as_mut_slice(), offset, |part, at| {
             is_complete = is_complete && segment.read_cached(part, at);
         });
-        is_complete.then_some(buffer)
+        is_complete.then(|| buffer.freeze())
     }
 
-    fn read(&self, segment: &SegmentFile, offset: u64) -> std::io::Result<Vec<u8>> {
-        let mut buffer = vec![0; self.buffer_len];
+    fn read(&self, segment: &SegmentFile, offset: u64) -> std::io::Result<Bytes> {
+        let mut buffer = ReadBuffer::new(self.buffer_len);
         let mut result = Ok(());
-        self.for_each_read(&mut buffer, offset, |part, at| {
+        self.for_each_read(buffer.as_mut_slice(), offset, |part, at| {
             if result.is_ok() {
                 result = segment.read_exact_at(part, at);
             }
         });
-        result.map(|()| buffer)
+        result.map(|()| buffer.freeze())
     }
 
     fn for_each_read(&self, buffer: &mut [u8], offset: u64, mut read: impl FnMut(&mut [u8], u64)) {
@@ -343,23 +344,23 @@ impl ReadPlan {
         }
     }
 
-    /// Nothing of `buffer` leaves before the header named this very record and every block matched its hash.
+    /// Nothing of `buffer`, all of which was read, leaves before the header named this very record and every block matched
+    /// its hash.
     fn check(
         &self,
         id: ShardId,
         lsn: u64,
-        buffer: Vec<u8>,
+        buffer: &Bytes,
         segment: &SegmentFile,
         offset: u64,
     ) -> Result<VerifiedRecord, ReadFault> {
-        let buffer = Bytes::from(buffer);
-        let header = RecordHeader::decode(&buffer, &segment.key, offset)?;
+        let header = RecordHeader::decode(buffer, &segment.key, offset)?;
         if (header.kind, header.id, header.stamp.lsn, header.shape)
             != (RecordKind::Put, id, lsn, self.shape)
         {
             return Err(RecordFault::Other.into());
         }
-        let body = header.section(&buffer)?;
+        let body = header.section(buffer)?;
         let blocks = buffer.slice(self.blocks_start..);
         body.check_blocks(self.first_block, &blocks)?;
         let descriptor = buffer.slice_ref(body.descriptor);

@@ -19,14 +19,13 @@ use crate::config::{
     StorageNodeConfig,
 };
 use crate::open_files::raise_open_files_limit;
-use crate::{allocator, logging, serve, shutdown, standard_output};
+use crate::{logging, serve, shutdown, standard_output};
 
 /// Runs a process until it is told to stop.
 ///
 /// # Errors
 /// Wrong configuration, what kept the process from starting, or what ended it.
 pub fn run(process: Process, sources: &Sources) -> Result<(), CommandError> {
-    allocator::bound_arenas();
     match process {
         Process::Serve => {
             let config = start(ServeConfig::parse(sources), |config| &config.log)?;
