@@ -78,10 +78,8 @@ impl RequestLog {
     /// Notes the operation and its bucket, once they are known; the first operation counts.
     pub(crate) fn operation(&self, name: &'static str, bucket: Option<&str>) {
         let name = *self.0.operation.get_or_init(|| name);
-        self.0.span.record("operation", name);
-        if let Some(bucket) = bucket {
-            self.0.span.record("bucket", bucket);
-        }
+        // Together, since the log formats a span's fields anew each time that some are added.
+        tracing::record_all!(self.0.span, operation = name, bucket = bucket);
     }
 
     /// Notes that the request was answered. A failure of work that outlives the answer stays the outcome, whichever
