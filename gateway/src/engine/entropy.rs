@@ -15,15 +15,28 @@ pub(crate) fn named_at_ms(data_id: DataId) -> u64 {
     u64::try_from(time).unwrap_or(u64::MAX)
 }
 
+/// So many small chunks that are written one after another go to the same disks, so that those sync once for more of
+/// them: at concurrency 64 half as often as with a choice for each.
+const SMALL_CHUNKS_PER_CHOICE: u32 = 16;
+
 #[derive(Debug)]
 pub(crate) struct Entropy {
     rng: Mutex<StdRng>,
+    small: Mutex<SmallChoice>,
+}
+
+/// The seed that small chunks share, and for how many more.
+#[derive(Debug, Default)]
+struct SmallChoice {
+    seed: u64,
+    left: u32,
 }
 
 impl Entropy {
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self {
             rng: Mutex::new(seed.map_or_else(rand::make_rng, StdRng::seed_from_u64)),
+            small: Mutex::default(),
         }
     }
 
@@ -49,6 +62,19 @@ impl Entropy {
             .unwrap_or_else(PoisonError::into_inner)
             .random()
     }
+
+    /// The seed of the choice of disks for a small chunk.
+    pub(crate) fn seed_of_small(&self) -> u64 {
+        let mut small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        if small.left == 0 {
+            *small = SmallChoice {
+                seed: self.seed(),
+                left: SMALL_CHUNKS_PER_CHOICE,
+            };
+        }
+        small.left -= 1;
+        small.seed
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +91,17 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(named_at_ms(a), 1_800_000_000_000);
         assert!(a < entropy.data_id(1_800_000_000_001));
+    }
+
+    #[test]
+    fn small_chunks_share_a_choice_for_a_while() {
+        let entropy = Entropy::new(Some(1));
+        let seeds: Vec<u64> = (0..2 * SMALL_CHUNKS_PER_CHOICE)
+            .map(|_| entropy.seed_of_small())
+            .collect();
+        let (first, second) = seeds.split_at(SMALL_CHUNKS_PER_CHOICE as usize);
+        assert!(first.iter().all(|seed| *seed == first[0]));
+        assert!(second.iter().all(|seed| *seed == second[0]));
+        assert_ne!(first[0], second[0]);
     }
 }

@@ -90,7 +90,11 @@ impl<'a> WriteContext<'a> {
         let mut failed = failed.to_vec();
         for _ in 0..ROUND_COUNT_MAX {
             let (coding, candidates) = self.core.coding(chunk.size_bytes, &failed)?;
-            let seed = self.core.entropy.seed();
+            let seed = if self.core.is_small(chunk.size_bytes) {
+                self.core.entropy.seed_of_small()
+            } else {
+                self.core.entropy.seed()
+            };
             let chosen = choose(
                 &candidates,
                 &[],
@@ -155,6 +159,10 @@ impl Core {
         }
     }
 
+    pub(super) fn is_small(&self, size_bytes: u32) -> bool {
+        size_bytes as usize <= self.options.small_size_bytes_max
+    }
+
     /// The coding of a chunk and the disks for it. Disks that were slow lately are left out if the others have room for
     /// a coding that bears as many losses: a narrower one now is better than waiting for them, a weaker one is not.
     pub(super) fn coding(
@@ -162,8 +170,7 @@ impl Core {
         size_bytes: u32,
         failed: &[DiskId],
     ) -> Result<(Coding, Vec<Candidate>), WriteError> {
-        let is_small = size_bytes as usize <= self.options.small_size_bytes_max;
-        let kind = if is_small {
+        let kind = if self.is_small(size_bytes) {
             ChunkKind::Small
         } else {
             ChunkKind::Large

@@ -18,7 +18,7 @@ impl Core {
         chunk: &Chunk,
         last: &LastChunk,
     ) -> Option<StoredData> {
-        if chunk.size_bytes as usize > self.options.small_size_bytes_max {
+        if !self.is_small(chunk.size_bytes) {
             return None;
         }
         let payload = chunk.padded.get(..chunk.size_bytes as usize)?;
