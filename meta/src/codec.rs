@@ -23,13 +23,18 @@ pub(crate) trait Record: Serialize + DeserializeOwned {
     }
 }
 
+/// Most records are shorter: their bytes are written where they stay.
+const ENCODED_BYTES: usize = 256;
+
 /// The bytes of `record`.
 #[expect(
     clippy::expect_used,
     reason = "postcard into a growing buffer fails only for maps of unknown length, which no record has"
 )]
 pub(crate) fn encode<R: Record>(record: &R) -> Bytes {
-    let bytes = postcard::to_extend(record, vec![R::FORMAT_VERSION]).expect("records serialize");
+    let mut bytes = Vec::with_capacity(ENCODED_BYTES);
+    bytes.push(R::FORMAT_VERSION);
+    let bytes = postcard::to_extend(record, bytes).expect("records serialize");
     Bytes::from(bytes)
 }
 
