@@ -225,6 +225,8 @@ impl WriteContext<'_> {
             }
         };
         let again = Chunk::again(chunk.index, &pieces, last.is_some());
+        // They are copied: what is paid for holds the chunk once.
+        drop(pieces);
         self.write_chunk(again, Durability::Synced, last, failed)
             .await
     }
