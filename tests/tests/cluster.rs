@@ -155,7 +155,7 @@ async fn damage_every_pair(damage: Damage) {
             damage.inflict(&mut cluster, node);
         }
         if damage == Damage::DisksRemoved {
-            // A write that meets the loss only at its last sync is refused, and may be repeated.
+            // Writes that meet the loss on their way are the engine's tests; here the gateway knows of it.
             eventually(&context, async || left_are(&cluster, 4).await).await;
         }
         lose_metadata_directory(&mut cluster, turn).await;
