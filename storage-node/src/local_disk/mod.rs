@@ -38,10 +38,11 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cairn_rpc::io_thread;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub use options::{Clock, LocalDiskOptions, OpenError};
@@ -127,13 +128,9 @@ impl LocalDisk {
             path: path.clone(),
             source,
         };
-        let thread = |name: &str| Builder::new().name(name.to_owned());
-        let writer = thread("cairn-disk-writer")
-            .spawn(move || writer.run(&queue))
-            .map_err(io)?;
-        let compactor = thread("cairn-compactor")
-            .spawn(move || compactor.run())
-            .map_err(io)?;
+        let writer =
+            io_thread::spawn("cairn-disk-writer", move || writer.run(&queue)).map_err(io)?;
+        let compactor = io_thread::spawn("cairn-compactor", move || compactor.run()).map_err(io)?;
         let threads = Mutex::new(Some(Threads {
             compactor_control,
             compactor,

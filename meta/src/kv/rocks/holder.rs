@@ -17,6 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cairn_rpc::io_thread;
+
 use super::journal_copy::{DirectoryJournal, JournalCopy, has_no_room};
 use super::journal_file::FileHead;
 use super::place::Place;
@@ -182,30 +184,28 @@ impl Holders {
         let (opened, is_open) = mpsc::sync_channel(1);
         let id = place.id;
         let looked_at = Arc::clone(&place);
-        let thread = std::thread::Builder::new()
-            .name("meta-journal".to_owned())
-            .spawn(move || {
-                // Nobody listens any more after the deadline.
-                let mut journal = match open_journal(&dir, file_size_bytes) {
-                    Ok(journal) => {
-                        opened.send(Ok(())).unwrap_or_default();
-                        journal
-                    }
-                    Err(error) => return opened.send(Err(error)).unwrap_or_default(),
-                };
-                while let Ok((round, command)) = inbox.recv() {
-                    let result = command.run(journal.as_mut());
-                    if matches!(command, Command::Check) {
-                        looked_at.measure_free_bytes();
-                    }
-                    let is_over = result.is_err() && command.is_final_when_it_fails();
-                    round.answer(id, result);
-                    if is_over {
-                        return;
-                    }
+        let thread = io_thread::spawn("meta-journal", move || {
+            // Nobody listens any more after the deadline.
+            let mut journal = match open_journal(&dir, file_size_bytes) {
+                Ok(journal) => {
+                    opened.send(Ok(())).unwrap_or_default();
+                    journal
                 }
-            })
-            .map_err(Suspicion::failed)?;
+                Err(error) => return opened.send(Err(error)).unwrap_or_default(),
+            };
+            while let Ok((round, command)) = inbox.recv() {
+                let result = command.run(journal.as_mut());
+                if matches!(command, Command::Check) {
+                    looked_at.measure_free_bytes();
+                }
+                let is_over = result.is_err() && command.is_final_when_it_fails();
+                round.answer(id, result);
+                if is_over {
+                    return;
+                }
+            }
+        })
+        .map_err(Suspicion::failed)?;
         is_open
             .recv_timeout(self.shared.copy_timeout)
             .map_err(|_| Suspicion::hung())?

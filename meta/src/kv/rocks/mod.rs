@@ -53,6 +53,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cairn_rpc::io_thread;
 use tokio::sync::oneshot;
 
 use super::{Batch, KvError, KvStore, Scan, ScanPage, Write, check_batch_limits};
@@ -120,14 +121,8 @@ impl RocksKv {
             source,
         };
         let threads = vec![
-            std::thread::Builder::new()
-                .name("meta-writer".to_owned())
-                .spawn(move || writer.run())
-                .map_err(failed)?,
-            std::thread::Builder::new()
-                .name("meta-maintenance".to_owned())
-                .spawn(move || maintenance.run())
-                .map_err(failed)?,
+            io_thread::spawn("meta-writer", move || writer.run()).map_err(failed)?,
+            io_thread::spawn("meta-maintenance", move || maintenance.run()).map_err(failed)?,
         ];
         let store = Self {
             shared: opened.shared,
