@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
-use super::sync_parent;
+use super::{sync_parent, writeback};
 
 /// Linux accepts at most this many buffers per call (`IOV_MAX`).
 const IO_VECTORS_MAX: usize = 1024;
@@ -208,6 +208,14 @@ impl DataFile {
                     };
                 }
             }
+        }
+    }
+
+    /// Has the disk begin with what was written into `range`. Only time depends on it: what fails here fails again where it
+    /// matters, in [`Self::sync_data`].
+    pub(crate) fn start_writeback(&self, range: &Range<u64>) {
+        if let Err(error) = writeback::start(&self.file, range) {
+            tracing::debug!(%error, "writing was not begun ahead of the sync");
         }
     }
 

@@ -6,6 +6,7 @@
 //!   file, because the kernel may already have dropped the pages it could not write.
 
 mod data_file;
+mod writeback;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -38,6 +38,8 @@ pub(super) struct ActiveSegment {
     staged_len: u64,
     allocated_end: u64,
     zeroed_end: u64,
+    /// The disk was told to begin with what is before this.
+    begun_end: u64,
     is_dirty: bool,
     has_unsynced_zeros: bool,
 }
@@ -59,6 +61,7 @@ impl ActiveSegment {
             staged_len: 0,
             allocated_end: tail,
             zeroed_end: tail,
+            begun_end: tail,
             is_dirty: false,
             has_unsynced_zeros: false,
         }
@@ -150,10 +153,21 @@ impl ActiveSegment {
         Ok(())
     }
 
+    /// Has the disk begin with large records while the next ones are on their way: left to the sync, disk and processors
+    /// would wait for one another in turn. Small ones are synced at once.
+    pub(super) fn start_writeback(&mut self) {
+        if self.is_dirty && self.class == SegmentClass::Large && self.begun_end < self.tail {
+            let range = self.begun_end..self.tail;
+            self.segment.file.start_writeback(&range);
+            self.begun_end = self.tail;
+        }
+    }
+
     /// Makes everything written durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.segment.file.sync_data()?;
         self.is_dirty = false;
+        self.begun_end = self.tail;
         self.has_unsynced_zeros = false;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Writes a group, makes it visible, has it synced, and answers.
+//! Writes a group, makes it visible, has it synced, and answers; has the disk begin with what is not synced yet.
 
 use std::collections::HashMap;
 
@@ -48,8 +48,13 @@ impl Writer {
             };
             answer(request.reply, result.map(|()| ticket));
         }
-        if result.is_ok() && !self.active.values().any(ActiveSegment::is_dirty) {
-            self.save();
+        if result.is_ok() {
+            self.active
+                .values_mut()
+                .for_each(ActiveSegment::start_writeback);
+            if !self.active.values().any(ActiveSegment::is_dirty) {
+                self.save();
+            }
         }
         self.disk.check_alive()
     }
