@@ -155,7 +155,8 @@ async fn damage_every_pair(damage: Damage) {
             damage.inflict(&mut cluster, node);
         }
         if damage == Damage::DisksRemoved {
-            // Writes that meet the loss on their way are the engine's tests; here the gateway knows of it.
+            // Before the gateway knows of it, and after: else it would take them for back while they are not.
+            assert_writable(&client, &context).await;
             eventually(&context, async || left_are(&cluster, 4).await).await;
         }
         lose_metadata_directory(&mut cluster, turn).await;
