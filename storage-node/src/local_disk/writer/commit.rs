@@ -49,6 +49,7 @@ impl Writer {
             answer(request.reply, result.map(|()| ticket));
         }
         if result.is_ok() {
+            self.begin_call();
             self.active
                 .values_mut()
                 .for_each(ActiveSegment::start_writeback);
