@@ -32,6 +32,11 @@ pub(crate) trait FileCalls: fmt::Debug + Send + Sync {
         file.read_at(buf, offset)
     }
 
+    /// Begins to write `range` to the disk, durable or not. An error may be told here and never again.
+    fn start_writeback(&self, file: &File, range: &Range<u64>) -> io::Result<()> {
+        writeback::start(file, range)
+    }
+
     /// Makes all that was written durable (and of the file's metadata what reading it back needs).
     fn sync_data(&self, file: &File) -> io::Result<()>;
 
@@ -211,11 +216,20 @@ impl DataFile {
         }
     }
 
-    /// Has the disk begin with what was written into `range`. Only time depends on it: what fails here fails again where it
-    /// matters, in [`Self::sync_data`].
-    pub(crate) fn start_writeback(&self, range: &Range<u64>) {
-        if let Err(error) = writeback::start(&self.file, range) {
-            tracing::debug!(%error, "writing was not begun ahead of the sync");
+    /// Has the disk begin with what was written into `range`; `Ok` where that is not possible. An error is one of
+    /// [`Self::sync_data`], which need not tell of it again.
+    pub(crate) fn start_writeback(&self, range: &Range<u64>) -> io::Result<()> {
+        match self.calls.start_writeback(&self.file, range) {
+            // The last is what sandboxes say.
+            Err(err)
+                if matches!(
+                    Errno::from_io_error(&err),
+                    Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)
+                ) =>
+            {
+                Ok(())
+            }
+            result => result,
         }
     }
 

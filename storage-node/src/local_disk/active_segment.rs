@@ -154,13 +154,14 @@ impl ActiveSegment {
     }
 
     /// Has the disk begin with large records while the next ones are on their way: left to the sync, disk and processors
-    /// would wait for one another in turn. Small ones are synced at once.
-    pub(super) fn start_writeback(&mut self) {
+    /// would wait for one another in turn. Small ones are synced at once. An error is as good as one of [`Self::sync`].
+    pub(super) fn start_writeback(&mut self) -> io::Result<()> {
         if self.is_dirty && self.class == SegmentClass::Large && self.begun_end < self.tail {
             let range = self.begun_end..self.tail;
-            self.segment.file.start_writeback(&range);
+            self.segment.file.start_writeback(&range)?;
             self.begun_end = self.tail;
         }
+        Ok(())
     }
 
     /// Makes everything written durable.

@@ -107,6 +107,37 @@ async fn a_failed_sync_acknowledges_nothing_and_is_never_retried() {
 }
 
 #[tokio::test]
+async fn a_buffered_put_is_not_durable_when_writing_it_ahead_of_its_sync_failed() {
+    for errno in [Errno::IO, Errno::NOSPC] {
+        let Fixture { dir, disk, calls } = fixture().await;
+        calls.set(CallFault::Writeback(errno));
+        let ticket = disk.put(shard(10, 0, 100_000), Durability::Buffered).await;
+        let refused = disk.sync(ticket.unwrap()).await.unwrap_err();
+        let ShardError::DiskFailed { detail, .. } = &refused else {
+            panic!("{errno}: {refused}")
+        };
+        assert!(detail.contains("ahead of its sync"), "{detail}");
+        assert!(calls.has_struck());
+        drop(disk);
+        assert_recovers(&dir, &[(10, 100_000)]).await;
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_written_ahead_the_sync_does_it() {
+    let Fixture {
+        dir: _dir,
+        disk,
+        calls,
+    } = fixture().await;
+    calls.set(CallFault::Writeback(Errno::NOSYS));
+    let ticket = disk.put(shard(10, 0, 100_000), Durability::Buffered).await;
+    disk.sync(ticket.unwrap()).await.unwrap();
+    assert!(calls.has_struck());
+    assert_kept(&disk).await;
+}
+
+#[tokio::test]
 async fn a_buffered_put_is_not_durable_when_its_sync_failed() {
     let Fixture { dir, disk, calls } = fixture().await;
     let ticket = disk.put(shard(10, 0, 500), Durability::Buffered).await;

@@ -19,6 +19,8 @@ pub(super) enum CallFault {
     SyncKeepsPages,
     /// The next sync fails, and what was written since the last one is gone, as after a failed write-back.
     SyncLosesPages,
+    /// Writing ahead of the next sync fails.
+    Writeback(Errno),
     /// The next write (of records: zeros ahead of them do not count) takes only so many bytes, and the one after it
     /// fails.
     WriteStopsAfter(usize, Errno),
@@ -142,6 +144,14 @@ impl FileCalls for FaultyCalls {
             return Err(Errno::IO.into());
         }
         SystemCalls.read(file, buf, offset)
+    }
+
+    fn start_writeback(&self, file: &File, range: &Range<u64>) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        match state.take(|fault| matches!(fault, CallFault::Writeback(_))) {
+            Some(CallFault::Writeback(errno)) => Err(errno.into()),
+            _ => SystemCalls.start_writeback(file, range),
+        }
     }
 
     fn sync_data(&self, file: &File) -> io::Result<()> {

@@ -48,14 +48,10 @@ impl Writer {
             };
             answer(request.reply, result.map(|()| ticket));
         }
-        if result.is_ok() {
-            self.begin_call();
-            self.active
-                .values_mut()
-                .for_each(ActiveSegment::start_writeback);
-            if !self.active.values().any(ActiveSegment::is_dirty) {
-                self.save();
-            }
+        result?;
+        self.start_writeback()?;
+        if !self.active.values().any(ActiveSegment::is_dirty) {
+            self.save();
         }
         self.disk.check_alive()
     }

@@ -48,6 +48,19 @@ impl Writer {
         Ok(())
     }
 
+    /// Has the disk begin with what is not synced yet.
+    pub(super) fn start_writeback(&mut self) -> Result<(), ShardError> {
+        self.begin_call();
+        for active in self.active.values_mut() {
+            active.start_writeback().map_err(|err| {
+                let name = active.segment.number.file_name();
+                self.disk
+                    .fail_writes(format!("writing segment {name} ahead of its sync: {err}"))
+            })?;
+        }
+        Ok(())
+    }
+
     pub(super) fn sync_class(&mut self, class: SegmentClass) -> Result<(), ShardError> {
         let Some(active) = self.active.get_mut(&class) else {
             return Ok(());
