@@ -1,11 +1,12 @@
 //! What the store generates and must not lose: root credentials and the master key, in `cairn-secrets.json`.
 //!
 //! ```json
-//! {"format_version":1,"cluster_id":"…","root_access_key":"…","root_secret_key":"…","master_key":"64 hex digits"}
+//! {"format_version":1,"revision":1,"cluster_id":"…","root_access_key":"…","root_secret_key":"…","master_key":"64 hex digits"}
 //! ```
 //! The file is 0600 and the same on `m + 1` disks, so that it survives what the data survives; a copy that is
 //! missing is made anew at the next start. What is given from outside is used and not kept: those fields are absent. Other
-//! root credentials that were kept before are removed then, or they would be valid again without those from outside.
+//! root credentials that were kept before are removed then, or they would be valid again without those from outside. A
+//! disk that was away meanwhile brings them back: the copies of the highest revision say who root is.
 //!
 //! Invariant: a master key is made only for a store that has none yet. Making a second one would leave every user's
 //! secret key unreadable.
@@ -94,6 +95,9 @@ pub(crate) struct Given {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Document {
     format_version: u32,
+    /// Grows with each change; absent, as 0, in copies of versions that did not count.
+    #[serde(default)]
+    revision: u64,
     cluster_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     root_access_key: Option<String>,
@@ -130,7 +134,8 @@ pub(crate) struct Keeping<'a> {
 /// When they are lost, contradict each other, or cannot be kept.
 pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, SecretsError> {
     let copies = read_copies(&keeping)?;
-    let mut kept = merge(&copies, keeping.cluster_id)?;
+    let found = merge(&copies, keeping.cluster_id)?;
+    let mut kept = found.clone();
 
     let master_key = match (given.master_key, &kept.master_key) {
         (Some(key), _) => key,
@@ -167,6 +172,9 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
             root
         }
     };
+    if kept != found {
+        kept.revision = found.revision.saturating_add(1);
+    }
     spread(&keeping, &copies, &kept)?;
     Ok(Secrets {
         root,
@@ -239,12 +247,15 @@ fn read_copies(keeping: &Keeping<'_>) -> Result<Vec<(PathBuf, Document)>, Secret
     }
 }
 
-/// One document with what any copy knows.
+/// One document with what any copy knows, and with the root credentials of the newest ones.
 fn merge(copies: &[(PathBuf, Document)], cluster_id: ClusterId) -> Result<Document, SecretsError> {
     let id = cluster_id.to_string();
-    let field = |what, of: fn(&Document) -> Option<&String>| {
+    let revisions = copies.iter().map(|(_, document)| document.revision);
+    let revision = revisions.max().unwrap_or(0);
+    let field = |what, oldest, of: fn(&Document) -> Option<&String>| {
         let mut known: Option<(&PathBuf, &String)> = None;
-        for (path, document) in copies {
+        let counted = copies.iter().filter(|(_, copy)| copy.revision >= oldest);
+        for (path, document) in counted {
             match (known, of(document)) {
                 (Some((first, value)), Some(other)) if value != other => {
                     return Err(SecretsError::Contradiction {
@@ -259,7 +270,7 @@ fn merge(copies: &[(PathBuf, Document)], cluster_id: ClusterId) -> Result<Docume
         }
         Ok(known.map(|(_, value)| value.clone()))
     };
-    let found = field("cluster ids", |document| Some(&document.cluster_id))?;
+    let found = field("cluster ids", 0, |document| Some(&document.cluster_id))?;
     if let (Some(found), Some((path, _))) = (found.filter(|found| *found != id), copies.first()) {
         let detail = format!("it belongs to cluster {found}, this is cluster {id}; remove it");
         return Err(SecretsError::Unreadable {
@@ -269,14 +280,15 @@ fn merge(copies: &[(PathBuf, Document)], cluster_id: ClusterId) -> Result<Docume
     }
     Ok(Document {
         format_version: FORMAT_VERSION,
+        revision,
         cluster_id: id,
-        root_access_key: field("root access keys", |document| {
+        root_access_key: field("root access keys", revision, |document| {
             document.root_access_key.as_ref()
         })?,
-        root_secret_key: field("root secret keys", |document| {
+        root_secret_key: field("root secret keys", revision, |document| {
             document.root_secret_key.as_ref()
         })?,
-        master_key: field("master keys", |document| document.master_key.as_ref())?,
+        master_key: field("master keys", 0, |document| document.master_key.as_ref())?,
     })
 }
 
@@ -542,6 +554,57 @@ mod tests {
         assert!(later.is_root_new, "they have to be shown");
         assert_ne!(keys(&later).1, keys(&first).1);
         assert_eq!(keys(&later).2, keys(&first).2, "the master key stays");
+    }
+
+    #[test]
+    fn root_credentials_that_were_replaced_do_not_come_back_with_a_disk_that_was_away() {
+        let disks = Disks::new(3);
+        let first = disks.establish(false, Given::default()).unwrap();
+        let (place, away) = (&disks.1[0], disks.1[0].with_extension("away"));
+        #[expect(clippy::disallowed_methods, reason = "the test takes a disk away")]
+        std::fs::rename(place, &away).unwrap();
+        let outside = || Given {
+            root: Some(RootCredentials {
+                access_key: "outside".to_owned(),
+                secret_key: Secret::new("outside-secret"),
+            }),
+            master_key: None,
+        };
+        disks.establish(true, outside()).unwrap();
+        let second = disks.establish(true, Given::default()).unwrap();
+        assert!(second.is_root_new);
+
+        #[expect(clippy::disallowed_methods, reason = "the test brings the disk back")]
+        std::fs::rename(&away, place).unwrap();
+        let third = disks.establish(true, Given::default()).unwrap();
+        assert_eq!(keys(&third), keys(&second));
+        assert_ne!(keys(&third).1, keys(&first).1);
+        for copy in disks.copies() {
+            let text = std::fs::read_to_string(copy).unwrap();
+            assert!(!text.contains(first.root.secret_key.reveal()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_copy_from_before_revisions_were_counted_is_read() {
+        let disks = Disks::new(3);
+        let first = disks.establish(false, Given::default()).unwrap();
+        let path = disks.1[0].join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let old = text.replace("\"revision\":1,", "");
+        assert_ne!(old, text);
+        for directory in &disks.1 {
+            durable_file::replace(directory, FILE_NAME, old.as_bytes(), Access::Private).unwrap();
+        }
+        let later = disks.establish(true, Given::default()).unwrap();
+        assert_eq!(keys(&later), keys(&first));
+        assert_eq!(
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .matches("root_access_key")
+                .count(),
+            1
+        );
     }
 
     #[test]
