@@ -83,14 +83,12 @@ impl Adopted {
     }
 }
 
-/// Gives directories that become disks their identity.
+/// Gives directories that become disks their identity. Where one cannot be written that replaces a disk, the disk is missed
+/// as before: as many may be as the plan found missing, and a bad replacement is no reason to stop the store.
 ///
 /// # Errors
-/// When a directory cannot be written. Those done before stay adopted: the next start goes on from there.
+/// When another directory cannot be written. Those done before stay adopted: the next start goes on from there.
 pub(crate) fn adopt(plan: &Plan, cluster_id: ClusterId) -> Result<Adopted, DisksError> {
-    for disk in &plan.replaced {
-        tracing::warn!(disk_id = %disk.disk_id, path = %disk.path.display(), "a disk was replaced by an empty one; it will be refilled");
-    }
     for disk in &plan.dropped {
         tracing::warn!(disk_id = %disk.disk_id, path = %disk.path.display(), "a disk is no longer configured; what it held will be made again on others");
     }
@@ -98,7 +96,10 @@ pub(crate) fn adopt(plan: &Plan, cluster_id: ClusterId) -> Result<Adopted, Disks
     for (path, action) in &plan.actions {
         let (disk_id, is_present) = match action {
             Action::Open(disk_id) => (*disk_id, true),
-            Action::Adopt => (format(path, cluster_id)?, true),
+            Action::Adopt => {
+                let replaced = plan.replaced.iter().find(|disk| disk.path == *path);
+                become_disk(path, cluster_id, replaced)?
+            }
             Action::Await { disk_id, reason } => {
                 tracing::warn!(%disk_id, path = %path.display(), %reason, "a disk is missing; going on without it");
                 (*disk_id, false)
@@ -112,6 +113,27 @@ pub(crate) fn adopt(plan: &Plan, cluster_id: ClusterId) -> Result<Adopted, Disks
         });
     }
     Ok(Adopted { cluster_id, disks })
+}
+
+/// Makes the directory a disk, in place of `replaced` if that is one. Returns whose place it is, and whether there is a
+/// disk.
+fn become_disk(
+    path: &Path,
+    cluster_id: ClusterId,
+    replaced: Option<&KnownDisk>,
+) -> Result<(DiskId, bool), DisksError> {
+    match (format(path, cluster_id), replaced) {
+        (Ok(disk_id), Some(old)) => {
+            tracing::warn!(disk_id = %old.disk_id, path = %path.display(), "a disk was replaced by an empty one; it will be refilled");
+            Ok((disk_id, true))
+        }
+        (Ok(disk_id), None) => Ok((disk_id, true)),
+        (Err(error), Some(old)) => {
+            tracing::error!(disk_id = %old.disk_id, %error, "the replacement of a disk cannot be used; going on without it");
+            Ok((old.disk_id, false))
+        }
+        (Err(error), None) => Err(error),
+    }
 }
 
 fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
@@ -184,5 +206,32 @@ mod tests {
         assert_ne!(replaced.disks[0].disk_id, first.disks[0].disk_id);
         assert!(replaced.disks[0].is_present);
         assert_eq!(start(&paths, 2).unwrap(), replaced);
+    }
+
+    #[test]
+    fn a_replacement_that_cannot_be_written_is_gone_on_without() {
+        let root = tempfile::tempdir().unwrap();
+        let mut paths: Vec<PathBuf> = (0..3)
+            .map(|n| root.path().join(format!("disk{n}")))
+            .collect();
+        let first = start(&paths, 1).unwrap();
+        // No identity can be drafted where a directory has the draft's name.
+        let spoil = |path: &Path| std::fs::create_dir_all(path.join("cairn-disk.draft")).unwrap();
+        std::fs::remove_dir_all(&paths[0]).unwrap();
+        spoil(&paths[0]);
+        let missed = start(&paths, 2).unwrap();
+        assert_eq!(missed.disks[0].disk_id, first.disks[0].disk_id);
+        assert!(!missed.disks[0].is_present);
+        assert_eq!(missed.disks[1..], first.disks[1..]);
+
+        std::fs::remove_dir(paths[0].join("cairn-disk.draft")).unwrap();
+        let replaced = start(&paths, 2).unwrap();
+        assert!(replaced.disks[0].is_present);
+        assert_ne!(replaced.disks[0].disk_id, first.disks[0].disk_id);
+
+        // A new one is not missed by anybody: who named it is told.
+        paths.push(root.path().join("disk3"));
+        spoil(&paths[3]);
+        assert!(start(&paths, 2).is_err());
     }
 }
