@@ -99,8 +99,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let timeouts = &self.gateway.config().timeouts;
-        let header_read = timeouts.header_read;
-        let stream = ClientStream::new(stream, timeouts.write_stall, activity.clone());
+        let (header_read, write_stall) = (timeouts.header_read, timeouts.write_stall);
+        let stream = ClientStream::new(stream, write_stall, activity.clone());
         let service = service_fn({
             let gateway = Arc::clone(&self.gateway);
             let activity = activity.clone();
@@ -122,6 +122,7 @@ impl Connection {
         let mut is_draining = false;
         let mut quiet = pin!(activity.quiet());
         let mut silent = pin!(activity.silent(header_read));
+        let mut stalled = pin!(activity.stalled(write_stall));
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -149,6 +150,10 @@ impl Connection {
                 () = silent.as_mut(), if !is_draining => {
                     is_draining = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = stalled.as_mut() => {
+                    tracing::debug!("connection ended whose peer does not take an answer");
+                    return;
                 }
                 () = quiet.as_mut(), if is_draining => {
                     tracing::debug!("connection without requests ended");

@@ -1,9 +1,10 @@
 //! What goes on on a connection, so that draining waits for requests and not for peers that say nothing, and so that
-//! a connection without requests does not stay.
+//! neither a connection without requests nor one whose answers nobody takes stays.
 //!
 //! hyper ends a connection by itself once it is told to and has nothing left to do. It does wait for a half-sent
 //! request header, for what is left of a refused body, and for an HTTP/2 peer to answer a ping.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +19,21 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// write that waits for the client shows that there is a rest.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 
+/// What an HTTP/2 peer is at least taken to read of an answer in a second: beside the time that any client gets it has
+/// two minutes for a MiB. (That it takes some of a piece is not seen, only that it has taken the piece.)
+const SLOWEST_BYTES_PER_SECOND: u64 = 8 << 10;
+
 /// The requests and writes of one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConnectionActivity(Arc<watch::Sender<State>>);
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     running_count: usize,
+    /// Until when the peer has had time for the last piece of each answer that it has not asked more of, by the
+    /// answers' numbers.
+    untaken: BTreeMap<u64, Instant>,
+    answer_count: u64,
     /// When the last request ended.
     answered_at: Option<Instant>,
     is_http2: bool,
@@ -55,11 +64,28 @@ impl State {
         let since = self.answered_at.filter(|_| is_idle)?;
         Some(since + silence_max)
     }
+
+    /// When the first of the answers that the peer does not take will have waited for `stall_max` beyond the time that its
+    /// piece may take; `None` while there are none.
+    fn stalled_at(&self, stall_max: Duration) -> Option<Instant> {
+        Some(*self.untaken.values().min()? + stall_max)
+    }
 }
 
 /// A request from its header to the end of its response body and of all work for it.
 #[derive(Debug)]
-pub(crate) struct RunningRequest(ConnectionActivity);
+pub(crate) struct RunningRequest {
+    activity: ConnectionActivity,
+    version: Version,
+}
+
+/// An answer on its way to an HTTP/2 peer. hyper asks for none of a body before the peer's window has room, and the
+/// connection may take bytes all the while: pings, and other answers.
+#[derive(Debug)]
+pub(crate) struct Http2Answer {
+    activity: ConnectionActivity,
+    number: u64,
+}
 
 impl ConnectionActivity {
     /// Counts a request until the guard is dropped.
@@ -68,7 +94,10 @@ impl ConnectionActivity {
             state.running_count += 1;
             state.is_http2 = version == Version::HTTP_2;
         });
-        RunningRequest(self.clone())
+        RunningRequest {
+            activity: self.clone(),
+            version,
+        }
     }
 
     /// Whether a request ever came.
@@ -103,6 +132,20 @@ impl ConnectionActivity {
         self.reach(|state| state.silent_at(silence_max)).await;
     }
 
+    /// Waits until an answer over HTTP/2 was not taken for `stall_max` and the time that its piece may take.
+    pub(crate) async fn stalled(&self, stall_max: Duration) {
+        loop {
+            let now = Instant::now();
+            // Nobody tells of each piece: what is offered from now on has until then at least.
+            let stalled_at = self.0.borrow().stalled_at(stall_max);
+            let next_look_at = stalled_at.unwrap_or(now + stall_max);
+            if next_look_at <= now {
+                return;
+            }
+            sleep_until(next_look_at).await;
+        }
+    }
+
     /// Waits until nothing is done for any request, whether the connection is still there or not.
     pub(crate) async fn finished(&self) {
         let mut changes = self.0.subscribe();
@@ -127,12 +170,60 @@ impl ConnectionActivity {
     }
 }
 
+impl RunningRequest {
+    /// The answer to this request, which waits to be taken from now on. Over HTTP/1.1 there is nothing to watch: there
+    /// the stream's own writes wait.
+    pub(crate) fn answer(&self) -> Option<Http2Answer> {
+        if self.version != Version::HTTP_2 {
+            return None;
+        }
+        let mut number = 0;
+        self.activity.0.send_if_modified(|state| {
+            state.answer_count += 1;
+            number = state.answer_count;
+            false
+        });
+        let answer = Http2Answer {
+            activity: self.activity.clone(),
+            number,
+        };
+        answer.offered(0);
+        Some(answer)
+    }
+}
+
 impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.0.0.send_modify(|state| {
+        self.activity.0.send_modify(|state| {
             state.running_count -= 1;
             state.answered_at = Some(Instant::now());
         });
+    }
+}
+
+impl Http2Answer {
+    /// Notes that there are `size_bytes` more for the peer to take.
+    pub(crate) fn offered(&self, size_bytes: u64) {
+        let piece = Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_SECOND);
+        let until = Instant::now() + piece;
+        self.activity.0.send_if_modified(|state| {
+            state.untaken.insert(self.number, until);
+            false
+        });
+    }
+
+    /// Notes that the peer has room for more.
+    pub(crate) fn taken(&self) {
+        self.activity.0.send_if_modified(|state| {
+            state.untaken.remove(&self.number);
+            false
+        });
+    }
+}
+
+impl Drop for Http2Answer {
+    fn drop(&mut self) {
+        self.taken();
     }
 }
 
@@ -154,6 +245,33 @@ mod tests {
         quiet.await.unwrap();
     }
 
+    #[test]
+    fn an_answer_is_given_up_that_the_peer_does_not_take() {
+        let stall_max = Duration::from_mins(1);
+        let activity = ConnectionActivity::default();
+        let over_http1 = activity.begin_request(Version::HTTP_11);
+        assert!(over_http1.answer().is_none());
+        let request = activity.begin_request(Version::HTTP_2);
+        let began_at = Instant::now();
+        let stalled_in_s = || {
+            let at = activity.0.borrow().stalled_at(stall_max)?;
+            Some(at.duration_since(began_at).as_secs())
+        };
+
+        let answer = request.answer().unwrap();
+        assert_eq!(stalled_in_s(), Some(60));
+        answer.taken();
+        assert_eq!(stalled_in_s(), None, "the server is at work");
+        answer.offered(80 * SLOWEST_BYTES_PER_SECOND);
+        assert_eq!(stalled_in_s(), Some(140), "it may be slow");
+        let other = request.answer().unwrap();
+        assert_eq!(stalled_in_s(), Some(60), "the other one came later");
+        drop(other);
+        assert_eq!(stalled_in_s(), Some(140));
+        drop(answer);
+        assert_eq!(stalled_in_s(), None);
+    }
+
     /// Bytes that hyper holds are not lost as long as the client takes them.
     #[test]
     fn the_end_of_an_answer_is_waited_for_as_long_as_the_client_takes_it() {
@@ -167,18 +285,18 @@ mod tests {
         assert_eq!(answered.quiet_at(told_at), Some(told_at + LAST_BYTES));
         let writing = State {
             written_at: Some(later(20)),
-            ..answered
+            ..answered.clone()
         };
         assert_eq!(writing.quiet_at(told_at), Some(later(20) + LAST_BYTES));
         let held_back = State {
             is_write_waiting: true,
-            ..answered
+            ..answered.clone()
         };
         assert_eq!(held_back.quiet_at(told_at), None);
         // What is written before any request are HTTP/2's settings.
         let greeted = State {
             answered_at: None,
-            ..answered
+            ..answered.clone()
         };
         assert_eq!(greeted.quiet_at(told_at), Some(told_at + FAREWELL));
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::connection_activity::RunningRequest;
+use crate::connection_activity::{Http2Answer, RunningRequest};
 use crate::gateway::Gateway;
 use crate::metrics::Counted;
 use crate::s3_error::ErrorCode;
@@ -29,7 +29,7 @@ struct Record {
     sent: AtomicU64,
     is_broken: AtomicBool,
     _running: Counted,
-    _on_connection: RunningRequest,
+    on_connection: RunningRequest,
     place: OnceLock<OwnedSemaphorePermit>,
 }
 
@@ -60,7 +60,7 @@ impl RequestLog {
             sent: AtomicU64::new(0),
             is_broken: AtomicBool::new(false),
             _running: gateway.metrics().running(),
-            _on_connection: on_connection,
+            on_connection,
             place: OnceLock::new(),
         }))
     }
@@ -97,6 +97,11 @@ impl RequestLog {
             status,
             error_code: Some(error_code),
         };
+    }
+
+    /// The answer as its connection watches it, from now on.
+    pub(crate) fn http2_answer(&self) -> Option<Http2Answer> {
+        self.0.on_connection.answer()
     }
 
     /// Counts body bytes handed to the connection.

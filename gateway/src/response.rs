@@ -14,6 +14,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::connection_activity::Http2Answer;
 use crate::document_memory::DocumentRoom;
 use crate::request_log::RequestLog;
 
@@ -30,6 +31,8 @@ pub struct ResponseBody {
     content: Content,
     /// Told when the body has been handed over, or dropped before.
     log: Option<RequestLog>,
+    /// Told when the peer asks for some of the body, and when it gets it.
+    http2: Option<Http2Answer>,
 }
 
 enum Content {
@@ -49,6 +52,7 @@ impl ResponseBody {
         Self {
             content: Content::Whole(None),
             log: None,
+            http2: None,
         }
     }
 
@@ -58,6 +62,7 @@ impl ResponseBody {
         Self {
             content: Content::Whole((!bytes.is_empty()).then_some(bytes)),
             log: None,
+            http2: None,
         }
     }
 
@@ -72,6 +77,7 @@ impl ResponseBody {
                 remaining: size_bytes,
             },
             log: None,
+            http2: None,
         }
     }
 
@@ -82,6 +88,7 @@ impl ResponseBody {
         Self {
             content: Content::Unsized(Box::pin(stream)),
             log: None,
+            http2: None,
         }
     }
 
@@ -96,6 +103,7 @@ impl ResponseBody {
 
     /// Makes `log` be finished by the end of this body.
     pub(crate) fn attach(&mut self, log: RequestLog) {
+        self.http2 = log.http2_answer();
         self.log = Some(log);
     }
 }
@@ -117,6 +125,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let this = &mut *self;
+        if let Some(http2) = &this.http2 {
+            http2.taken();
+        }
         let next = match &mut this.content {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(Ok)),
             Content::Unsized(stream) => stream.as_mut().poll_next(cx),
@@ -141,6 +152,9 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(error))) => log.broke(error.as_ref()),
                 Poll::Ready(None) | Poll::Pending => {}
             }
+        }
+        if let (Some(http2), Poll::Ready(Some(Ok(bytes)))) = (&this.http2, &next) {
+            http2.offered(bytes.len() as u64);
         }
         next.map(|item| item.map(|result| result.map(Frame::data)))
     }

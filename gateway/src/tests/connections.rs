@@ -304,6 +304,25 @@ async fn an_http2_connection_without_requests_ends() {
 }
 
 #[tokio::test]
+async fn an_http2_peer_that_takes_no_answer_does_not_keep_its_place() {
+    let server =
+        server_with(|config| config.timeouts.write_stall = Duration::from_millis(100)).await;
+    let (mut sender, connection) = wire::http2_with_window(server.address, Some(0)).await;
+    let uri = format!("http://{}/b-1/k", server.address);
+    let request = http::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), http::StatusCode::NOT_FOUND);
+    // The client keeps its side open and answers pings.
+    let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
+    assert!(ended.is_ok(), "the connection is still there");
+    let limits = &server.gateway.config().limits;
+    let place_count = u32::try_from(limits.requests_max).unwrap();
+    let places = server.gateway.request_places();
+    let all_back = tokio::time::timeout(Duration::from_secs(10), places.acquire_many(place_count));
+    assert!(all_back.await.is_ok(), "the place is still taken");
+}
+
+#[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (server, client) = with_bucket().await;
     // More than the sockets of both sides take.

@@ -59,10 +59,17 @@ pub(super) async fn read_status(stream: &mut TcpStream) -> [u8; 12] {
 pub(super) async fn http2(
     address: SocketAddr,
 ) -> (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    http2_with_window(address, None).await
+}
+
+/// The same, with a window of so many bytes for each answer.
+pub(super) async fn http2_with_window(
+    address: SocketAddr,
+    window_bytes: Option<u32>,
+) -> (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>) {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window_bytes);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
     (sender, tokio::spawn(connection))
 }
