@@ -12,10 +12,6 @@ use std::array::from_fn;
 
 use super::{Block, State};
 
-/// From so many streams on, all lanes of a vector are worth their cost though some of them hash for nothing;
-/// below, four interleaved streams (1.8 GiB/s) are faster. See the table in [`super`].
-const STREAMS_PER_VECTOR_MIN: usize = 6;
-
 /// The most that are interleaved.
 const INTERLEAVED_MAX: usize = 4;
 
@@ -29,10 +25,12 @@ pub(super) struct Share<'a> {
 /// A way of hashing streams together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// Any machine.
+    /// Any machine: streams interleaved.
     Plain,
+    /// Two streams interleaved, more in the lanes of a vector.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// Vectors always, of four lanes or of sixteen.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -43,7 +41,7 @@ impl Kernel {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 kernels.push(Kernel::Avx512);
             }
             if is_x86_feature_detected!("avx2") {
@@ -77,30 +75,28 @@ impl Kernel {
     pub(super) fn compress(self, shares: &mut [Share<'_>]) {
         let mut rest = shares;
         while !rest.is_empty() {
-            let (group, later) = rest.split_at_mut(self.group_len(rest.len()));
+            let (group, later) = rest.split_at_mut(self.width().min(rest.len()));
             self.compress_group(group);
             rest = later;
         }
-    }
-
-    /// How many of so many streams are hashed together next.
-    fn group_len(self, stream_count: usize) -> usize {
-        let is_plain = self == Kernel::Plain || stream_count < STREAMS_PER_VECTOR_MIN;
-        let width = if is_plain {
-            INTERLEAVED_MAX
-        } else {
-            self.width()
-        };
-        width.min(stream_count)
     }
 
     fn compress_group(self, group: &mut [Share<'_>]) {
         match (self, group) {
             (_, []) => {}
             (_, [lone]) => md5::block_api::compress(lone.state, lone.blocks),
+            #[cfg(target_arch = "x86_64")]
+            (Kernel::Avx512, group) if group.len() <= super::avx512_four::WIDTH => {
+                together(group, |states, blocks| {
+                    // SAFETY: only `available` gives this kernel out, where the machine has AVX-512F and AVX-512VL.
+                    unsafe { super::avx512_four::compress(states, blocks) }
+                });
+            }
             (_, group @ [_, _]) => together::<2>(group, super::interleaved::compress),
-            (_, group @ [_, _, _]) => together::<3>(group, super::interleaved::compress),
-            (_, group @ [_, _, _, _]) | (Kernel::Plain, group) => {
+            (Kernel::Plain, group @ [_, _, _]) => {
+                together::<3>(group, super::interleaved::compress);
+            }
+            (Kernel::Plain, group) => {
                 together::<INTERLEAVED_MAX>(group, super::interleaved::compress);
             }
             #[cfg(target_arch = "x86_64")]
