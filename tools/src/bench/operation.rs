@@ -19,7 +19,9 @@ pub(crate) enum Operation {
     Get,
     /// List a page of 1,000 keys from a random place.
     List,
-    /// List the first page with the delimiter `/`: directories of 1,000 keys each.
+    /// List what is in one directory, with the delimiter `/`: 1,000 keys.
+    ListDirectory,
+    /// List the first page of directories, with the delimiter `/`: 1,000 of them, of 1,000 keys each.
     ListDelimiter,
     /// Delete objects that were stored, each once.
     Delete,
@@ -32,6 +34,7 @@ impl Operation {
             Self::Put => "put",
             Self::Get => "get",
             Self::List => "list",
+            Self::ListDirectory => "list-directory",
             Self::ListDelimiter => "list-delimiter",
             Self::Delete => "delete",
         }
@@ -50,12 +53,13 @@ pub(crate) struct Keyspace {
 impl Keyspace {
     /// The key of an object.
     pub(crate) fn key(&self, object: u64) -> String {
-        format!(
-            "{}{:07}/{:03}",
-            self.prefix,
-            object / KEYS_PER_DIRECTORY,
-            object % KEYS_PER_DIRECTORY
-        )
+        let number = object % KEYS_PER_DIRECTORY;
+        format!("{}{number:03}", self.directory(object))
+    }
+
+    /// The directory that an object is in; ends with `/`.
+    fn directory(&self, object: u64) -> String {
+        format!("{}{:07}/", self.prefix, object / KEYS_PER_DIRECTORY)
     }
 
     fn path(&self, object: u64) -> String {
@@ -79,28 +83,29 @@ impl Keyspace {
 
     /// A page of keys behind `object`.
     pub(crate) fn list(&self, object: u64) -> Request {
-        self.list_after(&[("start-after", &self.key(object))])
+        self.page(&self.prefix, &[("start-after", &self.key(object))])
+    }
+
+    /// The keys of the directory that `object` is in.
+    pub(crate) fn list_directory(&self, object: u64) -> Request {
+        self.page(&self.directory(object), &[("delimiter", "/")])
     }
 
     /// The first page of directories.
     pub(crate) fn list_delimiter(&self) -> Request {
-        self.list_after(&[("delimiter", "/")])
+        self.page(&self.prefix, &[("delimiter", "/")])
     }
 
     /// A page from the start or from where the last one ended.
     pub(crate) fn list_page(&self, continuation: Option<&str>) -> Request {
         match continuation {
-            Some(token) => self.list_after(&[("continuation-token", token)]),
-            None => self.list_after(&[]),
+            Some(token) => self.page(&self.prefix, &[("continuation-token", token)]),
+            None => self.page(&self.prefix, &[]),
         }
     }
 
-    fn list_after(&self, parameters: &[(&str, &str)]) -> Request {
-        let mut all = vec![
-            ("list-type", "2"),
-            ("max-keys", "1000"),
-            ("prefix", self.prefix.as_str()),
-        ];
+    fn page(&self, prefix: &str, parameters: &[(&str, &str)]) -> Request {
+        let mut all = vec![("list-type", "2"), ("max-keys", "1000"), ("prefix", prefix)];
         all.extend_from_slice(parameters);
         Request {
             query: canonical_query(&all),
@@ -126,5 +131,7 @@ mod tests {
         };
         assert_eq!(keyspace.key(1_234_567), "bench/4KiB/0001234/567");
         assert!(keyspace.key(999) < keyspace.key(1000));
+        assert_eq!(keyspace.directory(999), keyspace.directory(0));
+        assert_ne!(keyspace.directory(999), keyspace.directory(1000));
     }
 }

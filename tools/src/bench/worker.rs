@@ -76,7 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut connection: Connection, worker:
             Operation::Put => shared.next_put.fetch_add(1, Ordering::Relaxed),
             Operation::Get if known > 0 => random.random_range(0..known),
             // Not among the last, so that pages are full where there are that many keys.
-            Operation::List if known > 0 => {
+            Operation::List | Operation::ListDirectory if known > 0 => {
                 random.random_range(0..known.saturating_sub(KEYS_PER_DIRECTORY).max(1))
             }
             Operation::ListDelimiter if known > 0 => 0,
@@ -84,7 +84,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut connection: Connection, worker:
                 Some(object) => object,
                 None => break,
             },
-            Operation::Get | Operation::List | Operation::ListDelimiter => {
+            Operation::Get
+            | Operation::List
+            | Operation::ListDirectory
+            | Operation::ListDelimiter => {
                 tally.failure("there are no objects to read: put some first");
                 break;
             }
@@ -126,6 +129,7 @@ async fn one(
         Operation::Get => get(shared, connection, object, compare).await,
         Operation::Delete => connection.call(keyspace.delete(object)).await.map(|_| 0),
         Operation::List => list(connection, keyspace.list(object)).await,
+        Operation::ListDirectory => list(connection, keyspace.list_directory(object)).await,
         Operation::ListDelimiter => list(connection, keyspace.list_delimiter()).await,
     }
 }
