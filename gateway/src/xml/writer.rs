@@ -33,16 +33,17 @@ impl XmlWriter {
 
     /// Opens an element.
     pub fn open(&mut self, name: &str) {
-        for piece in ["<", name, ">"] {
-            self.out.push_str(piece);
-        }
+        // One by one: pieces of constant length are stored without a call, and a listing has thousands of elements.
+        self.out.push('<');
+        self.out.push_str(name);
+        self.out.push('>');
     }
 
     /// Closes an element.
     pub fn close(&mut self, name: &str) {
-        for piece in ["</", name, ">"] {
-            self.out.push_str(piece);
-        }
+        self.out.push_str("</");
+        self.out.push_str(name);
+        self.out.push('>');
     }
 
     /// An element that holds text.
@@ -100,9 +101,7 @@ pub fn location_constraint(region: Option<&str>) -> String {
 fn escape_into(out: &mut String, text: &str) {
     let mut rest = text;
     // What needs no escaping, which is nearly all, is copied as a whole.
-    while let Some((plain, special)) = rest
-        .find(is_special)
-        .and_then(|at| rest.split_at_checked(at))
+    while let Some((plain, special)) = first_special(rest).and_then(|at| rest.split_at_checked(at))
     {
         out.push_str(plain);
         let mut characters = special.chars();
@@ -114,9 +113,23 @@ fn escape_into(out: &mut String, text: &str) {
     out.push_str(rest);
 }
 
+/// Where the first character is that needs escaping. Mostly there is none, and bytes tell that faster than characters.
+fn first_special(text: &str) -> Option<usize> {
+    if text.bytes().any(may_be_special) {
+        text.find(is_special)
+    } else {
+        None
+    }
+}
+
 fn is_special(character: char) -> bool {
     let is_control = character < ' ' && !matches!(character, '\t' | '\n');
     is_control || matches!(character, '&' | '<' | '>' | '"' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Whether a character that begins with this byte may be one of [`is_special`]: U+FFFE and U+FFFF begin with EF.
+fn may_be_special(byte: u8) -> bool {
+    byte < b' ' || matches!(byte, b'&' | b'<' | b'>' | b'"' | 0xef)
 }
 
 fn escape_character_into(out: &mut String, character: char) {
@@ -146,6 +159,17 @@ mod tests {
             escaped("\u{0}\u{1f}\u{7f}\u{ffff}é😀"),
             "&#x0;&#x1f;\u{7f}&#xffff;é😀"
         );
+    }
+
+    #[test]
+    fn bytes_tell_where_no_character_is_special() {
+        for character in '\0'..=char::MAX {
+            let first = character.encode_utf8(&mut [0; 4]).as_bytes()[0];
+            assert!(
+                may_be_special(first) || !is_special(character),
+                "{character:?}"
+            );
+        }
     }
 
     #[test]

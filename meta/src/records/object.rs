@@ -270,9 +270,18 @@ mod etag {
 
     fn text_of(stored: &Stored) -> String {
         match stored {
-            Stored::Md5(md5) => hex::encode(md5),
-            Stored::OfParts(md5, count) => format!("{}-{count}", hex::encode(md5)),
+            Stored::Md5(md5) => digits(md5),
+            Stored::OfParts(md5, count) => format!("{}-{count}", digits(md5)),
             Stored::Text(text) => text.clone(),
+        }
+    }
+
+    /// A listing has a thousand of them, and `hex::encode` makes its text character by character.
+    fn digits(md5: &[u8; 16]) -> String {
+        let mut digits = [0; 32];
+        match hex::encode_to_slice(md5, &mut digits) {
+            Ok(()) => String::from_utf8_lossy(&digits).into_owned(),
+            Err(_) => hex::encode(md5),
         }
     }
 
