@@ -50,6 +50,37 @@ pub(crate) fn replace(
     File::open(directory)?.sync_all()
 }
 
+/// Makes a directory, and those above it that are missing. What was made is durable on return: a disk whose own name is
+/// lost in a crash is lost with all that was synced below it. Directories that were there are left as they are.
+///
+/// # Errors
+/// What the file system said; some of the directories may be there then.
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    let from_the_top: Vec<&Path> = path.ancestors().collect();
+    for directory in from_the_top.into_iter().rev() {
+        // A relative path ends in nothing: where it begins is there.
+        if directory.as_os_str().is_empty() || directory.is_dir() {
+            continue;
+        }
+        std::fs::create_dir(directory)?;
+        sync_parent(directory)?;
+    }
+    Ok(())
+}
+
+/// Removes a file, or a directory with all that is in it; it is gone for good on return.
+///
+/// # Errors
+/// What the file system said; of a directory some may be gone.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        std::fs::remove_dir_all(path)?;
+    } else {
+        std::fs::remove_file(path)?;
+    }
+    sync_parent(path)
+}
+
 /// Moves all that is in `from` to `to`, on the same file system, the entry `last` after all others are durable there:
 /// whoever finds `last` in `to` finds everything. Then removes `from`.
 ///
@@ -74,6 +105,13 @@ pub(crate) fn move_entries(from: &Path, to: &Path, last: &str) -> io::Result<()>
     std::fs::remove_dir(from)
 }
 
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +126,32 @@ mod tests {
         move_entries(&from, dir.path(), "last").unwrap();
         assert!(!from.exists() && dir.path().join("tree").is_dir());
         assert_eq!(std::fs::read(dir.path().join("last")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn directories_are_made_from_the_top_and_may_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        create_dir_all(&path).unwrap();
+        replace(&path, "kept", b"1", Access::Open).unwrap();
+        create_dir_all(&path).unwrap();
+        create_dir_all(Path::new("")).unwrap();
+        assert_eq!(std::fs::read(path.join("kept")).unwrap(), b"1");
+        let error = create_dir_all(&path.join("kept/d")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn files_and_whole_directories_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        create_dir_all(&dir.path().join("tree/branch")).unwrap();
+        replace(dir.path(), "file", b"1", Access::Open).unwrap();
+        for name in ["tree", "file"] {
+            remove(&dir.path().join(name)).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let error = remove(&dir.path().join("file")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::error::DisksError;
 use super::mount_point::is_mount_point;
 use super::plan::{Action, Plan};
 use super::roster::{KnownDisk, Roster};
+use crate::durable_file;
 
 /// All disks of this process, whether they are there or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +138,7 @@ fn become_disk(
 }
 
 fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
-    std::fs::create_dir_all(path).map_err(|error| DisksError::io(path, error))?;
+    durable_file::create_dir_all(path).map_err(|error| DisksError::io(path, error))?;
     let disk_id = LocalDisk::format(path, cluster_id)?;
     tracing::info!(%disk_id, path = %path.display(), "adopted a disk");
     Ok(disk_id)

@@ -30,7 +30,7 @@ impl NewPlace {
     /// Makes the directories.
     pub(super) fn begin(target: &Path) -> Result<Self, RebuildError> {
         let unfinished = target.join(UNFINISHED_NAME);
-        std::fs::create_dir_all(&unfinished).map_err(RebuildError::io(&unfinished))?;
+        durable_file::create_dir_all(&unfinished).map_err(RebuildError::io(&unfinished))?;
         Ok(Self {
             target: target.to_owned(),
             unfinished,
@@ -80,12 +80,7 @@ pub(super) fn clear_unfinished(place: &Path) -> Result<(), RebuildError> {
     let leftovers = others.filter(|name| *name != "lost+found");
     for name in leftovers.chain([&OsString::from(UNFINISHED_NAME)]) {
         let path = place.join(name);
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        removed.map_err(RebuildError::io(&path))?;
+        durable_file::remove(&path).map_err(RebuildError::io(&path))?;
     }
     Ok(())
 }
