@@ -165,6 +165,10 @@ impl Piece {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
     use crate::durable_file::create_zeroed;

@@ -6,6 +6,10 @@
 //! the kernel may have dropped the pages and a second sync would lie.
 //!
 //! It does not know what the bytes mean.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the home that the lint sends everybody to"
+)]
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -64,10 +68,6 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Renames (replacing what is there) and makes both names durable.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the home that the lint sends everybody to"
-    )]
     fs::rename(from, to)?;
     sync_parent(to)?;
     if from.parent() != to.parent() {

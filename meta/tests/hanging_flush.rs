@@ -2,6 +2,10 @@
 //!
 //! Whoever opens a FIFO that nobody has at the other end waits in the kernel, as on a disk that hangs. FIFOs stand where
 //! RocksDB will make its files. A process of its own, since all databases of a process share the thread that is lost.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -324,6 +324,10 @@ struct Fields {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
     use std::io::Write as _;

@@ -1,4 +1,8 @@
 //! Small files that must survive a crash: the one place of this crate that writes them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the home that the lint sends everybody to"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -42,10 +46,6 @@ pub(crate) fn replace(
         .open(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the durable file module of the crate"
-    )]
     std::fs::rename(&unfinished, directory.join(name))?;
     File::open(directory)?.sync_all()
 }
@@ -94,10 +94,6 @@ pub(crate) fn move_entries(from: &Path, to: &Path, last: &str) -> io::Result<()>
         .partition(|name| name == last);
     for names in [others, last] {
         for name in names {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the durable file module of the crate"
-            )]
             std::fs::rename(from.join(&name), to.join(&name))?;
         }
         File::open(to)?.sync_all()?;

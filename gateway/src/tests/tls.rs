@@ -1,4 +1,8 @@
 //! HTTPS: both protocols by negotiation, and a certificate that is replaced while the server runs.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

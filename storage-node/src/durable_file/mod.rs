@@ -4,6 +4,10 @@
 //! - a name is durable only after its directory was synced, so creating, replacing and removing include that sync;
 //! - data is durable only after [`DataFile::sync_data`] returned `Ok`; after an error nothing may be retried on that
 //!   file, because the kernel may already have dropped the pages it could not write.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the home that the lint sends everybody to"
+)]
 
 mod data_file;
 mod writeback;

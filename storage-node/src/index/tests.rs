@@ -1,4 +1,8 @@
 //! An index over its life: opened, written to, dropped and opened again, also when its files are damaged.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -145,6 +145,10 @@ fn format(path: &Path, cluster_id: ClusterId) -> Result<DiskId, DisksError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
     use crate::local_disks::Tolerance;
@@ -191,13 +195,11 @@ mod tests {
         assert_eq!(start(&paths, 2).unwrap(), first);
 
         let away = root.path().join("away");
-        #[expect(clippy::disallowed_methods, reason = "the test takes a disk away")]
         std::fs::rename(&paths[0], &away).unwrap();
         let missed = start(&paths, 2).unwrap();
         assert_eq!(missed.disks[0].disk_id, first.disks[0].disk_id);
         assert!(!missed.disks[0].is_present);
 
-        #[expect(clippy::disallowed_methods, reason = "the test brings the disk back")]
         std::fs::rename(&away, &paths[0]).unwrap();
         assert_eq!(start(&paths, 2).unwrap(), first);
 

@@ -12,6 +12,10 @@ pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
 

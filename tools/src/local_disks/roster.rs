@@ -172,6 +172,10 @@ impl Roster {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
 

@@ -107,6 +107,10 @@ fn sighting(path: &Path) -> Result<Sighting, DisksError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
     use cairn_storage_node::{ClusterId, IDENTITY_FILE_NAME, LocalDisk};

@@ -167,6 +167,10 @@ impl Patience {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
     use std::path::Path;

@@ -106,6 +106,10 @@ fn names(place: &Path) -> Result<Vec<OsString>, RebuildError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::*;
 

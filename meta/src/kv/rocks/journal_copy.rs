@@ -200,6 +200,10 @@ fn spares(dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 mod tests {
     use super::super::journal_file::JournalFile;
     use super::super::record::RecordBuilder;

@@ -195,7 +195,6 @@ fn a_segment_that_cannot_be_removed_costs_writes_and_no_reads() {
 }
 
 /// As if another file system had been mounted over the directory.
-#[expect(clippy::disallowed_methods, reason = "nothing of it has to be durable")]
 #[test]
 fn nothing_is_removed_from_a_directory_that_took_the_place_of_the_disk() {
     let dir = TestDisk::in_memory();

@@ -1,4 +1,8 @@
 //! The disk as its callers see it, on real files.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 
 mod compacting;
 mod crash;

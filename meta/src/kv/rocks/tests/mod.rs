@@ -1,4 +1,8 @@
 //! Tests of the whole backend on temporary directories, one per disk.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what a test makes and damages need not be durable"
+)]
 
 mod checkpoints;
 mod crash;
