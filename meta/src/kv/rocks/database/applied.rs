@@ -53,6 +53,7 @@ impl Database {
         #[cfg(test)]
         self.refuse()?;
         let batch = write_batch(payload, applied)?;
+        let _writing = self.recent.begin_write(keys(payload));
         self.db()
             .write_opt(batch, &self.write_options)
             .map_err(|source| self.error(source))
@@ -67,6 +68,7 @@ impl Database {
         #[cfg(test)]
         self.refuse()?;
         let batch = write_batch(payload, applied)?;
+        let _writing = self.recent.begin_write(keys(payload));
         match self.db().write_opt(batch, &self.prompt_write_options) {
             Ok(()) => Ok(true),
             // Writes that a failed flush has stopped say the same; `apply` then says what failed.
@@ -93,4 +95,12 @@ fn write_batch(payload: &[u8], applied: Applied) -> Result<WriteBatch, Malformed
     value.extend_from_slice(&applied.hash);
     batch.put(APPLIED_KEY, value);
     Ok(batch)
+}
+
+/// Those of the writes of a record, up to where it is malformed.
+fn keys(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    writes(payload).map_while(|write| match write {
+        Ok(WriteRef::Put { key, .. } | WriteRef::Delete { key }) => Some(key),
+        Err(_) => None,
+    })
 }

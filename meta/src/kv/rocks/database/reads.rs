@@ -7,6 +7,7 @@ use super::Database;
 use super::cursor::RocksCursor;
 use super::error::{ReadError, read_error};
 use super::keys::{USER_END, USER_PREFIX, user_key};
+use super::recent::Known;
 use crate::kv::{Scan, ScanPage, scan};
 
 /// How much is read at once where everything is.
@@ -24,8 +25,14 @@ pub(crate) enum Reach {
 impl Database {
     /// The value of `key`.
     pub(crate) fn get(&self, key: &[u8], reach: Reach) -> Result<Option<Bytes>, ReadError> {
-        let value = self.pinned(key, reach)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        let reading = match self.recent.look_up(key) {
+            Known::Value(value) => return Ok(value),
+            Known::Nothing(reading) => reading,
+        };
+        let found = self.pinned(key, reach)?;
+        let value = found.map(|value| Bytes::copy_from_slice(&value));
+        self.recent.remember(reading, key, value.as_ref());
+        Ok(value)
     }
 
     /// Whether `key` has exactly `expected`, without copying the value.
@@ -35,7 +42,10 @@ impl Database {
         expected: Option<&[u8]>,
         reach: Reach,
     ) -> Result<bool, ReadError> {
-        Ok(self.pinned(key, reach)?.as_deref() == expected)
+        match self.recent.look_up(key) {
+            Known::Value(value) => Ok(value.as_deref() == expected),
+            Known::Nothing(_) => Ok(self.pinned(key, reach)?.as_deref() == expected),
+        }
     }
 
     fn pinned(&self, key: &[u8], reach: Reach) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
