@@ -88,11 +88,13 @@ pub(crate) struct Http2Answer {
 }
 
 impl ConnectionActivity {
-    /// Counts a request until the guard is dropped.
+    /// Counts a request until the guard is dropped. Nobody is told: who waits for a time finds, when it has come, that
+    /// it was put off.
     pub(crate) fn begin_request(&self, version: Version) -> RunningRequest {
-        self.0.send_modify(|state| {
+        self.0.send_if_modified(|state| {
             state.running_count += 1;
             state.is_http2 = version == Version::HTTP_2;
+            false
         });
         RunningRequest {
             activity: self.clone(),
@@ -129,16 +131,26 @@ impl ConnectionActivity {
 
     /// Waits until an HTTP/2 connection has had no request for `silence_max`.
     pub(crate) async fn silent(&self, silence_max: Duration) {
-        self.reach(|state| state.silent_at(silence_max)).await;
+        self.come_due(silence_max, |state| state.silent_at(silence_max))
+            .await;
     }
 
     /// Waits until an answer over HTTP/2 was not taken for `stall_max` and the time that its piece may take.
     pub(crate) async fn stalled(&self, stall_max: Duration) {
+        self.come_due(stall_max, |state| state.stalled_at(stall_max))
+            .await;
+    }
+
+    /// Waits until the time that the state gives has come, which is at least `span` behind what makes the state give one.
+    ///
+    /// It looks once in a `span` and is told of nothing. A connection waits for this beside its requests, in one task: told
+    /// of each that begins or ends, it would be run again each time, and another thread be woken to do so.
+    async fn come_due(&self, span: Duration, time: impl Fn(&State) -> Option<Instant>) {
         loop {
             let now = Instant::now();
-            // Nobody tells of each piece: what is offered from now on has until then at least.
-            let stalled_at = self.0.borrow().stalled_at(stall_max);
-            let next_look_at = stalled_at.unwrap_or(now + stall_max);
+            let due_at = time(&self.0.borrow());
+            // What happens from now on is due then at the earliest.
+            let next_look_at = due_at.unwrap_or(now + span);
             if next_look_at <= now {
                 return;
             }
@@ -153,7 +165,7 @@ impl ConnectionActivity {
         drop(changes.wait_for(|state| state.running_count == 0).await);
     }
 
-    /// Waits until the time that the state gives has come, however often it moves meanwhile.
+    /// Waits until the time that the state gives has come, however often it moves meanwhile: as soon as it gives one.
     async fn reach(&self, time: impl Fn(&State) -> Option<Instant>) {
         let mut changes = self.0.subscribe();
         loop {
@@ -230,6 +242,9 @@ impl Drop for Http2Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
     #[tokio::test]
     async fn a_running_request_is_waited_for() {
@@ -243,6 +258,52 @@ mod tests {
         assert!(!quiet.is_finished());
         drop(request);
         quiet.await.unwrap();
+    }
+
+    #[derive(Default)]
+    struct CountingWaker(AtomicUsize);
+
+    impl Wake for CountingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_do_not_wake_what_waits_beside_them() {
+        let activity = ConnectionActivity::default();
+        let mut silent = pin!(activity.silent(Duration::from_mins(1)));
+        let mut stalled = pin!(activity.stalled(Duration::from_mins(1)));
+        let woken = Arc::new(CountingWaker::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(silent.as_mut().poll(&mut context).is_pending());
+        assert!(stalled.as_mut().poll(&mut context).is_pending());
+        let request = activity.begin_request(Version::HTTP_2);
+        drop(request.answer());
+        drop(request);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn silence_lasts_from_the_end_of_the_last_request() {
+        let silence_max = Duration::from_millis(60);
+        let activity = ConnectionActivity::default();
+        drop(activity.begin_request(Version::HTTP_2));
+        let silent = tokio::spawn({
+            let activity = activity.clone();
+            async move {
+                activity.silent(silence_max).await;
+                Instant::now()
+            }
+        });
+        tokio::time::sleep(silence_max / 2).await;
+        let request = activity.begin_request(Version::HTTP_2);
+        tokio::time::sleep(silence_max).await;
+        assert!(!silent.is_finished());
+        let ended_at = Instant::now();
+        drop(request);
+        assert!(silent.await.unwrap() >= ended_at + silence_max);
     }
 
     #[test]
