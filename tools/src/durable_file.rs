@@ -50,22 +50,40 @@ pub(crate) fn replace(
     File::open(directory)?.sync_all()
 }
 
-/// Makes a directory, and those above it that are missing. What was made is durable on return: a disk whose own name is
-/// lost in a crash is lost with all that was synced below it. Directories that were there are left as they are.
+/// Makes a directory, and those above it that are missing; the names of all of them are durable on return. A disk whose
+/// own name is lost in a crash is lost with all that was synced below it. That a directory is there says nothing of its
+/// name: an attempt before may have been killed ahead of the sync.
 ///
 /// # Errors
 /// What the file system said; some of the directories may be there then.
 pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
     let from_the_top: Vec<&Path> = path.ancestors().collect();
     for directory in from_the_top.into_iter().rev() {
-        // A relative path ends in nothing: where it begins is there.
-        if directory.as_os_str().is_empty() || directory.is_dir() {
+        // The root has no name, and a relative path begins with nothing.
+        if directory.parent().is_none() {
             continue;
         }
-        std::fs::create_dir(directory)?;
-        sync_parent(directory)?;
+        let is_there = directory.is_dir();
+        if !is_there {
+            std::fs::create_dir(directory)?;
+        }
+        match sync_parent(directory) {
+            Err(error) if is_there && is_of_others(&error) => {}
+            synced => synced?,
+        }
     }
     Ok(())
+}
+
+/// Whether a directory that cannot be synced for this reason is none that this process makes others in: it may not read
+/// it, or it is on a file system that takes no writes.
+fn is_of_others(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::InvalidInput
+    )
 }
 
 /// Removes a file, or a directory with all that is in it; it is gone for good on return.
