@@ -4,9 +4,14 @@
     reason = "a file damaged on purpose need not be durable"
 )]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, client_with_bucket, client_with_keys, code, get, put};
 use cairn_tests::serve::{ACCESS_KEY, Server};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_clean_restart() {
@@ -26,6 +31,37 @@ async fn what_was_stored_is_there_after_a_clean_restart() {
             .unwrap(),
         payload(100_000, 1)
     );
+}
+
+#[tokio::test]
+async fn what_is_stored_can_be_read_by_its_user_alone() {
+    // What the server inherits: most systems let everybody read new files.
+    umask(Mode::WGRP | Mode::WOTH);
+    let mut server = Server::start(3);
+    let client = client_with_bucket(server.endpoint(), "private").await;
+    for size in [1, 5_000_000] {
+        put(&client, "private", &size.to_string(), payload(size, 1))
+            .await
+            .unwrap();
+    }
+    assert!(server.terminate().success());
+    let mut directories: Vec<PathBuf> = (0..3).map(|index| server.disk(index)).collect();
+    let mut file_count = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let (path, metadata) = entry.map(|entry| (entry.path(), entry.metadata())).unwrap();
+            let metadata = metadata.unwrap();
+            let mode = metadata.permissions().mode() & 0o777;
+            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+            if metadata.is_dir() {
+                directories.push(path);
+            } else {
+                file_count += 1;
+            }
+        }
+    }
+    // Identities, segments, indexes, journals.
+    assert!(file_count > 20, "{file_count} files");
 }
 
 #[tokio::test]

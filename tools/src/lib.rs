@@ -26,6 +26,7 @@ mod host_name;
 mod local_disks;
 mod logging;
 mod open_files;
+mod private_files;
 mod process_end;
 pub mod processes;
 mod rebuild;

@@ -19,6 +19,7 @@ use crate::config::{
     StorageNodeConfig,
 };
 use crate::open_files::raise_open_files_limit;
+use crate::private_files::keep_files_private;
 use crate::{logging, serve, shutdown, standard_output};
 
 /// Runs a process until it is told to stop.
@@ -49,7 +50,8 @@ pub fn run(process: Process, sources: &Sources) -> Result<(), CommandError> {
 /// How long the end of a process waits for calls that nobody waits for any more.
 const STUCK_CALLS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the log of a process whose configuration is right, and raises its limit of open files.
+/// Starts the log of a process whose configuration is right, raises its limit of open files, and keeps what it will write
+/// from other users.
 fn start<T>(
     parsed: Result<(T, Vec<Effective>), Problems>,
     log: fn(&T) -> &LogConfig,
@@ -58,6 +60,7 @@ fn start<T>(
     logging::start(log(&config))?;
     logging::effective_configuration(&effective);
     raise_open_files_limit();
+    keep_files_private();
     Ok(config)
 }
 

@@ -27,6 +27,7 @@ use crate::local_disks::{
 };
 use crate::logging;
 use crate::open_files::raise_open_files_limit;
+use crate::private_files::keep_files_private;
 use crate::serve::{MetadataPlaces, register};
 use error::RebuildError;
 use place::NewPlace;
@@ -40,6 +41,7 @@ pub(crate) fn run(sources: &Sources, json: bool) -> Result<(), CommandError> {
     let (config, _) = ServeConfig::parse(sources)?;
     logging::start(&config.log)?;
     raise_open_files_limit();
+    keep_files_private();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| CommandError::failed(format!("cannot start threads: {error}")))?;
     let rebuilt = runtime.block_on(rebuild(&config))?;
