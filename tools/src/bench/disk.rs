@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::args::DiskArgs;
-use super::measurement::Tally;
-use super::report::float;
+use super::measurement::{Tally, float};
 use crate::command::CommandError;
 use crate::standard_output;
 

@@ -19,6 +19,12 @@ pub(crate) struct Tally {
     pub(crate) error_count: u64,
     /// What the first of them said.
     pub(crate) first_error: Option<String>,
+    /// Requests that succeeded per second.
+    pub(crate) requests_per_second: f64,
+    /// Their payload bytes per second.
+    pub(crate) bytes_per_second: f64,
+    /// For how long the one that was longest at work was.
+    pub(crate) span: Duration,
 }
 
 impl Default for Tally {
@@ -35,6 +41,9 @@ impl Default for Tally {
             payload_bytes: 0,
             error_count: 0,
             first_error: None,
+            requests_per_second: 0.0,
+            bytes_per_second: 0.0,
+            span: Duration::ZERO,
         }
     }
 }
@@ -57,13 +66,31 @@ impl Tally {
         self.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// Adds the counts of another worker.
+    /// Whether anything was measured, be it a failure.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.request_count == 0 && self.error_count == 0
+    }
+
+    /// What one worker did within `span`, which reaches from the beginning of its first request to the end of its last:
+    /// each is a whole one, so that rates are right however long a request takes beside the measurement.
+    pub(crate) fn over(mut self, span: Duration) -> Self {
+        let seconds = span.as_secs_f64().max(1e-9);
+        self.requests_per_second = float(self.request_count) / seconds;
+        self.bytes_per_second = float(self.payload_bytes) / seconds;
+        self.span = span;
+        self
+    }
+
+    /// Adds what another worker did beside this one.
     pub(crate) fn merge(&mut self, other: Self) {
         self.latencies_us += &other.latencies_us;
         self.request_count += other.request_count;
         self.payload_bytes += other.payload_bytes;
         self.error_count += other.error_count;
         self.first_error = self.first_error.take().or(other.first_error);
+        self.requests_per_second += other.requests_per_second;
+        self.bytes_per_second += other.bytes_per_second;
+        self.span = self.span.max(other.span);
     }
 
     /// The latency that `quantile` (0 to 1) of the requests did not exceed.
@@ -77,9 +104,31 @@ impl Tally {
     }
 }
 
+/// Counts far below 2^53, so exact.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates need no more than 53 bits"
+)]
+pub(super) fn float(count: u64) -> f64 {
+    count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_add_up_though_workers_end_at_different_times() {
+        let mut all = Tally::default();
+        for seconds in [1, 4] {
+            let mut tally = Tally::default();
+            (0..8).for_each(|_| tally.success(Duration::from_millis(1), 100));
+            all.merge(tally.over(Duration::from_secs(seconds)));
+        }
+        assert!((all.requests_per_second - 10.0).abs() < 1e-9, "{all:?}");
+        assert!((all.bytes_per_second - 1000.0).abs() < 1e-9, "{all:?}");
+        assert_eq!(all.span, Duration::from_secs(4));
+    }
 
     #[test]
     fn percentiles_of_merged_workers_are_those_of_all_requests() {

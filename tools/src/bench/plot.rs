@@ -95,7 +95,7 @@ fn lines(rows: &[&Row], suffix: &str, opacity: f64, value: impl Fn(&Row) -> f64)
 }
 
 fn concurrency(row: &Row) -> f64 {
-    super::report::float(row.concurrency as u64)
+    super::measurement::float(row.concurrency as u64)
 }
 
 fn panel<'a>(area: &Area<'a>, title: &str, lines: &[Line]) -> Result<(), DrawError<'a>> {
@@ -172,7 +172,7 @@ mod tests {
             size_bytes,
             concurrency,
         };
-        Row::new(subject, Duration::from_secs(1), &tally, None)
+        Row::new(subject, &tally.over(Duration::from_secs(1)), None)
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
             size_bytes: 1,
             concurrency: 1,
         };
-        let failed = Row::new(subject, Duration::from_secs(1), &Tally::default(), None);
+        let failed = Row::new(subject, &Tally::default(), None);
         assert!(svg(&[failed]).unwrap().is_some());
         assert!(svg(&[]).unwrap().is_none());
     }

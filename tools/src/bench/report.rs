@@ -1,7 +1,5 @@
 //! Results as a table and as JSON.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -14,6 +12,7 @@ pub(crate) struct Row {
     pub(super) operation: Operation,
     pub(super) size_bytes: u64,
     pub(super) concurrency: usize,
+    /// For how long the worker that was longest at work was.
     seconds: f64,
     request_count: u64,
     error_count: u64,
@@ -33,10 +32,10 @@ pub(crate) struct Row {
 /// What the measurement cost the server.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct ServerCost {
-    /// CPU seconds of the server's process during the measurement.
+    /// CPU seconds of the server's process for the requests that were measured.
     pub(crate) cpu_seconds: f64,
     /// CPU seconds per 1,000 requests.
-    pub cpu_seconds_per_1000: f64,
+    pub(crate) cpu_seconds_per_1000: f64,
     /// Largest resident memory seen.
     pub(crate) resident_bytes_max: u64,
 }
@@ -53,25 +52,19 @@ pub(crate) struct Subject {
 }
 
 impl Row {
-    /// Turns counts into rates.
-    pub(crate) fn new(
-        subject: Subject,
-        elapsed: Duration,
-        tally: &Tally,
-        server: Option<ServerCost>,
-    ) -> Self {
-        let seconds = elapsed.as_secs_f64().max(1e-9);
+    /// What `tally` says of `subject`.
+    pub(crate) fn new(subject: Subject, tally: &Tally, server: Option<ServerCost>) -> Self {
         let latency_ms = |quantile| tally.latency(quantile).as_secs_f64() * 1e3;
         Self {
             operation: subject.operation,
             size_bytes: subject.size_bytes,
             concurrency: subject.concurrency,
-            seconds,
+            seconds: tally.span.as_secs_f64(),
             request_count: tally.request_count,
             error_count: tally.error_count,
             first_error: tally.first_error.clone(),
-            requests_per_second: float(tally.request_count) / seconds,
-            mebibytes_per_second: float(tally.payload_bytes) / f64::from(1 << 20) / seconds,
+            requests_per_second: tally.requests_per_second,
+            mebibytes_per_second: tally.bytes_per_second / f64::from(1 << 20),
             latency_ms_p50: latency_ms(0.5),
             latency_ms_p90: latency_ms(0.9),
             latency_ms_p99: latency_ms(0.99),
@@ -97,15 +90,6 @@ impl Row {
             self.requests_per_second, self.error_count
         )
     }
-}
-
-/// Counts far below 2^53, so exact.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "rates need no more than 53 bits"
-)]
-pub(crate) fn float(count: u64) -> f64 {
-    count as f64
 }
 
 /// The rows as a table.
@@ -161,6 +145,8 @@ pub(crate) fn table(rows: &[Row]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn row(server: Option<ServerCost>) -> Row {
@@ -171,7 +157,7 @@ mod tests {
             size_bytes: 1 << 20,
             concurrency: 4,
         };
-        Row::new(subject, Duration::from_secs(2), &tally, server)
+        Row::new(subject, &tally.over(Duration::from_secs(2)), server)
     }
 
     #[test]

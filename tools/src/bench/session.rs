@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::args::S3Args;
 use super::keyspace_size;
-use super::measurement::Tally;
+use super::measurement::{Tally, float};
 use super::operation::{Keyspace, Operation};
 use super::payload::Payloads;
 use super::plot;
@@ -53,25 +53,11 @@ pub(super) async fn run(args: S3Args) -> Result<(), CommandError> {
     let session = Session::new(args)?;
     session.make_bucket().await?;
     let mut rows = Vec::new();
-    for size in session.args.size.clone() {
-        let sweep = session.sweep(size.0).await?;
-        for operation in session.args.operations.clone() {
-            for concurrency in session.args.concurrency.clone() {
-                rows.push(session.measure(&sweep, operation, concurrency).await?);
-            }
-        }
-        if !session.args.keep {
-            session.delete_rest(&sweep).await?;
-        }
-    }
-    if session.args.bucket.is_none() && !session.args.keep {
-        session
-            .connection()
-            .call(Request::new(Method::DELETE, format!("/{}", session.bucket)))
-            .await?;
-    }
+    let ended = session.measure_all(&mut rows).await;
     session.progress.clear();
-    session.report(&rows)
+    // What was measured is told, however the rest went.
+    session.report(&rows)?;
+    ended
 }
 
 impl Session {
@@ -148,6 +134,27 @@ impl Session {
         }
     }
 
+    /// Measures all that was asked for, and cleans up behind it.
+    async fn measure_all(&self, rows: &mut Vec<Row>) -> Result<(), CommandError> {
+        for size in &self.args.size {
+            let sweep = self.sweep(size.0).await?;
+            for operation in &self.args.operations {
+                for concurrency in &self.args.concurrency {
+                    rows.push(self.measure(&sweep, *operation, *concurrency).await?);
+                }
+            }
+            if !self.args.keep {
+                self.delete_rest(&sweep).await?;
+            }
+        }
+        if self.args.bucket.is_none() && !self.args.keep {
+            self.connection()
+                .call(Request::new(Method::DELETE, format!("/{}", self.bucket)))
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Objects of an earlier run are used where this one puts none.
     async fn sweep(&self, size_bytes: u64) -> Result<Sweep, CommandError> {
         let prefix = format!("bench/{size_bytes}/");
@@ -198,22 +205,25 @@ impl Session {
             verify: self.args.verify,
             next_put: Arc::clone(&sweep.next_put),
             next_delete: Arc::clone(&sweep.next_delete),
-            budget: AtomicU64::new(self.args.count.unwrap_or(u64::MAX)),
+            budget: self.args.count.map(AtomicU64::new),
             warm_until,
             until: warm_until + limit,
+            measuring_count: AtomicUsize::new(concurrency),
             done: AtomicU64::new(0),
         });
         let mut workers = JoinSet::new();
         for worker in 0..concurrency as u64 {
             workers.spawn(worker::run(Arc::clone(&shared), self.connection(), worker));
         }
-        let (tally, elapsed, cost) = self.watch(&shared, workers).await?;
-        let row = Row::new(
-            subject,
-            elapsed,
-            &tally,
-            cost.map(|cost| cost.per_requests(tally.request_count)),
-        );
+        let (mut tally, cost) = self.watch(&shared, workers).await?;
+        if tally.is_empty() {
+            tally.failure("nothing was measured: there are no objects left");
+        }
+        if operation == Operation::Delete && tally.error_count > 0 {
+            // Nobody knows which are still there; to delete what is not there is no error.
+            sweep.next_delete.store(0, Ordering::Relaxed);
+        }
+        let row = Row::new(subject, &tally, cost.map(|cost| cost.of(&tally)));
         let size = crate::config::ByteSize(sweep.size_bytes);
         self.progress.finished(format!(
             "{} {size} × {concurrency}: {}",
@@ -228,16 +238,21 @@ impl Session {
         &self,
         shared: &Shared,
         mut workers: JoinSet<Tally>,
-    ) -> Result<(Tally, Duration, Option<Cost>), CommandError> {
+    ) -> Result<(Tally, Option<Cost>), CommandError> {
         let mut tally = Tally::default();
-        let mut cpu_before = None;
+        let mut cpu_before: Option<CpuReading> = None;
+        let mut cpus = None;
         let mut resident_bytes_max = 0;
         let mut ticks = tokio::time::interval(INTERVAL);
         let operation = shared.operation.name();
         loop {
             tokio::select! {
                 finished = workers.join_next() => match finished {
-                    Some(Ok(part)) => tally.merge(part),
+                    Some(Ok(part)) => {
+                        tally.merge(part);
+                        // From now on fewer are at work.
+                        cpus = cpus.or_else(|| Some(cpu_before?.until_now(self.server?)));
+                    }
                     Some(Err(error)) => return Err(CommandError::failed(format!("a worker failed: {error}"))),
                     None => break,
                 },
@@ -246,22 +261,17 @@ impl Session {
                     if let Some(server) = self.server {
                         resident_bytes_max = resident_bytes_max.max(server.resident_bytes().unwrap_or(0));
                         if cpu_before.is_none() && Instant::now() >= shared.warm_until {
-                            cpu_before = Some((Instant::now(), server.cpu_time().unwrap_or_default()));
+                            cpu_before = Some(CpuReading::now(server));
                         }
                     }
                 }
             }
         }
-        let elapsed = shared.warm_until.elapsed();
-        let cost = self
-            .server
-            .zip(cpu_before)
-            .map(|(server, (since, before))| Cost {
-                cpu: server.cpu_time().unwrap_or_default().saturating_sub(before),
-                measured_share: since.elapsed().as_secs_f64() / elapsed.as_secs_f64().max(1e-9),
-                resident_bytes_max,
-            });
-        Ok((tally, elapsed, cost))
+        let cost = cpus.map(|cpus| Cost {
+            cpus,
+            resident_bytes_max,
+        });
+        Ok((tally, cost))
     }
 
     async fn delete_rest(&self, sweep: &Sweep) -> Result<(), CommandError> {
@@ -322,21 +332,44 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
     CommandError::failed(format!("{}: {error}", path.display()))
 }
 
-/// What the server used while it was watched.
+/// What the server had used of its processors at an instant.
+#[derive(Debug, Clone, Copy)]
+struct CpuReading {
+    at: Instant,
+    cpu_time: Duration,
+}
+
+impl CpuReading {
+    fn now(server: ServerProcess) -> Self {
+        Self {
+            at: Instant::now(),
+            cpu_time: server.cpu_time().unwrap_or_default(),
+        }
+    }
+
+    /// How many processors it has kept busy since.
+    fn until_now(self, server: ServerProcess) -> f64 {
+        let now = Self::now(server);
+        let used = now.cpu_time.saturating_sub(self.cpu_time);
+        used.as_secs_f64() / (now.at - self.at).as_secs_f64().max(1e-9)
+    }
+}
+
+/// What the server used while all workers were at work.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    cpu: Duration,
-    /// Part of the measurement that was watched; the rest is extrapolated.
-    measured_share: f64,
+    /// Processors that were busy, on average.
+    cpus: f64,
     resident_bytes_max: u64,
 }
 
 impl Cost {
-    fn per_requests(self, request_count: u64) -> ServerCost {
-        let cpu_seconds = self.cpu.as_secs_f64() / self.measured_share.clamp(0.01, 1.0);
+    /// What these requests took of it, at the rate that they were answered at.
+    fn of(self, tally: &Tally) -> ServerCost {
+        let cpu_seconds_each = self.cpus / tally.requests_per_second.max(1e-9);
         ServerCost {
-            cpu_seconds,
-            cpu_seconds_per_1000: cpu_seconds * 1000.0 / report::float(request_count.max(1)),
+            cpu_seconds: cpu_seconds_each * float(tally.request_count),
+            cpu_seconds_per_1000: cpu_seconds_each * 1000.0,
             resident_bytes_max: self.resident_bytes_max,
         }
     }

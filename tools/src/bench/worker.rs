@@ -1,7 +1,7 @@
 //! One worker: one connection, one request after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -27,12 +27,14 @@ pub(super) struct Shared {
     pub(super) next_put: Arc<AtomicU64>,
     /// Number of the next object to delete.
     pub(super) next_delete: Arc<AtomicU64>,
-    /// Requests that may still be started; drawn from by all workers.
-    pub(super) budget: AtomicU64,
-    /// When measuring begins; what ends before is not counted.
+    /// Requests that may still be started, where their number is bounded; drawn from by all workers.
+    pub(super) budget: Option<AtomicU64>,
+    /// When measuring begins; what was started before is not counted.
     pub(super) warm_until: Instant,
-    /// When no further request is started.
+    /// When a worker that has measured a request starts no further one. (Large ones may take longer than all of this.)
     pub(super) until: Instant,
+    /// Workers that still measure.
+    pub(super) measuring_count: AtomicUsize,
     /// Requests done, for the progress display.
     pub(super) done: AtomicU64,
 }
@@ -40,11 +42,19 @@ pub(super) struct Shared {
 impl Shared {
     /// Takes one request from the budget.
     fn draw(&self) -> bool {
-        self.budget
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            })
-            .is_ok()
+        self.budget.as_ref().is_none_or(|budget| {
+            budget
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+        })
+    }
+
+    /// Whether workers that have measured may send further requests, so that those which have not are measured beside as
+    /// many as before.
+    fn keeps_load(&self) -> bool {
+        self.budget.is_none() && self.operation != Operation::Delete
     }
 
     /// The next object to delete, if one is left.
@@ -57,57 +67,107 @@ impl Shared {
     }
 }
 
-/// Runs until time, budget or objects are used up.
-pub(super) async fn run(shared: Arc<Shared>, mut connection: Connection, worker: u64) -> Tally {
-    let mut random = rand::rngs::SmallRng::seed_from_u64(worker);
-    let mut tally = Tally::default();
-    let mut sequence = worker;
-    loop {
-        let started = Instant::now();
-        if started >= shared.until {
+/// Measures until time, budget or objects are used up, and keeps the server as busy as it was until the last worker has.
+pub(super) async fn run(shared: Arc<Shared>, connection: Connection, worker: u64) -> Tally {
+    let mut worker = Worker {
+        random: rand::rngs::SmallRng::seed_from_u64(worker),
+        sequence: worker,
+        shared,
+        connection,
+    };
+    let tally = worker.measure().await;
+    let measuring = Arc::clone(&worker.shared);
+    measuring.measuring_count.fetch_sub(1, Ordering::Relaxed);
+    while measuring.keeps_load() && measuring.measuring_count.load(Ordering::Relaxed) > 0 {
+        // What is not counted may fail.
+        let Ok(object) = worker.next_object() else {
             break;
-        }
-        let is_warm = started >= shared.warm_until;
-        if is_warm && !shared.draw() {
-            break;
-        }
-        let known = shared.next_put.load(Ordering::Relaxed);
-        let object = match shared.operation {
-            Operation::Put => shared.next_put.fetch_add(1, Ordering::Relaxed),
-            Operation::Get if known > 0 => random.random_range(0..known),
-            // Not among the last, so that pages are full where there are that many keys.
-            Operation::List | Operation::ListDirectory if known > 0 => {
-                random.random_range(0..known.saturating_sub(KEYS_PER_DIRECTORY).max(1))
-            }
-            Operation::ListDelimiter if known > 0 => 0,
-            Operation::Delete => match shared.next_to_delete() {
-                Some(object) => object,
-                None => break,
-            },
-            Operation::Get
-            | Operation::List
-            | Operation::ListDirectory
-            | Operation::ListDelimiter => {
-                tally.failure("there are no objects to read: put some first");
-                break;
-            }
         };
-        sequence += 1;
-        let compare = shared.verify == Verify::Full || sequence.is_multiple_of(SAMPLE_INTERVAL);
-        let outcome = one(&shared, &mut connection, object, compare).await;
-        shared.done.fetch_add(1, Ordering::Relaxed);
-        match outcome {
-            Ok(payload_bytes) if is_warm => tally.success(started.elapsed(), payload_bytes),
-            Ok(_) => {}
-            Err(error) => {
-                connection.close();
-                tally.failure(error);
-                // A server that is gone must not be asked a million times a second.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
+        drop(worker.request(object).await);
     }
     tally
+}
+
+/// Why a worker ends early.
+enum NoObject {
+    /// Others have done all there was to do.
+    AllDone,
+    NothingToRead,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    connection: Connection,
+    random: rand::rngs::SmallRng,
+    sequence: u64,
+}
+
+impl Worker {
+    async fn measure(&mut self) -> Tally {
+        let mut tally = Tally::default();
+        let mut measured_since = None;
+        loop {
+            let started = Instant::now();
+            if started >= self.shared.until && measured_since.is_some() {
+                break;
+            }
+            let is_warm = started >= self.shared.warm_until;
+            if is_warm && !self.shared.draw() {
+                break;
+            }
+            let object = match self.next_object() {
+                Ok(object) => object,
+                Err(NoObject::AllDone) => break,
+                Err(NoObject::NothingToRead) => {
+                    tally.failure("there are no objects to read: put some first");
+                    break;
+                }
+            };
+            if is_warm {
+                measured_since.get_or_insert(started);
+            }
+            match self.request(object).await {
+                Ok(payload_bytes) if is_warm => tally.success(started.elapsed(), payload_bytes),
+                Ok(_) => {}
+                Err(error) => tally.failure(error),
+            }
+        }
+        match measured_since {
+            Some(since) => tally.over(since.elapsed()),
+            None => tally,
+        }
+    }
+
+    fn next_object(&mut self) -> Result<u64, NoObject> {
+        let shared = &self.shared;
+        let known = shared.next_put.load(Ordering::Relaxed);
+        match shared.operation {
+            Operation::Put => Ok(shared.next_put.fetch_add(1, Ordering::Relaxed)),
+            Operation::Delete => shared.next_to_delete().ok_or(NoObject::AllDone),
+            _ if known == 0 => Err(NoObject::NothingToRead),
+            Operation::Get => Ok(self.random.random_range(0..known)),
+            // Not among the last, so that pages are full where there are that many keys.
+            Operation::List | Operation::ListDirectory => {
+                let first_count = known.saturating_sub(KEYS_PER_DIRECTORY).max(1);
+                Ok(self.random.random_range(0..first_count))
+            }
+            Operation::ListDelimiter => Ok(0),
+        }
+    }
+
+    async fn request(&mut self, object: u64) -> Result<u64, ClientError> {
+        self.sequence += 1;
+        let compare =
+            self.shared.verify == Verify::Full || self.sequence.is_multiple_of(SAMPLE_INTERVAL);
+        let outcome = one(&self.shared, &mut self.connection, object, compare).await;
+        self.shared.done.fetch_add(1, Ordering::Relaxed);
+        if outcome.is_err() {
+            self.connection.close();
+            // A server that is gone must not be asked a million times a second.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        outcome
+    }
 }
 
 /// Sends one request; returns the payload bytes that were moved.

@@ -16,9 +16,11 @@ use crate::clock;
 
 /// Longest wait for a connection, its TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the head of an answer, and for each piece of its body: more than any server of ours takes for any
-/// request.
+/// Longest wait for the head of an answer, beside the time for sending the request, and for each piece of its body: more
+/// than any server of ours takes for any request.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+/// A request's body is sent at least at this rate: 64 of 64 MiB at a time over a line of 16 MiB a second.
+const BODY_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 /// Largest answer that is collected: a listing page of 1,000 keys of 1,024 bytes, escaped, and then some.
 const COLLECTED_BYTES_MAX: usize = 16 << 20;
 /// hyper's read buffer: large bodies arrive in pieces of up to this size.
@@ -74,9 +76,11 @@ impl Connection {
             // hyper leaves it out for an empty body, and S3 insists on it.
             builder = builder.header(http::header::CONTENT_LENGTH, 0);
         }
+        let body_bytes = request.body.size_hint().lower();
+        let wait_max = ANSWER_TIMEOUT + Duration::from_secs(body_bytes / BODY_BYTES_PER_SECOND_MIN);
         let signed = builder.body(request.body)?;
         let sender = self.ready().await?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(signed)).await {
+        match tokio::time::timeout(wait_max, sender.send_request(signed)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 self.sender = None;
@@ -84,7 +88,7 @@ impl Connection {
             }
             Err(_) => {
                 self.sender = None;
-                Err(ClientError::TimedOut(ANSWER_TIMEOUT))
+                Err(ClientError::TimedOut(wait_max))
             }
         }
     }
