@@ -23,6 +23,13 @@ impl MasterKey {
         Self(Arc::new(Zeroizing::new(bytes)))
     }
 
+    /// The key with these bytes in hexadecimal; `None` if they are not 32.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text, &mut *bytes).ok()?;
+        Some(Self(Arc::new(bytes)))
+    }
+
     /// A new one.
     pub fn random() -> Self {
         Self::new(random_bytes())

@@ -2,6 +2,7 @@
 //! and in `admin` and `bench`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -110,7 +111,7 @@ fn rebuild_command() -> Command {
     let json = Arg::new(JSON)
         .long(JSON)
         .action(ArgAction::SetTrue)
-        .help("Print the report as JSON, with every incomplete object");
+        .help("Print the report as JSON, with the incomplete objects (at most 100,000 of them)");
     with_settings(command, Process::Serve).arg(json)
 }
 
@@ -154,15 +155,34 @@ fn sources(process: Process, matches: &ArgMatches) -> Result<Sources, CommandErr
         .get_one::<String>("config")
         .map(|path| read(Path::new(path)))
         .transpose()?;
-    // Variables that are not valid UTF-8 cannot be ours.
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
     Ok(Sources {
         file,
-        environment,
+        environment: environment(std::env::vars_os())?,
         flags: flags.collect(),
     })
+}
+
+/// The variables that are text; one of ours that is not is refused, since passed over it would count as not set.
+fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut texts = BTreeMap::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => {
+                texts.insert(name, value);
+            }
+            Err(_) if name.starts_with("CAIRN_") => {
+                let refusal = format!("the variable {name} is not valid UTF-8: set it anew");
+                return Err(CommandError::usage(refusal));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(texts)
 }
 
 fn read(path: &Path) -> Result<(PathBuf, String), CommandError> {
@@ -181,6 +201,8 @@ fn usage(error: &clap::Error) -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     #[test]
@@ -202,6 +224,26 @@ mod tests {
             .filter_map(Arg::get_env)
             .collect();
         assert_eq!(variables, ["C"]);
+    }
+
+    #[test]
+    fn a_variable_of_ours_that_is_no_text_is_refused_and_others_do_not_matter() {
+        let broken = || OsString::from_vec(vec![b'/', 0xff]);
+        let variables = |name: &str| {
+            let set = [
+                ("CAIRN_REGION".into(), "eu".into()),
+                (name.into(), broken()),
+            ];
+            environment(set.into_iter().chain([(broken(), "any".into())]))
+        };
+        let others = variables("PATH").unwrap();
+        assert_eq!(
+            others.into_iter().collect::<Vec<_>>(),
+            [("CAIRN_REGION".to_owned(), "eu".to_owned())]
+        );
+        let refusal = variables("CAIRN_META").unwrap_err();
+        assert_eq!(refusal.exit_code(), 2);
+        assert!(refusal.to_string().contains("CAIRN_META"), "{refusal}");
     }
 
     #[test]

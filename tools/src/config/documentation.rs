@@ -28,7 +28,7 @@ const COMMANDS: &str = "
 ## cairn rebuild-metadata
 
 Takes the settings of `cairn serve`, in the same three ways, and `--json`, which prints the report as JSON with every
-incomplete object. See [operations](operations.md#all-metadata-are-lost).
+incomplete object (at most 100,000). See [operations](operations.md#all-metadata-are-lost).
 
 ## cairn admin, cairn bench
 

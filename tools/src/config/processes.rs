@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cairn_meta::MasterKey;
 use cairn_rpc::Endpoint;
 
 use super::problem::Problems;
@@ -11,7 +12,7 @@ use super::reader::{Effective, Reader};
 use super::setting::Process;
 use super::shared::{
     ClusterConfig, FrontConfig, ListenConfig, LogConfig, RootCredentials, directory, domain_label,
-    drain_timeout, endpoint, file, read_root, yes_or_no,
+    drain_timeout, endpoint, file, master_key, read_root, yes_or_no,
 };
 use super::value::ByteSize;
 use crate::local_disks::SpaceLimits;
@@ -19,7 +20,7 @@ use crate::local_disks::SpaceLimits;
 const DISK_RESERVE: ByteSize = ByteSize(1 << 30);
 
 /// `cairn serve`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServeConfig {
     /// One directory per disk, in the order given; not empty.
     pub data: Vec<PathBuf>,
@@ -31,8 +32,8 @@ pub struct ServeConfig {
     pub front: FrontConfig,
     /// Root credentials, if given.
     pub root: Option<RootCredentials>,
-    /// Where the master key is kept, if outside.
-    pub master_key_file: Option<PathBuf>,
+    /// The master key, if it is kept outside.
+    pub master_key: Option<MasterKey>,
     /// Left free on each disk.
     pub disk_reserve: ByteSize,
     /// What each disk may hold, if less than its file system does.
@@ -44,7 +45,7 @@ pub struct ServeConfig {
 }
 
 /// `cairn gateway`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// The metadata service.
     pub meta: Endpoint,
@@ -56,8 +57,8 @@ pub struct GatewayConfig {
     pub front: FrontConfig,
     /// Root credentials.
     pub root: RootCredentials,
-    /// Where the master key is kept.
-    pub master_key_file: PathBuf,
+    /// The master key.
+    pub master_key: MasterKey,
     /// What this process proves to the others.
     pub cluster: ClusterConfig,
     /// Identity of the cluster, if not derived from its secret.
@@ -130,7 +131,7 @@ impl ServeConfig {
             let front = FrontConfig::read(reader);
             check_disk_count(reader, &front, data.len());
             let root = read_root(reader);
-            let master_key_file = reader.optional("master_key_file", file);
+            let master_key = reader.optional("master_key_file", master_key);
             let (disk_reserve, disk_capacity_max) = disk_space(reader);
             Some(Self {
                 data,
@@ -138,7 +139,7 @@ impl ServeConfig {
                 accept_missing_metadata_copies: accept_missing(reader),
                 front,
                 root,
-                master_key_file,
+                master_key,
                 disk_reserve,
                 disk_capacity_max,
                 drain_timeout: drain_timeout(reader),
@@ -157,6 +158,7 @@ impl GatewayConfig {
         parse(Process::Gateway, sources, |reader| {
             let meta = reader.required("meta", endpoint);
             let nodes = reader.some("node", endpoint);
+            check_nodes(reader, &nodes);
             let cluster_ca_file = reader.optional("cluster_ca_file", file);
             check_cluster_ca(reader, meta.iter().chain(&nodes));
             let front = FrontConfig::read(reader);
@@ -164,7 +166,7 @@ impl GatewayConfig {
             if !reader.is_set("root_access_key") && !reader.is_set("root_secret_key") {
                 reader.conflict("root_access_key", "must be set for a gateway, to the same value on all of them, with root_secret_key");
             }
-            let master_key_file = reader.optional("master_key_file", file);
+            let master_key = reader.optional("master_key_file", master_key);
             if !reader.is_set("master_key_file") {
                 reader.conflict(
                     "master_key_file",
@@ -181,7 +183,7 @@ impl GatewayConfig {
                 cluster_ca_file,
                 front,
                 root: root?,
-                master_key_file: master_key_file?,
+                master_key: master_key?,
                 cluster: cluster?,
                 cluster_id,
                 drain_timeout,
@@ -324,6 +326,15 @@ fn check_cluster_ca<'a>(
     }
 }
 
+/// A node that was counted twice would make its disks twice as many as they are.
+fn check_nodes(reader: &mut Reader<'_>, nodes: &[Endpoint]) {
+    let is_repeated =
+        |(index, node): &(usize, &Endpoint)| nodes.iter().take(*index).any(|other| other == *node);
+    if let Some((_, node)) = nodes.iter().enumerate().find(is_repeated) {
+        reader.conflict("node", format!("names {node} twice; name each node once"));
+    }
+}
+
 fn cluster_id(text: &str) -> Result<[u8; 16], String> {
     let mut id = [0; 16];
     hex::decode_to_slice(text, &mut id)
@@ -333,6 +344,8 @@ fn cluster_id(text: &str) -> Result<[u8; 16], String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn flags(flags: &[(&str, &[&str])]) -> Sources {
@@ -437,6 +450,37 @@ mod tests {
         for (meta, ca) in [("https://m:9100", Some(readable)), ("http://m:9100", None)] {
             let text = problems(meta, ca);
             assert!(!text.contains("cluster-ca-file"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_node_named_twice_is_refused() {
+        let nodes = |nodes: &[&str]| {
+            let given = flags(&[("node", nodes)]);
+            GatewayConfig::parse(&given).unwrap_err().to_string()
+        };
+        let twice = nodes(&["http://n:9200", "http://o:9200", "http://n:9200/"]);
+        assert!(twice.contains("names http://n:9200 twice"), "{twice}");
+        let different = nodes(&["http://n:9200", "http://n:9201", "https://n:9200"]);
+        assert!(!different.contains("twice"), "{different}");
+    }
+
+    #[test]
+    fn a_master_key_file_without_a_key_is_refused_before_anything_is_done() {
+        let file = |text: &str| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let path = file.path().to_str().unwrap();
+            let parsed =
+                ServeConfig::parse(&flags(&[("data", &["/d1"]), ("master_key_file", &[path])]));
+            parsed.map(|(config, _)| config.master_key)
+        };
+        let key = file(&format!("{}\n", "0a".repeat(32))).unwrap().unwrap();
+        assert_eq!(key.expose(), &[10; 32]);
+        for wrong in ["0a0b", "", &"0a".repeat(33)] {
+            let refusal = file(wrong).unwrap_err().to_string();
+            assert!(refusal.contains("64 hexadecimal digits"), "{refusal}");
+            assert!(wrong.is_empty() || !refusal.contains(wrong), "{refusal}");
         }
     }
 

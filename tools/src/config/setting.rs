@@ -153,7 +153,7 @@ pub static SETTINGS: &[Setting] = &[
         arity: Arity::Many,
         rule: "the http:// or https:// URL of a storage node",
         example: "https://node1.internal:9200",
-        help: "The storage nodes.",
+        help: "The storage nodes, each once; spell them the same on all gateways.",
         ..one("node", &[Gateway])
     },
     Setting {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cairn_gateway::engine::Geometry;
+use cairn_meta::MasterKey;
 use cairn_rpc::{Endpoint, EndpointError};
 
 use super::reader::Reader;
@@ -270,6 +271,15 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
         Ok(_) => Ok(PathBuf::from(text)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The key in a file.
+pub(super) fn master_key(path: &str) -> Result<MasterKey, String> {
+    let text = read_bounded(path).map_err(|error| error.to_string())?;
+    MasterKey::from_hex(text.trim()).ok_or_else(|| {
+        "the file must hold 64 hexadecimal digits and nothing else (openssl rand -hex 32 makes some)"
+            .to_owned()
+    })
 }
 
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {

@@ -15,7 +15,7 @@ use cairn_meta::kv::remote::RemoteKv;
 use cairn_meta::{ClusterRecord, DiskNode, DiskRecord, DiskState, Meta, MetaError};
 use cairn_rpc::tls::TlsTrust;
 use cairn_rpc::{ClientOptions, ClusterSecret, Endpoint};
-use cairn_storage_node::http::{NodeClient, NodeError};
+use cairn_storage_node::http::{NodeClient, NodeDescription, NodeError};
 use cairn_storage_node::{DiskId, ShardStore};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use crate::command::CommandError;
 use crate::config::GatewayConfig;
 use crate::serve::{
     FoundDisk, Front, FrontListeners, FrontParts, StartError, cluster_id, geometry_of,
-    is_coded_differently, read_master_key, register, register_disks,
+    is_coded_differently, register, register_disks,
 };
 
 /// Between two looks at the nodes: a disk that was added is used after this time.
@@ -85,9 +85,8 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
     let requests =
         MetadataRequests::new().map_err(|error| StartError::Internal(error.to_string()))?;
     let measured = MeasuredKv::new(Arc::clone(&kv) as _, requests.clone());
-    let master_key = read_master_key(&config.master_key_file)?;
-    let meta =
-        Meta::new(Arc::new(measured), master_key).with_delete_delay(config.front.delete_delay);
+    let meta = Meta::new(Arc::new(measured), config.master_key.clone())
+        .with_delete_delay(config.front.delete_delay);
 
     let (seen, geometry) = first_look(&meta, &nodes, config).await?;
     let listeners = FrontListeners::bind(&config.front).await?;
@@ -100,6 +99,7 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
         entries: Vec::new(),
         geometry,
         has_complained: false,
+        doubles: seen.doubles,
     };
     lookout.renew_entries().await?;
     let front = Front::start(FrontParts {
@@ -186,6 +186,7 @@ async fn first_look(
                 let before = cluster.and_then(|cluster| geometry_of(cluster.geometry));
                 match choose_coding(config.front.erasure, before, seen.found.len(), &seen.silent) {
                     Ok(geometry) => {
+                        seen.tell_doubles();
                         for error in &seen.silent {
                             tracing::warn!(%error, coding = %geometry, "a storage node does not answer; serving without it");
                         }
@@ -237,18 +238,83 @@ struct Seen {
     /// On all of them.
     shard_count: u64,
     served: ServedDisks,
+    /// Disks that a second node serves as well.
+    doubles: Vec<Double>,
     silent: Vec<NodeError>,
 }
 
-/// The disks of each node, by its URL, when it last answered. Those that it waits for are among them.
+/// One disk at two addresses: its directory was copied, or one node has two names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Double {
+    disk_id: DiskId,
+    used: DiskNode,
+    unused: DiskNode,
+}
+
+impl Seen {
+    /// Takes in what the next node says of itself. Of a disk at two nodes the first counts.
+    fn add(&mut self, url: &str, description: NodeDescription) {
+        let NodeDescription { info, disks } = description;
+        let disk_ids = disks.iter().map(|disk| disk.disk_id).collect();
+        self.served.disks_of.insert(url.to_owned(), disk_ids);
+        for disk in disks {
+            let node = DiskNode::Url(url.to_owned());
+            let known = self
+                .found
+                .iter()
+                .find(|found| found.disk_id == disk.disk_id);
+            if let Some(known) = known {
+                self.doubles.push(Double {
+                    disk_id: disk.disk_id,
+                    used: known.node.clone(),
+                    unused: node,
+                });
+                continue;
+            }
+            self.served.node_of.insert(disk.disk_id, url.to_owned());
+            let status = disk.status.as_ref();
+            self.shard_count += status.map_or(0, |status| status.shard_count);
+            self.found.push(FoundDisk {
+                disk_id: disk.disk_id,
+                node,
+                path: status.map(|status| status.path.clone()),
+                host: info.host.clone(),
+                zone: info.zone.clone(),
+            });
+        }
+    }
+
+    fn tell_doubles(&self) {
+        for Double {
+            disk_id,
+            used,
+            unused,
+        } in &self.doubles
+        {
+            tracing::error!(%disk_id, ?used, ?unused, "two disks have one identity; the second is not used");
+        }
+    }
+}
+
+/// Which node has which disk, by the nodes' URLs, when each last answered. Disks that a node waits for are among them.
 #[derive(Debug, Default)]
-struct ServedDisks(HashMap<String, Vec<DiskId>>);
+struct ServedDisks {
+    disks_of: HashMap<String, Vec<DiskId>>,
+    /// Of a disk at two nodes the one that is used.
+    node_of: HashMap<DiskId, String>,
+}
 
 impl ServedDisks {
     /// Whether the node has answered, and without this disk: it was replaced, or taken out of the node's configuration.
     fn is_without(&self, url: &str, disk_id: DiskId) -> bool {
-        let disks = self.0.get(url);
+        let disks = self.disks_of.get(url);
         disks.is_some_and(|disks| !disks.contains(&disk_id))
+    }
+
+    /// Takes in what was seen later. Of a node that was silent then counts what it said before.
+    fn extend(&mut self, later: Self) {
+        self.disks_of.extend(later.disks_of);
+        self.node_of.extend(later.node_of);
     }
 }
 
@@ -262,25 +328,9 @@ async fn look(nodes: &[Node]) -> Seen {
     .await;
     let mut seen = Seen::default();
     for (node, answer) in asked {
-        let description = match answer {
-            Ok(description) => description,
-            Err(error) => {
-                seen.silent.push(error);
-                continue;
-            }
-        };
-        let disk_ids = description.disks.iter().map(|disk| disk.disk_id).collect();
-        seen.served.0.insert(node.url.clone(), disk_ids);
-        for disk in description.disks {
-            let status = disk.status.as_ref();
-            seen.shard_count += status.map_or(0, |status| status.shard_count);
-            seen.found.push(FoundDisk {
-                disk_id: disk.disk_id,
-                node: DiskNode::Url(node.url.clone()),
-                path: status.map(|status| status.path.clone()),
-                host: description.info.host.clone(),
-                zone: description.info.zone.clone(),
-            });
+        match answer {
+            Ok(description) => seen.add(&node.url, description),
+            Err(error) => seen.silent.push(error),
         }
     }
     seen
@@ -298,6 +348,8 @@ struct Lookout {
     geometry: Geometry,
     /// Whether it was said that another gateway does otherwise.
     has_complained: bool,
+    /// Those of the last look.
+    doubles: Vec<Double>,
 }
 
 impl Lookout {
@@ -316,17 +368,22 @@ impl Lookout {
 
     /// Whether the map has changed.
     async fn look_again(&mut self) -> Result<bool, MetaError> {
+        let seen = look(&self.nodes).await;
+        if seen.doubles != self.doubles {
+            seen.tell_doubles();
+        }
         let Seen {
             found,
             served,
+            doubles,
             silent,
             ..
-        } = look(&self.nodes).await;
+        } = seen;
+        self.doubles = doubles;
         for error in silent {
             tracing::debug!(%error, "a storage node does not answer");
         }
-        // Of a node that is silent counts what it said before.
-        self.served.0.extend(served.0);
+        self.served.extend(served);
         register_disks(&self.meta, &found, clock::now_ms()).await?;
         if !self.has_complained && is_coded_differently(&self.meta, self.geometry).await? {
             tracing::warn!(ours = %self.geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
@@ -349,18 +406,20 @@ impl Lookout {
     }
 }
 
-/// A disk that one of the configured nodes serves, or served last.
+/// A disk that one of the configured nodes serves, or served last. Where this gateway has seen it counts more than the
+/// record: another gateway may call the node by another name.
 fn entry(record: DiskRecord, nodes: &mut [Node], served: &ServedDisks) -> Option<DiskEntry> {
     let role = match record.state {
         DiskState::Active => DiskRole::Active,
         DiskState::Draining => DiskRole::Draining,
         DiskState::Retired => return None,
     };
-    let DiskNode::Url(url) = &record.node else {
-        return None;
+    let disk_id = DiskId(record.id.0);
+    let url = match (served.node_of.get(&disk_id), &record.node) {
+        (Some(url), _) | (None, DiskNode::Url(url)) => url,
+        (None, DiskNode::Local) => return None,
     };
     let node = nodes.iter_mut().find(|node| node.url == *url)?;
-    let disk_id = DiskId(record.id.0);
     if served.is_without(url, disk_id) {
         return None;
     }
@@ -419,6 +478,7 @@ mod tests {
     use super::*;
     use cairn_meta::MasterKey;
     use cairn_meta::kv::MemoryKv;
+    use cairn_storage_node::http::{NodeDisk, NodeInfo};
 
     /// Nobody listens there.
     const NODES: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
@@ -452,6 +512,7 @@ mod tests {
             entries: Vec::new(),
             geometry: Geometry::for_disk_count(found.len()),
             has_complained: false,
+            doubles: Vec::new(),
         };
         lookout.renew_entries().await.unwrap();
         lookout
@@ -481,13 +542,71 @@ mod tests {
         assert_eq!(kept, [false, true, true, true]);
     }
 
+    fn description(numbers: &[u8]) -> NodeDescription {
+        let disk = |number: &u8| NodeDisk {
+            disk_id: DiskId([*number; 16]),
+            status: None,
+        };
+        NodeDescription {
+            info: NodeInfo {
+                host: "host".to_owned(),
+                zone: "zone".to_owned(),
+            },
+            disks: numbers.iter().map(disk).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_at_two_nodes_counts_once_and_stays_at_the_first() {
+        let mut seen = Seen::default();
+        seen.add(NODES[0], description(&[1, 2]));
+        seen.add(NODES[1], description(&[2, 3]));
+        assert_eq!(
+            seen.found,
+            [disk(1, NODES[0]), disk(2, NODES[0]), disk(3, NODES[1])]
+        );
+        let [double] = &seen.doubles[..] else {
+            panic!("{:?}", seen.doubles);
+        };
+        let [one, other] = NODES.map(|url| DiskNode::Url(url.to_owned()));
+        assert_eq!(
+            (double.disk_id, &double.used, &double.unused),
+            (DiskId([2; 16]), &one, &other)
+        );
+
+        let mut lookout = lookout().await;
+        lookout.served = seen.served;
+        // As another gateway sees it, or as it calls the node.
+        for node in [NODES[1], "http://another-name:1"] {
+            let recorded = [disk(2, node)];
+            register_disks(&lookout.meta, &recorded, 2).await.unwrap();
+            lookout.renew_entries().await.unwrap();
+            assert!(is_reached_through(&mut lookout, 2, 0), "{node}");
+        }
+        // The first node is gone, and the second has the disk.
+        let mut later = Seen::default();
+        later.add(NODES[1], description(&[2, 3]));
+        lookout.served.extend(later.served);
+        lookout.renew_entries().await.unwrap();
+        assert!(is_reached_through(&mut lookout, 2, 1));
+    }
+
+    fn is_reached_through(lookout: &mut Lookout, disk: u8, node_index: usize) -> bool {
+        let store = lookout.nodes[node_index].store(DiskId([disk; 16]));
+        let mut entries = lookout.entries.iter();
+        entries.any(|entry| Arc::ptr_eq(&entry.store, &store))
+    }
+
     #[tokio::test]
     async fn a_disk_that_its_node_no_longer_serves_leaves_the_map_and_those_of_silent_nodes_stay() {
         let mut lookout = lookout().await;
         assert_eq!(numbers(&lookout), [1, 2, 3, 4]);
         // Disk 2 was replaced by disk 5.
         let answer = [1, 3, 5].map(|number| DiskId([number; 16]));
-        lookout.served.0.insert(NODES[0].to_owned(), answer.into());
+        lookout
+            .served
+            .disks_of
+            .insert(NODES[0].to_owned(), answer.into());
         assert!(lookout.renew_entries().await.unwrap());
         assert_eq!(numbers(&lookout), [1, 3, 4]);
         // The node is silent now, and disk 2 does not come back for that.

@@ -23,7 +23,6 @@ pub(crate) use metadata::{
 pub(crate) use registration::{
     FoundDisk, geometry_of, is_coded_differently, register, register_disks,
 };
-pub(crate) use secrets::read_master_key;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -240,11 +239,6 @@ fn establish_secrets(
     parity_count: usize,
     is_initialized: bool,
 ) -> Result<Secrets, StartError> {
-    let master_key = config
-        .master_key_file
-        .as_deref()
-        .map(read_master_key)
-        .transpose()?;
     let keeping = Keeping {
         directories: &adopted.present(),
         copy_count: parity_count + 1,
@@ -255,7 +249,7 @@ fn establish_secrets(
         keeping,
         Given {
             root: config.root.clone(),
-            master_key,
+            master_key: config.master_key.clone(),
         },
     )?)
 }

@@ -55,12 +55,6 @@ pub enum SecretsError {
         /// What is wrong.
         detail: String,
     },
-    /// The file named by `master_key_file` holds no key.
-    #[error("{} must hold 64 hexadecimal digits and nothing else (openssl rand -hex 32 makes some)", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
     /// The system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -139,7 +133,7 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
 
     let master_key = match (given.master_key, &kept.master_key) {
         (Some(key), _) => key,
-        (None, Some(text)) => parse_key(text)
+        (None, Some(text)) => MasterKey::from_hex(text)
             .ok_or_else(|| unreadable(&copies, "the master key is not 64 hexadecimal digits"))?,
         (None, None) if keeping.is_initialized => return Err(SecretsError::MasterKeyMissing),
         (None, None) => {
@@ -181,26 +175,6 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
         master_key,
         is_root_new,
     })
-}
-
-/// Reads the file that `master_key_file` names.
-///
-/// # Errors
-/// When it cannot be read or holds no key.
-pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, SecretsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SecretsError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse_key(text.trim()).ok_or_else(|| SecretsError::NoKey {
-        path: path.to_owned(),
-    })
-}
-
-fn parse_key(text: &str) -> Option<MasterKey> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(MasterKey::new(bytes))
 }
 
 /// The copies that can be read. Damaged ones are passed over as long as there is another.
@@ -621,26 +595,5 @@ mod tests {
         let later = disks.establish(true, Given::default()).unwrap();
         assert!(!later.is_root_new);
         assert_eq!(keys(&later), keys(&first));
-    }
-
-    #[test]
-    fn the_master_key_file_holds_64_digits_or_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        durable_file::replace(
-            dir.path(),
-            "good",
-            format!("{}\n", "0a".repeat(32)).as_bytes(),
-            Access::Private,
-        )
-        .unwrap();
-        durable_file::replace(dir.path(), "bad", b"0a0b", Access::Private).unwrap();
-        assert_eq!(
-            read_master_key(&dir.path().join("good")).unwrap().expose(),
-            &[10; 32]
-        );
-        assert!(matches!(
-            read_master_key(&dir.path().join("bad")),
-            Err(SecretsError::NoKey { .. })
-        ));
     }
 }
