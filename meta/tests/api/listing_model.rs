@@ -205,6 +205,46 @@ async fn a_page_ends_where_its_snapshot_does() {
     assert_eq!(listed, keys);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Between two pages keys come and go, everywhere.
+    #[test]
+    fn what_is_there_during_the_whole_walk_is_listed_exactly_once(
+        stays in keys(),
+        changes in prop::collection::vec(("[ab/\\x00é😀]{1,5}", any::<bool>()), 0..60),
+        limit in 1..6_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let meta = meta();
+            let bucket = bucket(&meta, "walked").await;
+            for name in &stays {
+                put(&meta, &bucket, &key(name), "stays", 1).await;
+            }
+            let mut changes = changes.iter().filter(|(name, _)| !stays.contains(name));
+            let mut request = ListRequest { limit, ..ListRequest::default() };
+            let mut listed = Vec::new();
+            loop {
+                let page = meta.list_objects(bucket.id, &request).await.unwrap();
+                listed.extend(page.entries.iter().map(|entry| entry.as_str().to_owned()));
+                let Some(next) = page.next else { break };
+                request.start_after = Some(next);
+                for (name, is_put) in changes.by_ref().take(6) {
+                    if *is_put {
+                        put(&meta, &bucket, &key(name), "comes", 2).await;
+                    } else {
+                        delete(&meta, &bucket, &key(name), None, 2).await;
+                    }
+                }
+            }
+            assert!(listed.is_sorted_by(|one, other| one < other), "{listed:?}");
+            listed.retain(|name| stays.contains(name));
+            assert_eq!(listed, stays);
+        });
+    }
+}
+
 #[tokio::test]
 async fn a_limit_of_zero_lists_nothing_and_is_not_truncated() {
     let meta = meta();
