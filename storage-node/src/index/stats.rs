@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::IndexEntry;
-use crate::segment::{RecordShape, SegmentClass, SegmentNumber};
+use crate::segment::{FIRST_RECORD_OFFSET, RecordShape, SegmentClass, SegmentNumber};
 
 /// What the index knows of one segment. Saved with the entries it counts, in the same write batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -35,6 +35,14 @@ impl SegmentStats {
             tombstone_bytes: zero,
             punched_bytes: zero,
         }
+    }
+
+    /// Learns from what the file occupies on disk how much of it are holes: the index may be older than they are.
+    ///
+    /// File systems that compress say less than there is, so that what is needed counts as no hole, nor does the header.
+    pub(crate) fn count_holes(&mut self, occupied_bytes: u64) {
+        let no_hole = FIRST_RECORD_OFFSET + self.needed_bytes();
+        self.punched_bytes = self.tail.saturating_sub(occupied_bytes.max(no_hole));
     }
 
     /// What the segment's records occupy on disk.
@@ -89,6 +97,25 @@ fn change(stats: &mut SegmentStatsMap, entry: &IndexEntry, step: fn(u64, u64) ->
         IndexEntry::Dead(_) => {
             stats.tombstone_bytes =
                 step(stats.tombstone_bytes, RecordShape::TOMBSTONE.record_len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_does_not_occupy_are_holes_unless_it_is_needed() {
+        let mut stats = SegmentStats {
+            live_bytes: 300,
+            tombstone_bytes: 36,
+            punched_bytes: 5,
+            ..SegmentStats::new(SegmentClass::Large, 1000)
+        };
+        for (occupied, holes) in [(1024, 0), (600, 400), (512, 488), (0, 600)] {
+            stats.count_holes(occupied);
+            assert_eq!(stats.punched_bytes, holes, "{occupied}");
         }
     }
 }

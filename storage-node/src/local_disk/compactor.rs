@@ -93,7 +93,7 @@ impl Compactor {
             let Ok(space) = self.disk.measure_space() else {
                 return;
             };
-            let step = self.next_step(space.for_compaction(self.disk.options.reserve_bytes));
+            let step = self.next_step(space.compaction_bytes);
             let done = match step {
                 CompactionStep::Rest => self.rest(),
                 CompactionStep::Seal(number) => self.ask(Task::Seal(number)),

@@ -15,29 +15,29 @@ pub(super) struct Space {
     pub(super) capacity_bytes: u64,
     /// Reserve already taken off.
     pub(super) free_bytes: u64,
-    /// Without regard to the reserve: what deletes may use, and [for the most part](Self::for_compaction) compaction.
-    pub(super) available_bytes: u64,
+    /// What copies made by compaction may take.
+    pub(super) compaction_bytes: u64,
 }
 
 impl Space {
-    /// What compaction may use. It leaves a quarter of the reserve alone, so that tombstones can be written and the index
-    /// saved on a full disk while copies are made: the space that they free comes only when all are.
-    pub(super) fn for_compaction(self, reserve_bytes: u64) -> u64 {
-        self.available_bytes.saturating_sub(reserve_bytes / 4)
-    }
-
     /// What follows for a disk whose segments occupy `used_bytes`.
+    ///
+    /// Compaction may use the reserve, also where the limit was lowered so far that it is gone by the figures: what the
+    /// copies take beyond the limit comes back with more when all are made, and nothing else would bring the disk below it
+    /// again. It leaves a quarter of the reserve alone, so that tombstones can be written and the index saved meanwhile.
     pub(super) fn decide(
         options: &LocalDiskOptions,
         found: FileSystemSpace,
         used_bytes: u64,
     ) -> Self {
         let limit = options.capacity_bytes_max.unwrap_or(u64::MAX);
-        let available_bytes = found.available.min(limit.saturating_sub(used_bytes));
+        let reserve = options.reserve_bytes;
+        let available = found.available.min(limit.saturating_sub(used_bytes));
+        let with_reserve = available.max(found.available.min(reserve));
         Self {
             capacity_bytes: found.total.min(limit),
-            free_bytes: available_bytes.saturating_sub(options.reserve_bytes),
-            available_bytes,
+            free_bytes: available.saturating_sub(reserve),
+            compaction_bytes: with_reserve.saturating_sub(reserve / 4),
         }
     }
 }
@@ -76,18 +76,37 @@ mod tests {
         let expected = Space {
             capacity_bytes: 10_000,
             free_bytes: 900,
-            available_bytes: 1_000,
+            compaction_bytes: 975,
         };
         assert_eq!(Space::decide(&options, found, 5_000), expected);
         options.capacity_bytes_max = Some(5_500);
         let expected = Space {
             capacity_bytes: 5_500,
             free_bytes: 400,
-            available_bytes: 500,
+            compaction_bytes: 475,
         };
         assert_eq!(Space::decide(&options, found, 5_000), expected);
-        let full = Space::decide(&options, found, 9_000);
-        assert_eq!((full.free_bytes, full.for_compaction(100)), (0, 0));
-        assert_eq!(expected.for_compaction(100), 475);
+    }
+
+    #[test]
+    fn compaction_has_the_reserve_wherever_the_file_system_has_it() {
+        let options = LocalDiskOptions {
+            reserve_bytes: 100,
+            capacity_bytes_max: Some(5_500),
+            ..LocalDiskOptions::new("/nowhere", ClusterId([0; 16]))
+        };
+        for (available, used, expected) in [
+            (1_000, 5_450, 75),
+            (1_000, 9_000, 75),
+            (60, 9_000, 35),
+            (20, 5_000, 0),
+        ] {
+            let found = FileSystemSpace {
+                total: 10_000,
+                available,
+            };
+            let space = Space::decide(&options, found, used);
+            assert_eq!((space.free_bytes, space.compaction_bytes), (0, expected));
+        }
     }
 }

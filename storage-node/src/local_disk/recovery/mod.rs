@@ -13,12 +13,15 @@
 //! stepped over; the tail stays before it, so that each start looks there again, and compaction leaves the segment alone:
 //! the index does not know what is there.
 //!
+//! What was punched out is in no record: the files of large shards are asked how much of them is left.
+//!
 //! Here is the order of things. Which segments there are is in [`found`], what becomes of their records in [`replay`].
 
 mod found;
 mod replay;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use super::active_segment::ActiveSegment;
@@ -29,7 +32,7 @@ use crate::DiskId;
 use crate::disk_identity::LockedIdentity;
 use crate::durable_file::{self, FileCalls};
 use crate::index::{Index, LogState};
-use crate::segment::{SegmentClass, SegmentTable};
+use crate::segment::{SegmentClass, SegmentNumber, SegmentTable};
 use found::{Found, find_segments, last_of_each_class, may_be_last};
 use replay::{Replay, Tails};
 
@@ -59,13 +62,14 @@ pub(super) fn open(
     let (replay, tails) = replay_all(&options, disk_id, &segments, &found)?;
     let Replay {
         index,
-        log,
+        mut log,
         unread,
         replayed_count,
         ..
     } = replay;
     let next_lsn = log.next_lsn;
     let active = reopen_last(&found, &segments, &tails, &options)?;
+    let corrected = count_holes(&mut log, &segments)?;
     let file_system = FileSystemSpace::measure(&options.path).map_err(|source| OpenError::Io {
         path: options.path.clone(),
         source,
@@ -80,6 +84,7 @@ pub(super) fn open(
         let mut bookkeeping = disk.bookkeeping();
         bookkeeping.active = synced_tails.keys().copied().collect();
         bookkeeping.synced_tails = synced_tails;
+        bookkeeping.touched = corrected;
     }
     Ok(Recovered {
         disk: Arc::new(disk),
@@ -121,6 +126,36 @@ fn index_error(options: &LocalDiskOptions, detail: &impl ToString) -> OpenError 
 
 /// Each segment that may be the last of its class is cut behind its last whole record; the last ones are appended to
 /// again.
+/// In which `stat` counts what a file occupies, whatever the blocks of its file system.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// Has the statistics say how much of large shards was punched out; returns the segments of which they said something
+/// else. The index has it only from its last flush, and one that is made anew not at all.
+///
+/// After the last segments were cut: what is allocated ahead would pass for records.
+fn count_holes(
+    log: &mut LogState,
+    segments: &SegmentTable,
+) -> Result<BTreeSet<SegmentNumber>, OpenError> {
+    let mut corrected = BTreeSet::new();
+    for (number, stats) in &mut log.stats {
+        if stats.class == SegmentClass::Small {
+            continue;
+        }
+        let path = segments.path(*number);
+        let file = match std::fs::metadata(&path) {
+            Ok(file) => file,
+            Err(source) => return Err(OpenError::Io { path, source }),
+        };
+        let known = stats.punched_bytes;
+        stats.count_holes(file.blocks().saturating_mul(STAT_BLOCK_BYTES));
+        if stats.punched_bytes != known {
+            corrected.insert(*number);
+        }
+    }
+    Ok(corrected)
+}
+
 ///
 /// Of two copies of a record (compaction makes them) the one in the higher segment counts, so a copy must never go
 /// below a segment that it may come from. One whose header is damaged may be of either class: below such a segment

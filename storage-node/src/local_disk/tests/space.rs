@@ -115,6 +115,83 @@ async fn a_full_disk_refuses_puts_serves_the_rest_and_recovers() {
 }
 
 #[tokio::test]
+async fn space_that_was_given_back_counts_as_free_with_an_older_index_and_without_one() {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 4 << 20,
+        capacity_bytes_max: Some(24 << 20),
+        reserve_bytes: 1 << 20,
+        ..dir.options()
+    };
+    let open = || LocalDisk::open(options.clone()).unwrap();
+    let older = dir.path().join("older");
+    let mut disk = open();
+    let mut number = 0;
+    // More than the disk holds at a time. A third of each segment stays.
+    for round in 0..12 {
+        for _ in 0..3 {
+            put(&disk, number, 1 << 20).await;
+            number += 1;
+        }
+        if round == 11 {
+            disk.close().await.unwrap();
+            drop(disk);
+            damage::copy_all(&dir.path().join("index"), &older);
+            disk = open();
+        }
+        disk.delete(&[id(number - 3), id(number - 2)])
+            .await
+            .unwrap();
+        disk.compact().await.unwrap();
+    }
+    let free_bytes = async |disk: &LocalDisk| disk.status().await.unwrap().free_bytes;
+    let before = free_bytes(&disk).await;
+    assert!(before >= 9 << 20, "{before}");
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    damage::copy_all(&older, &dir.path().join("index"));
+    for has_index in [true, false] {
+        if !has_index {
+            dir.drop_index();
+        }
+        let disk = open();
+        let free = free_bytes(&disk).await;
+        assert!(free.abs_diff(before) < 100_000, "{free} and not {before}");
+        disk.close().await.unwrap();
+        drop(disk);
+    }
+    put(&open(), number, 1 << 20).await;
+}
+
+#[tokio::test]
+async fn a_disk_whose_limit_was_lowered_below_what_it_holds_gives_space_back() {
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    for number in 0..4000 {
+        let put = disk.put(shard(number, 0, 4096), Durability::Buffered);
+        put.await.unwrap();
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    let disk = LocalDisk::open(LocalDiskOptions {
+        capacity_bytes_max: Some(16 << 20),
+        reserve_bytes: 2 << 20,
+        ..dir.options()
+    });
+    let disk = disk.unwrap();
+    let refused = disk.put(shard(4000, 0, 10), Durability::Synced).await;
+    assert!(
+        matches!(refused, Err(ShardError::DiskFull { .. })),
+        "{refused:?}"
+    );
+    let most = (0..4000).filter(|number| number % 4 != 0).map(id);
+    disk.delete(&most.collect::<Vec<_>>()).await.unwrap();
+    disk.compact().await.unwrap();
+    put(&disk, 4000, 10).await;
+}
+
+#[tokio::test]
 async fn compaction_keeps_rot_out_of_its_copies() {
     let dir = TestDisk::new();
     let disk = dir.open();
