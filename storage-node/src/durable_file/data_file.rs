@@ -61,6 +61,14 @@ pub(crate) fn is_shortage(err: &io::Error) -> bool {
 /// What calls fail with then.
 pub(crate) const SHORTAGES: [Errno; 3] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
 
+/// Whether a call failed because the disk, or what may be used of it, is full. That passes as well.
+pub(crate) fn is_full(err: &io::Error) -> bool {
+    Errno::from_io_error(err).is_some_and(|errno| FULL.contains(&errno))
+}
+
+/// What calls fail with then.
+pub(crate) const FULL: [Errno; 2] = [Errno::NOSPC, Errno::DQUOT];
+
 /// The real ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemCalls;

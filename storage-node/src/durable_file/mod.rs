@@ -17,7 +17,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 pub(crate) use data_file::{
-    DataFile, FileCalls, SHORTAGES, SystemCalls, is_shortage, is_unreadable,
+    DataFile, FULL, FileCalls, SHORTAGES, SystemCalls, is_full, is_shortage, is_unreadable,
 };
 
 /// Creates one directory if it is missing, and makes its name durable: that it is there says nothing of that.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rocksdb::ErrorKind;
 use rustix::io::Errno;
 
-use crate::durable_file::{SHORTAGES, is_shortage};
+use crate::durable_file::{FULL, SHORTAGES, is_full, is_shortage};
 
 /// Why the index could not answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,6 +32,15 @@ impl IndexError {
         match self {
             Self::Database(error) => names_one_of(&SHORTAGES, error.as_ref()),
             Self::Io { source, .. } => is_shortage(source),
+            Self::Value(_) => false,
+        }
+    }
+
+    /// Whether the disk has no room: then nothing is wrong with the index either.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Database(error) => names_one_of(&FULL, error.as_ref()),
+            Self::Io { source, .. } => is_full(source),
             Self::Value(_) => false,
         }
     }
@@ -82,21 +91,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortage_is_known_by_what_rocksdb_says_of_it() {
-        for (message, is_shortage) in [
+    fn a_shortage_and_a_full_disk_are_known_by_what_rocksdb_says_of_them() {
+        for (message, is_shortage, is_full) in [
             (
                 "IO error: While open a file for random read: /d/index/000012.sst: Too many open files",
                 true,
+                false,
             ),
             (
                 "IO error: While open a file for appending: /d: Too many open files in system",
                 true,
+                false,
             ),
-            ("IO error: While mmap: /d: Cannot allocate memory", true),
-            ("IO error: While pread: /d: Input/output error", false),
-            ("Corruption: block checksum mismatch", false),
+            (
+                "IO error: While mmap: /d: Cannot allocate memory",
+                true,
+                false,
+            ),
+            (
+                "IO error: No space left on device: While appending to file: /d/index/000012.sst: No space left on device",
+                false,
+                true,
+            ),
+            (
+                "IO error: While appending to file: /d/index/000012.sst: Disk quota exceeded",
+                false,
+                true,
+            ),
+            (
+                "IO error: While pread: /d: Input/output error",
+                false,
+                false,
+            ),
+            ("Corruption: block checksum mismatch", false, false),
         ] {
             assert_eq!(names_one_of(&SHORTAGES, message), is_shortage, "{message}");
+            assert_eq!(names_one_of(&FULL, message), is_full, "{message}");
         }
     }
 }

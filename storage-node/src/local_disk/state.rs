@@ -149,8 +149,22 @@ impl DiskState {
         }
     }
 
-    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it.
+    /// What a flush of the index that failed means: it can be tried again where the disk is full, else as
+    /// [`Self::fail_index`].
+    pub(super) fn flush_error(&self, error: &IndexError) -> ShardError {
+        if error.is_full() {
+            self.filled_up()
+        } else {
+            self.fail_index(error)
+        }
+    }
+
+    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it. On a
+    /// full disk it can still be read, and so can what it leads to.
     pub(super) fn fail_index(&self, error: &IndexError) -> ShardError {
+        if error.is_full() {
+            return self.fail_writes(error.to_string());
+        }
         if error.is_shortage() {
             return self.fail(error.to_string());
         }
@@ -224,6 +238,12 @@ impl DiskState {
     pub(super) fn busy_error(&self) -> ShardError {
         ShardError::Busy {
             disk_id: self.disk_id(),
+    /// A write found no room: the disk says so until it is looked at again.
+    pub(super) fn filled_up(&self) -> ShardError {
+        self.is_full.store(true, Ordering::Relaxed);
+        self.full_error()
+    }
+
         }
     }
 

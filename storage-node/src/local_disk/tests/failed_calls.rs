@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::faulty_calls::{CallFault, FaultyCalls};
 use super::*;
 use crate::DiskHealth;
+use crate::index::IndexError;
 
 /// Sizes of the acknowledged shards 0, 1, 2: of both classes.
 const KEPT: [usize; 3] = [1000, 100_000, 3000];
@@ -280,6 +281,30 @@ async fn a_process_that_is_short_of_something_has_writes_refused_and_no_disk_fai
     }
     assert_eq!(disk.status().await.unwrap().health, DiskHealth::Healthy);
     put(&disk, 10, 400).await;
+    drop(disk);
+    assert_recovers(&dir, &[(10, 400)]).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_its_index_and_is_read() {
+    let full = || IndexError::Io {
+        path: PathBuf::from("index"),
+        source: Arc::new(Errno::NOSPC.into()),
+    };
+    let Fixture { dir, disk, .. } = fixture().await;
+    // Compaction tries again.
+    let refused = disk.disk.flush_error(&full());
+    assert!(matches!(refused, ShardError::DiskFull { .. }), "{refused}");
+    put(&disk, 10, 400).await;
+    // What could not be saved is lost with the process, and replayed.
+    let refused = disk.disk.fail_index(&full());
+    assert!(
+        matches!(refused, ShardError::DiskFailed { .. }),
+        "{refused}"
+    );
+    assert_eq!(disk.status().await.unwrap().health, DiskHealth::Failed);
+    assert_kept(&disk).await;
+    assert!(!dir.path().join("index-rebuild").exists());
     drop(disk);
     assert_recovers(&dir, &[(10, 400)]).await;
 }

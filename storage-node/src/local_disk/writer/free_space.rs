@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::ShardError;
-use crate::durable_file::is_shortage;
+use crate::durable_file::{is_full, is_shortage};
 use crate::local_disk::space::FREE_BYTES_MIN;
 use crate::local_disk::state::DiskState;
 use crate::segment::SegmentClass;
@@ -79,12 +79,8 @@ impl Writer {
 /// A full disk is a state that passes, and so is a process that is short of something; any other failed write puts the
 /// disk out of service.
 pub(super) fn write_error(disk: &DiskState, what: &str, err: &io::Error) -> ShardError {
-    if matches!(
-        err.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
-        disk.is_full.store(true, Ordering::Relaxed);
-        disk.full_error()
+    if is_full(err) {
+        disk.filled_up()
     } else if is_shortage(err) {
         tracing::warn!(disk_id = %disk.disk_id(), error = %err, what, "a write was refused");
         disk.busy_error()

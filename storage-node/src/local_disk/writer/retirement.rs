@@ -74,7 +74,7 @@ impl Writer {
         self.disk
             .index
             .flush()
-            .map_err(|err| self.disk.fail_index(&err))?;
+            .map_err(|err| self.disk.flush_error(&err))?;
         let bookkeeping = self.disk.bookkeeping();
         let closed = bookkeeping
             .log
