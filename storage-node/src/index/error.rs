@@ -45,9 +45,9 @@ impl IndexError {
         }
     }
 
-    /// Whether an index that cannot be opened is at fault itself, so that a new one in its place helps. A full disk, one that
-    /// takes no writes, or somebody else's lock leave it as good as it was.
-    pub(super) fn is_damage(&self) -> bool {
+    /// Whether an index that cannot be opened or caught up is at fault itself, so that a new one in its place helps. A full
+    /// disk, one that takes no writes, or somebody else's lock leave it as good as it was.
+    pub(crate) fn is_damage(&self) -> bool {
         if self.is_shortage() {
             return false;
         }

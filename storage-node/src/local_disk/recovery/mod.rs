@@ -34,7 +34,7 @@ use crate::durable_file::{self, FileCalls};
 use crate::index::{Index, LogState};
 use crate::segment::{SegmentClass, SegmentNumber, SegmentTable};
 use found::{Found, find_segments, last_of_each_class, may_be_last};
-use replay::{Replay, Tails};
+use replay::{Refusal, Replay, Tails};
 
 /// A disk ready for its threads.
 #[derive(Debug)]
@@ -100,16 +100,18 @@ fn replay_all<'a>(
     segments: &'a SegmentTable,
     found: &[Found],
 ) -> Result<(Replay<'a>, Tails), OpenError> {
-    let (index, log) = open_index(options, disk_id)?;
-    if let Some(replayed) = Replay::new(index, log, segments, options, disk_id).run(found)? {
-        return Ok(replayed);
+    let replay = || {
+        let (index, log) = open_index(options, disk_id)?;
+        Replay::new(index, log, segments, options, disk_id).run(found)
+    };
+    match replay() {
+        Err(Refusal::BadIndex(detail)) => {
+            tracing::warn!(disk = %options.path.display(), detail, "the index is no good and will be rebuilt");
+        }
+        replayed => return replayed.map_err(|refusal| refusal.into_open_error(options)),
     }
-    // The index speaks of live shards in segments that are not here. Start it anew from what is here.
-    tracing::warn!(disk = %options.path.display(), "segments are missing; rebuilding the index");
     Index::request_rebuild(&options.path).map_err(|err| index_error(options, &err))?;
-    let (index, log) = open_index(options, disk_id)?;
-    let replayed = Replay::new(index, log, segments, options, disk_id).run(found)?;
-    replayed.ok_or_else(|| index_error(options, &"it names segments that do not exist"))
+    replay().map_err(|refusal| refusal.into_open_error(options))
 }
 
 fn open_index(options: &LocalDiskOptions, disk_id: DiskId) -> Result<(Index, LogState), OpenError> {
@@ -124,8 +126,6 @@ fn index_error(options: &LocalDiskOptions, detail: &impl ToString) -> OpenError 
     }
 }
 
-/// Each segment that may be the last of its class is cut behind its last whole record; the last ones are appended to
-/// again.
 /// In which `stat` counts what a file occupies, whatever the blocks of its file system.
 const STAT_BLOCK_BYTES: u64 = 512;
 
@@ -156,6 +156,8 @@ fn count_holes(
     Ok(corrected)
 }
 
+/// Each segment that may be the last of its class is cut behind its last whole record; the last ones are appended to
+/// again.
 ///
 /// Of two copies of a record (compaction makes them) the one in the higher segment counts, so a copy must never go
 /// below a segment that it may come from. One whose header is damaged may be of either class: below such a segment

@@ -63,8 +63,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Replays all segments; `None` if the index knows live shards in segments that do not exist.
-    pub(super) fn run(mut self, found: &[Found]) -> Result<Option<(Self, Tails)>, OpenError> {
+    /// Replays all segments.
+    pub(super) fn run(mut self, found: &[Found]) -> Result<(Self, Tails), Refusal> {
         let last = last_of_each_class(found);
         let mut tails = Tails::new();
         for one in found {
@@ -78,13 +78,16 @@ impl<'a> Replay<'a> {
             self.log.next_segment = self.log.next_segment.max(one.number.next().0);
         }
         if !self.forget_missing(&tails) {
-            return Ok(None);
+            return Err(Refusal::BadIndex(
+                "it names segments that do not exist".to_owned(),
+            ));
         }
         if !self.unread.is_empty() {
             self.log.next_lsn = self.log.next_lsn.saturating_add(UNREAD_LSN_COUNT);
         }
-        self.save()?;
-        Ok(Some((self, tails)))
+        self.save_index()
+            .map_err(|err| Refusal::of_index(&err, self.options))?;
+        Ok((self, tails))
     }
 
     /// Forgets the segments that are gone; `false` if one of them had live shards.
@@ -105,11 +108,11 @@ impl<'a> Replay<'a> {
     }
 
     /// Applies all records behind the indexed tail; returns the end of the last whole one.
-    fn replay_segment(&mut self, found: Found, check: PayloadCheck) -> Result<u64, OpenError> {
+    fn replay_segment(&mut self, found: Found, check: PayloadCheck) -> Result<u64, Refusal> {
         let from = self.indexed_tail(found);
         let path = self.segments.path(found.number);
         let options = self.options;
-        let refused = |fault: Fault| fault.into_open_error(&path, options);
+        let refused = |fault: Fault| fault.into_refusal(&path, options);
         // Open only as long as it is replayed.
         let segment = self
             .segments
@@ -226,11 +229,6 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn save(&mut self) -> Result<(), OpenError> {
-        self.save_index()
-            .map_err(|err| index_error(self.options, &err))
-    }
-
     /// Saves entries with the statistics of the segments they gave to or took from. After a clean end there are none,
     /// and nothing is written.
     fn save_index(&mut self) -> Result<(), IndexError> {
@@ -239,6 +237,38 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         self.index.save_pending(self.disk_id, &self.log, &touched)
+    }
+}
+
+/// Why the segments could not be replayed.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// With another index they can be: what is wrong with this one.
+    BadIndex(String),
+    Disk(OpenError),
+}
+
+impl Refusal {
+    fn of_index(err: &IndexError, options: &LocalDiskOptions) -> Self {
+        if err.is_damage() {
+            Self::BadIndex(err.to_string())
+        } else {
+            Self::Disk(index_error(options, err))
+        }
+    }
+
+    /// The answer to whoever opens the disk, if no other index is to be tried.
+    pub(super) fn into_open_error(self, options: &LocalDiskOptions) -> OpenError {
+        match self {
+            Self::BadIndex(detail) => index_error(options, &detail),
+            Self::Disk(err) => err,
+        }
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(err: OpenError) -> Self {
+        Self::Disk(err)
     }
 }
 
@@ -258,15 +288,15 @@ impl From<io::Error> for Fault {
 }
 
 impl Fault {
-    fn into_open_error(self, path: &std::path::Path, options: &LocalDiskOptions) -> OpenError {
+    fn into_refusal(self, path: &std::path::Path, options: &LocalDiskOptions) -> Refusal {
         let path = path.to_owned();
         match self {
-            Self::Scan(ScanError::Io(source)) => OpenError::Io { path, source },
-            Self::Scan(err @ ScanError::Newer(_)) => OpenError::Segment {
-                path,
-                detail: err.to_string(),
-            },
-            Self::Index(err) => index_error(options, &err),
+            Self::Scan(ScanError::Io(source)) => OpenError::Io { path, source }.into(),
+            Self::Scan(err @ ScanError::Newer(_)) => {
+                let detail = err.to_string();
+                OpenError::Segment { path, detail }.into()
+            }
+            Self::Index(err) => Refusal::of_index(&err, options),
         }
     }
 }

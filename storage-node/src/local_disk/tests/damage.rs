@@ -130,6 +130,44 @@ async fn an_index_that_was_lost_or_damaged_is_rebuilt_the_same() {
     }
 }
 
+/// Opening reads the beginning of the index alone; catching up with the log may read any of it.
+#[tokio::test]
+async fn an_index_whose_damage_shows_while_it_is_caught_up_is_rebuilt() {
+    const COUNT: u32 = 1000;
+    let dir = TestDisk::in_memory();
+    let disk = dir.open();
+    for number in 0..COUNT {
+        let shard = shard(number, 0, 10);
+        disk.put(shard, Durability::Buffered).await.unwrap();
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    let disk = dir.open();
+    put(&disk, COUNT / 2, 10).await;
+    let crashed = TestDisk::unformatted();
+    copy_all(dir.path(), crashed.path());
+    let index = std::fs::read_dir(crashed.path().join("index")).unwrap();
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sst");
+    let mut tables = index.map(|entry| entry.unwrap().path()).filter(is_table);
+    let (table, None) = (tables.next().unwrap(), tables.next()) else {
+        panic!("more than one file has the shards")
+    };
+    let len = std::fs::metadata(&table).unwrap().len();
+    let middle = vec![0xff; usize::try_from(len / 2).unwrap()];
+    let file = OpenOptions::new().write(true).open(table).unwrap();
+    file.write_all_at(&middle, len / 4).unwrap();
+
+    let disk = crashed.open();
+    let recovered = counter(&disk, "recovered_count").await;
+    assert_eq!(recovered, u64::from(COUNT) + 1);
+    for number in 0..COUNT {
+        assert_eq!(
+            read_whole(&disk, number).await.unwrap(),
+            payload(number, 0, 10)
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_lost_segment_costs_its_shards_and_nothing_else() {
     let dir = TestDisk::in_memory();
