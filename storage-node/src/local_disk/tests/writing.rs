@@ -144,6 +144,31 @@ async fn a_new_segment_takes_the_place_of_a_torn_one_and_of_no_other() {
     }
 }
 
+/// Whether the group that has it sealed asks for it, or it is full.
+#[tokio::test]
+async fn nothing_is_acknowledged_in_a_segment_that_was_removed_before_it_was_sealed() {
+    let buffered = |number, len| match put_task(number, len) {
+        Task::Put(record, _) => Task::Put(record, Durability::Buffered),
+        other => other,
+    };
+    let asked = vec![buffered(1, 1000), Task::Seal(SegmentNumber(1)), Task::Sync];
+    // More than a segment of 1 MiB.
+    let filled = (1..30).map(|number| buffered(number, 60_000));
+    let filled = filled.chain([Task::Sync]).collect();
+    for tasks in [asked, filled] {
+        let mut fixture = Fixture::new();
+        assert!(fixture.serve([put_task(0, 1000)]).iter().all(Result::is_ok));
+        std::fs::remove_file(&fixture.dir.segments()[0]).unwrap();
+        let served = fixture.serve(tasks);
+        let synced = served.last().unwrap();
+        assert!(
+            matches!(synced, Err(ShardError::DiskFailed { .. })),
+            "{synced:?}"
+        );
+        assert!(fixture.disk.check_readable().is_err());
+    }
+}
+
 #[tokio::test]
 async fn a_writer_that_panics_fails_the_disk() {
     let mut fixture = Fixture::new();

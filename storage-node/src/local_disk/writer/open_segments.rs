@@ -18,6 +18,7 @@ use crate::segment::{
 use super::Writer;
 use super::free_space::write_error;
 use super::group::Group;
+use super::sync::check_linked;
 
 impl Writer {
     /// The open segment of a class, with space for a record; closes the present one if the record does not fit.
@@ -112,13 +113,15 @@ impl Writer {
         let Some(active) = self.active.remove(&class) else {
             return Ok(());
         };
-        let number = active.segment.number;
+        let segment = Arc::clone(&active.segment);
+        let number = segment.number;
         let tail = active.tail();
         active.seal().map_err(|err| {
             self.disk
                 .fail_writes(format!("syncing segment {}: {err}", number.file_name()))
         })?;
         count(&self.disk.counters.sync_count, 1);
+        check_linked(&self.disk, &segment)?;
         let mut bookkeeping = self.disk.bookkeeping();
         bookkeeping.active.remove(&number);
         bookkeeping.synced_tails.remove(&number);

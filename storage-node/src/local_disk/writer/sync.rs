@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use crate::ShardError;
 use crate::local_disk::active_segment::ActiveSegment;
 use crate::local_disk::request::Request;
-use crate::local_disk::state::count;
-use crate::segment::{SegmentClass, SegmentNumber};
+use crate::local_disk::state::{DiskState, count};
+use crate::segment::{SegmentClass, SegmentFile, SegmentNumber};
 
 use super::Writer;
 use super::group::When;
@@ -76,14 +76,7 @@ impl Writer {
             .bookkeeping()
             .synced_tails
             .insert(active.segment.number, active.tail());
-        // A file without a name is gone when it is closed: what was just synced must not be acknowledged.
-        match active.segment.is_unlinked() {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(self.disk.fail(format!(
-                "segment {name} was removed from the disk's directory"
-            ))),
-            Err(err) => Err(self.disk.fail(format!("looking at segment {name}: {err}"))),
-        }
+        check_linked(&self.disk, &active.segment)
     }
 
     /// Saves the index. All records behind it are synced: the caller made sure.
@@ -124,5 +117,17 @@ impl Writer {
         self.sync_for(&[], true)?;
         self.save();
         self.disk.check_alive()
+    }
+}
+
+/// A file without a name is gone when it is closed: what was just synced must not be acknowledged.
+pub(super) fn check_linked(disk: &DiskState, segment: &SegmentFile) -> Result<(), ShardError> {
+    let name = segment.number.file_name();
+    match segment.is_unlinked() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(disk.fail(format!(
+            "segment {name} was removed from the disk's directory"
+        ))),
+        Err(err) => Err(disk.fail(format!("looking at segment {name}: {err}"))),
     }
 }
