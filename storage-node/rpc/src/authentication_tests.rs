@@ -302,7 +302,60 @@ async fn a_replayed_request_is_refused() {
     assert_eq!(server.acted(), 1);
 }
 
-/// Its header came while its session was remembered, and its body after that was forgotten.
+/// Sends the header of a call with a body of four bytes, which is sent when somebody wants it; gives the connection and the
+/// beginning of the answer.
+async fn send_head(server: &Server, header: &str) -> (TcpStream, String) {
+    let address = server.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 4\r\nexpect: 100-continue\r\nauthorization: {header}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    (stream, String::from_utf8(answer.into()).unwrap())
+}
+
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Or whoever has listened could take the room of other calls with bodies that never come.
+#[tokio::test]
+async fn nobody_waits_for_the_body_of_a_replayed_request() {
+    let server = Server::start().await;
+    let seal = RequestSeal {
+        run: server.run().await,
+        ..seal_of("body")
+    };
+    let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    let (status, ..) = server.send("POST", "/echo", Some(&header), "body").await;
+    assert_eq!(status, StatusCode::OK);
+    let (_stream, answer) = send_head(&server, &header).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_for_another_run_takes_no_room() {
+    let server = Server::start_with(GuardOptions {
+        clock: clock_at(NOW_MS),
+        request_count_max: 1,
+        buffered_bytes_max: 1 << 10,
+        ..GuardOptions::default()
+    })
+    .await;
+    let other = seal_of("body");
+    let header = other.header(&other.tag(&secret(), "POST", "/echo"));
+    // Its caller may send a while, and must be able to before it is answered.
+    let (mut stream, answer) = send_head(&server, &header).await;
+    assert_eq!(answer, CONTINUE);
+    let client = server.client(secret(), NOW_MS);
+    client.call(path("/echo"), "1", REPLY_MAX).await.unwrap();
+    stream.write_all(b"body").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+}
+
+/// Its header came before the genuine one, and its body after their session was forgotten.
 #[tokio::test]
 async fn a_replayed_request_whose_body_comes_late_is_refused() {
     let clock = clock_at(NOW_MS);
@@ -316,20 +369,12 @@ async fn a_replayed_request_whose_body_comes_late_is_refused() {
         ..seal_of("body")
     };
     let header = seal.header(&seal.tag(&secret(), "POST", "/echo"));
+    // Somebody wants the body: that is behind the comparison of the clocks.
+    let (mut late, answer) = send_head(&server, &header).await;
+    assert_eq!(answer, CONTINUE);
     let (status, ..) = server.send("POST", "/echo", Some(&header), "body").await;
     assert_eq!((status, server.acted()), (StatusCode::OK, 1));
 
-    clock.0.store(NOW_MS + 300_000, Ordering::Relaxed);
-    let address = server.url.trim_start_matches("http://");
-    let mut late = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "POST /echo HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 4\r\nexpect: 100-continue\r\nauthorization: {header}\r\n\r\n"
-    );
-    late.write_all(request.as_bytes()).await.unwrap();
-    // Sent when somebody wants the body, which is behind the comparison of the clocks.
-    let mut answer = [0; 25];
-    late.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
     let now_ms = NOW_MS + 300_001;
     clock.0.store(now_ms, Ordering::Relaxed);
     let other = server.client(secret(), now_ms);

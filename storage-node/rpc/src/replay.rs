@@ -34,6 +34,14 @@ struct Session {
 }
 
 impl ReplayWindow {
+    /// Whether [`Self::admit`] would refuse this request now and ever after: then nobody need wait for its body.
+    pub(crate) fn is_past(&self, seal: &RequestSeal) -> bool {
+        match self.sessions.get(&seal.session) {
+            Some(session) => session.is_past(seal.counter),
+            None => Some(seal.timestamp_ms) <= self.forgotten_to_ms,
+        }
+    }
+
     /// Admits each authenticated request once. The timestamp must have been compared with `now_ms` before.
     pub(crate) fn admit(
         &mut self,
@@ -81,16 +89,25 @@ impl Session {
     }
 
     fn admit(&mut self, counter: u64) -> bool {
-        if self.highest_counter.saturating_sub(counter) >= WINDOW_BITS {
+        if self.is_past(counter) {
             return false;
         }
         if counter > self.highest_counter {
             self.advance_to(counter);
         }
         let (word, bit) = self.word(counter);
-        let was_seen = *word & bit != 0;
         *word |= bit;
-        !was_seen
+        true
+    }
+
+    /// Whether the counter was seen, or is older than what can be told apart from that.
+    fn is_past(&self, counter: u64) -> bool {
+        // Bits beyond the highest are those of a window before.
+        let Some(age) = self.highest_counter.checked_sub(counter) else {
+            return false;
+        };
+        let (word, bit) = place_of(counter);
+        age >= WINDOW_BITS || self.seen.get(word).is_none_or(|word| word & bit != 0)
     }
 
     fn advance_to(&mut self, counter: u64) {
@@ -110,12 +127,15 @@ impl Session {
         reason = "the index is taken modulo the length of the window"
     )]
     fn word(&mut self, counter: u64) -> (&mut u64, u64) {
-        let index = counter % WINDOW_BITS;
-        (
-            &mut self.seen[(index / WORD_BITS) as usize],
-            1 << (index % WORD_BITS),
-        )
+        let (word, bit) = place_of(counter);
+        (&mut self.seen[word], bit)
     }
+}
+
+/// Which word of a window has the bit of a counter, and that bit.
+fn place_of(counter: u64) -> (usize, u64) {
+    let index = counter % WINDOW_BITS;
+    ((index / WORD_BITS) as usize, 1 << (index % WORD_BITS))
 }
 
 #[cfg(test)]
@@ -141,7 +161,10 @@ mod tests {
     }
 
     fn admit(window: &mut ReplayWindow, seal: &RequestSeal) -> Result<(), Refusal> {
-        window.admit(seal, NOW_MS, SKEW_MAX)
+        let is_past = window.is_past(seal);
+        let admitted = window.admit(seal, NOW_MS, SKEW_MAX);
+        assert_eq!(is_past, admitted == Err(Refusal::Replayed));
+        admitted
     }
 
     #[test]
@@ -211,6 +234,7 @@ mod tests {
         for now_ms in [later_ms, NOW_MS, 0] {
             let again = window.admit(&seal(1, 1), now_ms, SKEW_MAX);
             assert_eq!(again, Err(Refusal::Replayed));
+            assert!(window.is_past(&seal(1, 1)));
         }
         let new = RequestSeal {
             timestamp_ms: NOW_MS + 1,

@@ -1,7 +1,7 @@
 //! The serving side: nothing behind a [`Guard`] runs before the request was authenticated and its body compared.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -138,7 +138,10 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             (next.run(request).await, Some(permits.place))
         }
         Err(refusal) => {
-            if matches!(refusal, Refusal::Busy | Refusal::ClockSkew { .. }) {
+            if matches!(
+                refusal,
+                Refusal::Busy | Refusal::ClockSkew { .. } | Refusal::WrongRun
+            ) {
                 guard.drain(&mut body).await;
             }
             // The wrong run is how every caller meets a new process: nothing to see.
@@ -171,18 +174,21 @@ impl Inner {
         body: &mut Body,
     ) -> Result<(Bytes, Permits<'_>), Refusal> {
         self.compare_clocks(seal)?;
+        // Whoever listens can send a call again. What is refused in the end takes nothing that others wait for.
+        if seal.run != self.run {
+            return Err(Refusal::WrongRun);
+        }
+        if self.replay().is_past(seal) {
+            return Err(Refusal::Replayed);
+        }
         let request = Arc::clone(&self.requests).try_acquire_owned();
         let request = request.map_err(|_| Refusal::Busy)?;
         self.wait_for_replies().await?;
         let (body, buffer) = self.receive(seal, body).await?;
-        // Behind the body, because a caller is not done writing before it looks for an answer.
-        if seal.run != self.run {
-            return Err(Refusal::WrongRun);
-        }
         let large_reply = self.make_room(parts.uri.path(), &body).await?;
         let now_ms = self.options.clock.now_ms();
-        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        replay.admit(seal, now_ms, self.options.skew_max)?;
+        // Only now it is remembered: a call with another body must not keep the genuine one out.
+        self.replay().admit(seal, now_ms, self.options.skew_max)?;
         Ok((
             body,
             Permits {
@@ -193,6 +199,10 @@ impl Inner {
                 _buffer: buffer,
             },
         ))
+    }
+
+    fn replay(&self) -> MutexGuard<'_, ReplayWindow> {
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn compare_clocks(&self, seal: &RequestSeal) -> Result<(), Refusal> {
