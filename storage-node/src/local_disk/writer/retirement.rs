@@ -65,7 +65,8 @@ impl Writer {
     ///
     /// What was saved since the index was flushed last is lost by a crash and replayed from the segments. Only deletes whose
     /// tombstones are gone by then cannot be: the index would speak of live shards in a segment that is not there, and be
-    /// rebuilt. One flush serves all segments that are dead by then, and no closed segment lives again.
+    /// rebuilt. One flush serves all segments that are dead by then, and no closed segment lives again; only those with
+    /// tombstones that were forgotten since need another.
     fn flush_death_of(&mut self, number: SegmentNumber) -> Result<(), ShardError> {
         if self.dead_segments.remove(&number) {
             return Ok(());
@@ -107,6 +108,10 @@ impl Writer {
             let mut new = old.clone();
             self.update_stale(&mut new);
             let new = (!new.stale().is_empty()).then_some(new);
+            if let (None, Some(tombstone)) = (&new, old.place()) {
+                // The index's files must learn it before the tombstone goes: after that nothing names the id any more.
+                self.dead_segments.remove(&tombstone.segment);
+            }
             entries.insert(*id, new.clone());
             changes.push((Some(old), new));
         }
