@@ -181,6 +181,9 @@ impl Compactor {
     /// The index lacks a shard that is here, so what it says of the others is worth nothing either: the segment stays, and
     /// the next open makes a new index, which knows it.
     fn doubt_index(&mut self, segment: &SegmentFile, id: ShardId) {
+        if self.disk.check_in_place().is_err() {
+            return;
+        }
         let marked = Index::request_rebuild(&self.disk.options.path);
         tracing::error!(shard = %id, segment = %segment.path.display(), marked = marked.is_ok(), "the index does not know a shard");
         self.stuck.insert(segment.number);

@@ -168,6 +168,9 @@ impl DiskState {
         if error.is_shortage() {
             return self.fail(error.to_string());
         }
+        if let Err(replaced) = self.check_in_place() {
+            return replaced;
+        }
         let marked = Index::request_rebuild(&self.options.path);
         let detail = if let Err(err) = marked {
             format!("; delete the index directory by hand ({err})")
@@ -235,15 +238,15 @@ impl DiskState {
         }
     }
 
-    pub(super) fn busy_error(&self) -> ShardError {
-        ShardError::Busy {
-            disk_id: self.disk_id(),
     /// A write found no room: the disk says so until it is looked at again.
     pub(super) fn filled_up(&self) -> ShardError {
         self.is_full.store(true, Ordering::Relaxed);
         self.full_error()
     }
 
+    pub(super) fn busy_error(&self) -> ShardError {
+        ShardError::Busy {
+            disk_id: self.disk_id(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::faulty_calls::FaultyCalls;
 use super::*;
+use crate::index::IndexError;
 use crate::segment::SegmentNumber;
 
 /// A disk whose compactor runs only when it is told to.
@@ -215,6 +216,32 @@ fn nothing_is_removed_from_a_directory_that_took_the_place_of_the_disk() {
 }
 
 #[test]
+fn no_rebuild_is_asked_for_in_a_directory_that_took_the_place_of_the_disk() {
+    for is_found_by_compaction in [false, true] {
+        let dir = TestDisk::in_memory();
+        let mut fixture = Fixture::new(dir.options());
+        fixture.serve(writing::put_task(0, 1000));
+        fixture.serve(Task::Seal(SegmentNumber(1)));
+        // When it is answered, the writer has saved all that came before.
+        fixture.serve(Task::Sync);
+        fixture.disk.index.set_pending([(id(0), None)]);
+        let ours = dir.path().with_extension("ours");
+        std::fs::rename(dir.path(), &ours).unwrap();
+        damage::copy_all(&ours, dir.path());
+        if is_found_by_compaction {
+            fixture.compactor.compact(SegmentNumber(1)).unwrap();
+        } else {
+            fixture.disk.fail_index(&IndexError::Value("a test"));
+        }
+        assert!(fixture.disk.has_failed());
+        assert!(!dir.path().join("index-rebuild").exists());
+        drop((fixture.compactor, fixture.requests));
+        fixture.writer.join().unwrap().unwrap_err();
+        std::fs::remove_dir_all(ours).unwrap();
+    }
+}
+
+#[test]
 fn a_segment_that_is_gone_already_counts_as_removed() {
     let dir = TestDisk::in_memory();
     let mut fixture = Fixture::new(dir.options());
@@ -252,6 +279,8 @@ fn a_segment_removed_before_a_crash_costs_no_rebuild() {
     let opened = recovery::open(crashed.options(), Arc::new(SystemCalls)).unwrap();
     assert!(opened.disk.index.live(id(0)).unwrap().is_some());
     assert_eq!(opened.disk.counters.snapshot()["recovered_count"], 0);
+    // Nor does the crash bring back what was forgotten: no segment names it any more.
+    assert_eq!(opened.disk.index.entry(id(50)).unwrap(), None);
     fixture.close();
 }
 
@@ -276,5 +305,3 @@ fn a_shard_that_a_segment_held_twice_is_forgotten_once() {
 fn len_of(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }
-    // Nor does the crash bring back what was forgotten: no segment names it any more.
-    assert_eq!(opened.disk.index.entry(id(50)).unwrap(), None);
