@@ -69,7 +69,7 @@ pub(super) fn open(
     } = replay;
     let next_lsn = log.next_lsn;
     let active = reopen_last(&found, &segments, &tails, &options)?;
-    let corrected = count_holes(&mut log, &segments)?;
+    let corrected = count_holes(&mut log, &segments);
     let file_system = FileSystemSpace::measure(&options.path).map_err(|source| OpenError::Io {
         path: options.path.clone(),
         source,
@@ -133,10 +133,7 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// else. The index has it only from its last flush, and one that is made anew not at all.
 ///
 /// After the last segments were cut: what is allocated ahead would pass for records.
-fn count_holes(
-    log: &mut LogState,
-    segments: &SegmentTable,
-) -> Result<BTreeSet<SegmentNumber>, OpenError> {
+fn count_holes(log: &mut LogState, segments: &SegmentTable) -> BTreeSet<SegmentNumber> {
     let mut corrected = BTreeSet::new();
     for (number, stats) in &mut log.stats {
         if stats.class == SegmentClass::Small {
@@ -145,7 +142,11 @@ fn count_holes(
         let path = segments.path(*number);
         let file = match std::fs::metadata(&path) {
             Ok(file) => file,
-            Err(source) => return Err(OpenError::Io { path, source }),
+            // This is about space. What it means for the shards finds out whoever reads them.
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "what a segment occupies cannot be told");
+                continue;
+            }
         };
         let known = stats.punched_bytes;
         stats.count_holes(file.blocks().saturating_mul(STAT_BLOCK_BYTES));
@@ -153,7 +154,7 @@ fn count_holes(
             corrected.insert(*number);
         }
     }
-    Ok(corrected)
+    corrected
 }
 
 /// Each segment that may be the last of its class is cut behind its last whole record; the last ones are appended to
