@@ -298,9 +298,8 @@ impl Writer {
         let failures = self.shared.view().failures.clone();
         self.advance_roster(&failures);
 
-        // A call into a hung disk is not repeated: each would cost the whole time-out.
-        let is_hung = |place: &Place| failures.get(&place.id).is_some_and(|known| known.is_hung);
-        let asked = self.shared.places.iter().filter(|place| !is_hung(place));
+        let is_asked = |place: &&Arc<Place>| self.roster.asked.contains(&place.id);
+        let asked = self.shared.places.iter().filter(is_asked);
         let failed = RosterRound::begin(&self.roster, asked).wait(&holders, &self.shared);
 
         let (lost, others): (Vec<_>, Vec<_>) = failed
@@ -329,6 +328,27 @@ impl Writer {
             .map(|place| (place.id, place.path.clone()))
             .collect();
         self.roster.holders = holders;
+        // A call into a hung disk is not repeated: each would cost the whole time-out.
+        let is_hung = |place: &Place| failures.get(&place.id).is_some_and(|known| known.is_hung);
+        let places = self.shared.places.iter();
+        self.roster.asked = places
+            .filter(|place| !is_hung(place))
+            .map(|place| place.id)
+            .collect();
+    }
+
+    /// Writes a roster that does not count on places which were found to hang, if there are any: they are not sent the
+    /// next one, and whoever sees them again must know that they speak for nothing.
+    pub(crate) fn tell_who_hangs(&mut self) {
+        let hangs = self
+            .shared
+            .view()
+            .failures
+            .iter()
+            .any(|(id, failure)| failure.is_hung && self.roster.asked.contains(id));
+        if hangs && let Err(reason) = self.reorganize() {
+            tracing::error!(reason, "metadata cannot be committed");
+        }
     }
 
     /// Makes a place a holder that has everything through `copied_through`: closes the files of all, copies what came

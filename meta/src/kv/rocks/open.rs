@@ -1,8 +1,8 @@
 //! Opening: looks at all places, decides which history is the newest, brings RocksDB and the copies up to it.
 //!
 //! Nothing is written before it is clear that the newest acknowledged record is among what was seen:
-//! - places that the newest roster names may be missing up to `m`, and more than `m` must be seen: up to `m` of them may
-//!   have been away when a newer roster was written, and would take all others for lost;
+//! - places that the newest roster names may be missing up to `m`, and more than `m` of those that it was sent to must be
+//!   seen: up to `m` of them may have been away when a newer roster was written, and would take all others for lost;
 //! - at least one holder of that roster must be there. (While running, a roster goes to all reachable places before
 //!   anything is acknowledged under it.)
 //!
@@ -147,7 +147,7 @@ fn survey(options: &RocksKvOptions) -> Result<Survey, OpenError> {
                         second: place.path,
                     });
                 }
-                survey.known.push((Arc::new(place), file));
+                survey.known.push((Arc::new(place), *file));
             }
             Sight::Vacant(path) => survey.vacant.push(path),
             Sight::Missing { path, reason } => survey.missing.push((path, reason)),
@@ -256,7 +256,11 @@ fn choose(options: &RocksKvOptions, survey: &Survey) -> Result<Chosen, OpenError
     };
     let seen: Vec<PlaceId> = survey.known.iter().map(|(place, _)| place.id).collect();
     let missing = roster.missing(&seen);
-    let place_count = seen.len() + missing.len();
+    let witnesses = survey
+        .known
+        .iter()
+        .filter(|(_, file)| roster.has_witness(file));
+    let place_count = witnesses.count() + missing.len();
     let allowed = missing_count_max(place_count, options.copy_count);
     let gives_up_others = missing.len() > allowed;
     if gives_up_others && !options.accept_missing_copies {
@@ -276,8 +280,9 @@ fn choose(options: &RocksKvOptions, survey: &Survey) -> Result<Chosen, OpenError
 }
 
 /// How many places may be missing at a start that nobody watches: as many as the copies allow for, while more than that
-/// are seen. The newest roster went to all places but at most `copy_count`, so that one of those seen has it. A place that
-/// failed while the store ran is not on the roster any more and is not missed.
+/// are seen. A roster after the newest one seen would have gone to all places that this one was sent to but at most
+/// `copy_count`, so that one of those seen would have it; `place_count` are they and the missing ones. A place that failed
+/// while the store ran is not on the roster any more and is not missed.
 fn missing_count_max(place_count: usize, copy_count: usize) -> usize {
     copy_count.min(place_count.saturating_sub(copy_count + 1))
 }

@@ -205,7 +205,7 @@ pub enum OpenError {
         missing: Vec<PathBuf>,
         /// How many may be.
         allowed: usize,
-        /// How many are known.
+        /// How many are known, without those seen that would not have been told of newer metadata.
         place_count: usize,
     },
     /// One directory is configured twice.

@@ -47,7 +47,7 @@ const NOT_LOOKED_AT: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) enum Sight {
     /// A place of this cluster.
-    Known(Place, PlaceFile),
+    Known(Place, Box<PlaceFile>),
     /// Nothing, or an empty directory: may be claimed.
     Vacant(PathBuf),
     /// Not there or not readable: the disk may come back.
@@ -140,7 +140,7 @@ fn inspect_place(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> 
             free_bytes: AtomicU64::new(NOT_LOOKED_AT),
             _lock: lock,
         },
-        file,
+        Box::new(file),
     ))
 }
 

@@ -89,6 +89,10 @@ pub(crate) struct Roster {
     pub(crate) holders: Vec<PlaceId>,
     /// All places known, with the path they had.
     pub(crate) places: BTreeMap<PlaceId, PathBuf>,
+    /// Places that this roster was sent to, and that the next one is sent to as well unless they fail. Not kept in the
+    /// first stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) asked: Vec<PlaceId>,
     /// What is committed here continues this history. A place with the same one and an older epoch lags behind; one
     /// with another has records that are nowhere else. `None`: begun before histories had names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +121,7 @@ impl Roster {
             primary: None,
             holders: Vec::new(),
             places: BTreeMap::new(),
+            asked: Vec::new(),
             history: None,
             ancestors: Vec::new(),
         }
@@ -133,6 +138,15 @@ impl Roster {
     /// Whether `other` is this one or known to be one that came before it.
     pub(crate) fn follows(&self, other: &Self) -> bool {
         self.nonce == other.nonce || self.ancestors.contains(&other.nonce)
+    }
+
+    /// Whether a place that carries this roster or an older one speaks against there being a newer one. One that was not
+    /// sent this one would not have been sent the next either.
+    pub(crate) fn has_witness(&self, file: &PlaceFile) -> bool {
+        if self.asked.is_empty() {
+            return file.roster.epoch > 0;
+        }
+        self.asked.contains(&file.place)
     }
 
     /// Places named here that `seen` lacks.
@@ -282,6 +296,7 @@ mod tests {
                 (PlaceId([1; 16]), "/a".into()),
                 (PlaceId([2; 16]), "/b".into()),
             ]),
+            asked: Vec::new(),
             history: None,
             ancestors: Vec::new(),
         };
@@ -343,6 +358,20 @@ mod tests {
         let seen = [file(1, 8, 3), file(2, 8, 4), file(3, 8, 4)];
         assert_eq!(newest(&seen), Newest::Roster(seen[1].roster.clone()));
         assert!(matches!(newest(&seen[..2]), Newest::Split { epoch: 8, .. }));
+    }
+
+    #[test]
+    fn only_places_that_a_roster_was_sent_to_are_witnesses() {
+        let mut roster = file(1, 7, 3).roster;
+        let witnesses = |roster: &Roster| {
+            let seen = [file(1, 7, 3), file(2, 6, 2), file(3, 6, 2), file(4, 0, 0)];
+            seen.map(|file| roster.has_witness(&file))
+        };
+        assert_eq!(witnesses(&roster), [true, true, true, false]);
+        roster.asked = vec![PlaceId([1; 16]), PlaceId([2; 16])];
+        assert_eq!(witnesses(&roster), [true, true, false, false]);
+        let bytes = PlaceFile::new([9; 16], PlaceId([1; 16]), roster.clone()).encode();
+        assert_eq!(PlaceFile::parse(&bytes.unwrap()).unwrap().roster, roster);
     }
 
     #[test]

@@ -452,6 +452,7 @@ impl Writer {
             }
         } else {
             self.look_for_room();
+            self.tell_who_hangs();
             let generation = self.shared.live().generation;
             if let Err(suspicion) = self.ask_database(|live| live.database.check()) {
                 self.suspect(generation, &suspicion);

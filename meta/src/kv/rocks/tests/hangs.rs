@@ -16,7 +16,7 @@ use super::super::failover::copy_closed_files;
 use super::super::journal_file::file_name;
 use super::super::place::Place;
 use super::super::watched::{Unfinished, watched};
-use super::super::{RocksKv, RocksKvOptions, Start};
+use super::super::{OpenError, RocksKv, RocksKvOptions, Start};
 use super::harness::{Disks, overwrite, put, until, value};
 use crate::kv::{Batch, Direction, KvError, KvStore, Scan, ScanPage};
 
@@ -339,6 +339,33 @@ async fn copies_are_made_although_another_disk_hangs() {
     let holders: Vec<_> = holders.iter().map(|place| place.is_holder).collect();
     assert_eq!(holders, [true, false, true, false]);
     drop(store);
+}
+
+/// It is sent no roster any more: beside a copy that is stale too it proves nothing.
+#[tokio::test]
+async fn a_place_that_hung_is_no_witness_when_it_answers_again() {
+    let disks = impatient(3, 1);
+    drop(disks.open());
+    let unfinished = disks.place(2).join("cairn-meta.json.tmp");
+    mkfifo(&unfinished);
+    let (store, report) = disks.open();
+    until(|| store.status().epoch > report.epoch).await;
+    disks.take_away(1);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "1").await;
+    crate::durable_file::remove_file(&unfinished).unwrap();
+    disks.bring_back(1);
+    // What hangs still has the directory.
+    let image = disks.image();
+    image.take_away(0);
+    let error = image.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::TooManyMissing { allowed: 0, .. }),
+        "{error}"
+    );
+    image.bring_back(0);
+    let (store, _) = image.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
 }
 
 /// A source that answers again when nobody waits for it any more, and the target has become a holder by other ways.

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::super::place::Place;
 use super::super::{OpenError, Start};
 use super::harness::{Disks, copy_tree, entries, flip_bit, overwrite, put, until, value};
 
@@ -132,6 +133,75 @@ async fn a_stale_copy_does_not_win_where_as_many_disks_may_be_lost() {
     disks.bring_back(0);
     let (store, _) = disks.open();
     assert_eq!(value(&store, "new").await.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn a_stale_copy_does_not_win_beside_a_directory_that_never_took_part() {
+    let mut disks = Disks::new(3, 1);
+    disks.options.copies = vec![disks.place(1)];
+    disks.options.accept_missing_copies = false;
+    let (store, _) = disks.open();
+    disks.take_away(1);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "1").await;
+    drop(store);
+    // A third disk is added, and that start is interrupted before the roster is on it.
+    drop(Place::claim(&disks.place(2), disks.options.cluster_id).unwrap());
+    disks.options.copies.push(disks.place(2));
+    disks.take_away(0);
+    disks.bring_back(1);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            OpenError::TooManyMissing { missing, allowed: 0, place_count: 2 } if missing.len() == 1
+        ),
+        "{error}"
+    );
+    disks.bring_back(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_stale_copy_does_not_win_beside_a_disk_that_was_missing_at_the_last_start() {
+    let disks = Disks::new(3, 1);
+    drop(disks.open());
+    disks.take_away(2);
+    let (store, _) = disks.open();
+    // It is there again, and not looked for.
+    disks.bring_back(2);
+    disks.take_away(1);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "1").await;
+    drop(store);
+    disks.bring_back(1);
+    disks.take_away(0);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            OpenError::TooManyMissing { missing, allowed: 0, place_count: 2 } if missing.len() == 1
+        ),
+        "{error}"
+    );
+    disks.bring_back(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_disk_may_be_missing_while_enough_were_there_at_the_last_start() {
+    let disks = Disks::new(4, 1);
+    let (store, _) = disks.open();
+    put(&store, "key", "1").await;
+    drop(store);
+    disks.take_away(3);
+    drop(disks.open());
+    disks.bring_back(3);
+    disks.take_away(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "key").await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
