@@ -206,8 +206,11 @@ impl Maintenance {
 
     fn checkpoint(&mut self) {
         let begun = Instant::now();
-        let journal_bytes = self.shared.view().journal_bytes;
-        let Rotated { sequence, live } = match self.rotate() {
+        let Rotated {
+            sequence,
+            journal_bytes,
+            live,
+        } = match self.rotate() {
             Ok(rotated) => rotated,
             Err(detail) => {
                 tracing::warn!(detail, "no metadata checkpoint could be made");
@@ -361,7 +364,7 @@ impl Maintenance {
             candidate.wipe_copy()
         })
         .map_err(|setback| obstacle(&live, setback))?;
-        let Rotated { sequence, live } = self.rotate().map_err(Obstacle::Elsewhere)?;
+        let Rotated { sequence, live, .. } = self.rotate().map_err(Obstacle::Elsewhere)?;
         self.build(&live)
             .and_then(|()| self.publish(&live, place, sequence))
             .map_err(|setback| obstacle(&live, setback))?;

@@ -138,7 +138,7 @@ pub(crate) struct View {
     pub(crate) broken: Option<String>,
     /// A commit was refused because no disk had room for another journal file, and none has got one since.
     pub(crate) lacks_room: bool,
-    /// Since the last checkpoint.
+    /// Since the last checkpoint: the records, and what is unused of closed files.
     pub(crate) journal_bytes: u64,
     pub(crate) checkpointed_at: Option<Instant>,
 }

@@ -27,7 +27,7 @@ pub struct RocksKvStatus {
     pub has_room: bool,
     /// Commits that wait.
     pub queue_depth: usize,
-    /// Bytes of journal since the last checkpoint.
+    /// Bytes of journal since the last checkpoint, with what is unused of closed files.
     pub journal_bytes: u64,
     /// Since the last checkpoint of this process.
     pub checkpoint_age: Option<Duration>,

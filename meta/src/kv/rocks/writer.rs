@@ -94,6 +94,8 @@ pub(crate) enum Control {
 pub(crate) struct Rotated {
     /// The last record in the closed files.
     pub(crate) sequence: u64,
+    /// What [`View::journal_bytes`](super::shared::View::journal_bytes) says of the closed files.
+    pub(crate) journal_bytes: u64,
     /// The RocksDB that has applied it, beside the closed files. One that served before the rotation may have neither:
     /// it may have failed meanwhile.
     pub(crate) live: Arc<Live>,
@@ -210,6 +212,7 @@ impl Writer {
             Control::Rotate { answer } => {
                 let result = self.rotate().map(|()| Rotated {
                     sequence: self.sequence,
+                    journal_bytes: self.shared.view().journal_bytes,
                     live: self.shared.live(),
                 });
                 answer.try_send(result).unwrap_or_default();
@@ -405,6 +408,12 @@ impl Writer {
         });
         let rotation = self.holders.rotate(&head);
         if rotation.has_begun {
+            // What a closed file has no record in takes space all the same: files that are closed before they are full
+            // would otherwise add up. One without any record is replaced by the new one.
+            if self.offset > FILE_HEAD_BYTES as u64 {
+                let unused_bytes = self.settings.file_size_bytes.saturating_sub(self.offset);
+                self.shared.view().journal_bytes += unused_bytes;
+            }
             self.head = head;
             self.offset = FILE_HEAD_BYTES as u64;
         }

@@ -1,8 +1,10 @@
 //! Checkpoints: what they make needless, and what becomes of those that cannot be made.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::super::Start;
+use super::super::writer::{Control, Request};
 use super::harness::{Disks, overwrite, put, until};
 use super::journal_faults::Faults;
 use crate::kv::KvStore;
@@ -38,6 +40,23 @@ async fn journals_are_cut_after_a_checkpoint_and_the_copy_restores() {
         .unwrap()
         .unwrap();
     assert!(value.starts_with(format!("{} ", index - 1).as_bytes()));
+}
+
+/// As where a copy is tried to be made over and over, and each time comes to nothing.
+#[tokio::test]
+async fn files_that_are_closed_nearly_empty_do_not_add_up() {
+    let disks = Disks::with_checkpoints(2, 1, 4 * (32 << 10));
+    let (store, _) = disks.open();
+    for round in 0..16 {
+        put(&store, "key", &round.to_string()).await;
+        let (answer, rotated) = mpsc::sync_channel(1);
+        let rotate = Request::Control(Control::Rotate { answer });
+        store.requests.send(rotate).unwrap();
+        rotated.recv().unwrap().unwrap();
+    }
+    // With the file that is written and the spare ones.
+    let is_bounded = |disk| disks.journal_file_count(disk) <= 8;
+    until(|| store.status().counters.checkpoints >= 1 && (0..2).all(is_bounded)).await;
 }
 
 #[tokio::test]
