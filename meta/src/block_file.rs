@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 
 /// Suits every disk: their blocks are of 512 or 4,096 bytes.
-const BLOCK_BYTES: usize = 4096;
+pub(crate) const BLOCK_BYTES: usize = 4096;
 /// Written in one call, at most; bounds the buffer.
 const PIECE_BYTES: usize = 256 << 10;
 

@@ -373,9 +373,13 @@ impl Writer {
                 .map_err(|error| format!("{}: {error}", target.path.display()))
         })?;
         self.holders.add(Arc::clone(place))?;
+        let rotate = Command::Rotate {
+            head: Arc::clone(&self.head),
+            size_bytes: self.size_bytes,
+        };
         let mut failures = self
             .holders
-            .round_of(&[place.id], &Command::Rotate(Arc::clone(&self.head)))
+            .round_of(&[place.id], &rotate)
             .map_err(Suspicion::failed)?;
         if let Some(failure) = failures.pop() {
             return Err(Suspicion {

@@ -40,7 +40,10 @@ pub(crate) fn directory_journal() -> OpenJournal {
 /// What all holders are told to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
-    Rotate(Arc<FileHead>),
+    Rotate {
+        head: Arc<FileHead>,
+        size_bytes: u64,
+    },
     Append(Arc<Frame>),
     Cut(u64),
     Check,
@@ -49,7 +52,7 @@ pub(crate) enum Command {
 impl Command {
     fn run(&self, journal: &mut dyn JournalCopy) -> io::Result<()> {
         match self {
-            Self::Rotate(head) => journal.rotate(head),
+            Self::Rotate { head, size_bytes } => journal.rotate(head, *size_bytes),
             Self::Append(frame) => journal.append(&frame.bytes),
             Self::Cut(sequence) => journal.cut(*sequence),
             Self::Check => journal.check(),
@@ -263,11 +266,14 @@ impl Holders {
         self.give_up(refusals, command)
     }
 
-    /// Begins a new file on all holders. One that has no room for it is given up if another has; where nobody has, all
+    /// Begins a new file of so many bytes on all holders. One that has no room for it is given up if another has; where nobody has, all
     /// keep their old files: giving them up would leave nobody to write to when there is room again.
-    pub(crate) fn rotate(&mut self, head: &Arc<FileHead>) -> Rotation {
+    pub(crate) fn rotate(&mut self, head: &Arc<FileHead>, size_bytes: u64) -> Rotation {
         let all = self.ids();
-        let command = Command::Rotate(Arc::clone(head));
+        let command = Command::Rotate {
+            head: Arc::clone(head),
+            size_bytes,
+        };
         let mut refusals = self.ask(&all, &command);
         let has_begun = refusals.len() < all.len();
         if !has_begun {

@@ -21,9 +21,9 @@ const SPARE_PREFIX: &str = "spare-";
 
 /// A place that takes journal records. All calls block and come from one thread.
 pub(crate) trait JournalCopy: Send {
-    /// Begins a new file; the records before it stay. Durable on return. An error that [`has_no_room`] says that
-    /// nothing was changed: the old file can still be written to.
-    fn rotate(&mut self, head: &FileHead) -> io::Result<()>;
+    /// Begins a new file of at least `size_bytes`; the records before it stay. Durable on return. An error that
+    /// [`has_no_room`] says that nothing was changed: the old file can still be written to.
+    fn rotate(&mut self, head: &FileHead, size_bytes: u64) -> io::Result<()>;
 
     /// Appends one framed record. Durable on return.
     fn append(&mut self, frame: &[u8]) -> io::Result<()>;
@@ -58,13 +58,15 @@ impl DirectoryJournal {
         })
     }
 
-    fn take_spare(&self) -> io::Result<PathBuf> {
-        if let Some(spare) = spares(&self.dir)?.into_iter().next() {
-            return Ok(spare);
+    fn take_spare(&self, size_bytes: u64) -> io::Result<PathBuf> {
+        for spare in spares(&self.dir)? {
+            if fs::metadata(&spare)?.len() >= size_bytes {
+                return Ok(spare);
+            }
         }
         let spare = self.dir.join(format!("{SPARE_PREFIX}new"));
         // A disk that fills up leaves the unfinished file behind: the next attempt begins with its space.
-        durable_file::create_zeroed(&spare, self.file_size_bytes)?;
+        durable_file::create_zeroed(&spare, size_bytes)?;
         Ok(spare)
     }
 
@@ -87,7 +89,7 @@ impl DirectoryJournal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?.len(),
         };
-        // A file that grew beyond the usual size for one huge record is not worth keeping.
+        // A file that was made larger for one huge record is not worth keeping.
         let is_usual = size_bytes == self.file_size_bytes;
         if is_usual && spares(&self.dir)?.len() < SPARE_COUNT_MAX {
             durable_file::rename(
@@ -101,8 +103,8 @@ impl DirectoryJournal {
 }
 
 impl JournalCopy for DirectoryJournal {
-    fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
-        let spare = self.take_spare()?;
+    fn rotate(&mut self, head: &FileHead, size_bytes: u64) -> io::Result<()> {
+        let spare = self.take_spare(size_bytes)?;
         self.current = None;
         self.begin_file(&spare, head).map_err(|error| {
             // Of the kind that promises that nothing was changed.
@@ -239,15 +241,15 @@ mod tests {
     fn a_recycled_file_begins_empty() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
-        journal.rotate(&head(1, 1)).unwrap();
+        journal.rotate(&head(1, 1), FILE_SIZE_BYTES).unwrap();
         journal.append(&frame(1, 1)).unwrap();
         journal.append(&frame(1, 2)).unwrap();
         let used = durable_file::inode(&dir.path().join(file_name(1))).unwrap();
-        journal.rotate(&head(2, 3)).unwrap();
+        journal.rotate(&head(2, 3), FILE_SIZE_BYTES).unwrap();
         journal.cut(2).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [3]);
         journal.append(&frame(2, 3)).unwrap();
-        journal.rotate(&head(3, 4)).unwrap();
+        journal.rotate(&head(3, 4), FILE_SIZE_BYTES).unwrap();
         assert_eq!(
             durable_file::inode(&dir.path().join(file_name(4))).unwrap(),
             used
@@ -261,7 +263,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
         for first in [1, 5, 9] {
-            journal.rotate(&head(1, first)).unwrap();
+            journal.rotate(&head(1, first), FILE_SIZE_BYTES).unwrap();
         }
         journal.cut(7).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [5, 9]);
@@ -274,7 +276,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
         for first in [1, 5, 9] {
-            journal.rotate(&head(1, first)).unwrap();
+            journal.rotate(&head(1, first), FILE_SIZE_BYTES).unwrap();
         }
         // What cannot be removed as a file is.
         let path = dir.path().join(file_name(1));
@@ -299,10 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_larger_than_the_file_extends_it() {
+    fn a_file_for_a_large_record_has_room_for_it_from_the_beginning() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
-        journal.rotate(&head(1, 1)).unwrap();
+        prepare_spare(dir.path(), FILE_SIZE_BYTES).unwrap();
+        journal.rotate(&head(1, 1), 64 << 10).unwrap();
+        let size_bytes = || fs::metadata(dir.path().join(file_name(1))).unwrap().len();
+        assert_eq!(size_bytes(), 64 << 10);
         let mut builder = RecordBuilder::new();
         builder.push(&Write::Put {
             key: "k".into(),
@@ -312,6 +317,12 @@ mod tests {
             .append(&builder.finish(&[1; 16], 1, 1).bytes)
             .unwrap();
         assert_eq!(next_sequence(dir.path(), 1), 2);
+        assert_eq!(size_bytes(), 64 << 10);
+        // The usual spare file is still there for usual records; the large one does not become another.
+        journal.rotate(&head(2, 2), FILE_SIZE_BYTES).unwrap();
+        journal.cut(1).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [2]);
+        assert!(spares(dir.path()).unwrap().is_empty());
     }
 
     #[test]
@@ -320,7 +331,7 @@ mod tests {
         let dir = parent.path().join("journal");
         fs::create_dir(&dir).unwrap();
         let mut journal = DirectoryJournal::open(&dir, FILE_SIZE_BYTES).unwrap();
-        journal.rotate(&head(1, 1)).unwrap();
+        journal.rotate(&head(1, 1), FILE_SIZE_BYTES).unwrap();
         journal.check().unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert!(journal.check().is_err());

@@ -263,7 +263,7 @@ mod tests {
             epoch: 1,
             first_sequence: 1,
         };
-        journal.rotate(&head).unwrap();
+        journal.rotate(&head, 16 << 10).unwrap();
         for sequence in 1..=3 {
             let mut builder = RecordBuilder::new();
             builder.push(&Write::Delete { key: "key".into() });

@@ -30,6 +30,7 @@ use super::revival::Revival;
 use super::roster::{PlaceId, Roster};
 use super::shared::{Live, QueueSlot, Shared, Suspicion};
 use super::status::{NO_ROOM, add};
+use crate::block_file::BLOCK_BYTES;
 use crate::kv::{Batch, Check, KvError, Write};
 
 /// Most commits in one group: bounds the time the first of them waits for the last to be validated.
@@ -113,6 +114,8 @@ pub(crate) struct Writer {
     /// Of the file being written.
     pub(crate) head: Arc<FileHead>,
     pub(crate) offset: u64,
+    /// How large it was made.
+    pub(crate) size_bytes: u64,
     /// Last record in the journal.
     pub(crate) sequence: u64,
     /// Last record in RocksDB; less than `sequence` only inside `persist` and while broken.
@@ -166,6 +169,7 @@ impl Writer {
             settings,
             head: Arc::new(no_file),
             offset: 0,
+            size_bytes: 0,
             sequence,
             applied: sequence,
             broken: None,
@@ -302,9 +306,8 @@ impl Writer {
     /// Makes a record durable and applies it.
     fn persist(&mut self, record: RecordBuilder) -> Result<(), KvError> {
         let len = record.len() as u64;
-        if self.offset + len > self.settings.file_size_bytes
-            && self.offset > FILE_HEAD_BYTES as u64
-            && let Err(detail) = self.rotate()
+        if self.offset + len > self.size_bytes
+            && let Err(detail) = self.rotate_for(len)
         {
             if self.broken.is_none() {
                 self.tell_no_room(&detail);
@@ -397,6 +400,12 @@ impl Writer {
 
     /// Begins new files on all holders. When this fails although the store is not broken, all goes on in the old ones.
     pub(crate) fn rotate(&mut self) -> Result<(), String> {
+        self.rotate_for(0)
+    }
+
+    /// As [`Writer::rotate`], with room for a record of `record_len` bytes. An append finds its space there already: where
+    /// one fails nobody knows how the journal ends, while a new file that cannot be made changes nothing.
+    fn rotate_for(&mut self, record_len: u64) -> Result<(), String> {
         if let Some(reason) = &self.broken {
             return Err(reason.clone());
         }
@@ -406,16 +415,20 @@ impl Writer {
             epoch: self.roster.epoch,
             first_sequence: self.sequence + 1,
         });
-        let rotation = self.holders.rotate(&head);
+        let size_bytes = (FILE_HEAD_BYTES as u64 + record_len)
+            .next_multiple_of(BLOCK_BYTES as u64)
+            .max(self.settings.file_size_bytes);
+        let rotation = self.holders.rotate(&head, size_bytes);
         if rotation.has_begun {
             // What a closed file has no record in takes space all the same: files that are closed before they are full
             // would otherwise add up. One without any record is replaced by the new one.
             if self.offset > FILE_HEAD_BYTES as u64 {
-                let unused_bytes = self.settings.file_size_bytes.saturating_sub(self.offset);
+                let unused_bytes = self.size_bytes.saturating_sub(self.offset);
                 self.shared.view().journal_bytes += unused_bytes;
             }
             self.head = head;
             self.offset = FILE_HEAD_BYTES as u64;
+            self.size_bytes = size_bytes;
         }
         self.settle(rotation.failures)?;
         if !rotation.has_begun {

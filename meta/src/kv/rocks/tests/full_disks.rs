@@ -64,6 +64,42 @@ async fn full_disks_refuse_commits_until_there_is_room_again() {
     }
 }
 
+/// An append that fails would end the journals of all disks for good.
+#[tokio::test]
+async fn a_record_larger_than_a_file_is_refused_before_anything_of_it_is_written() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journals = [0, 1].map(|disk| disks.place(disk).join("journal"));
+    // Usual files can be made all the while.
+    let unfinished = journals.map(|journal| journal.join("spare-new.tmp"));
+    until(|| {
+        [0, 1]
+            .iter()
+            .all(|disk| has_spare(&disks.place(*disk).join("journal")))
+    })
+    .await;
+    fill(&unfinished);
+    let large = "x".repeat(64 << 10);
+    let outcome = try_put(&store, "refused", &large).await;
+    assert!(
+        matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
+        "{outcome:?}"
+    );
+    let status = store.status();
+    assert_eq!((status.holder_count(), status.broken), (2, None));
+    make_room(&unfinished);
+    put(&store, "large", &large).await;
+    put(&store, "small", "1").await;
+    drop(store);
+    for lost in [0, 1] {
+        let image = disks.image();
+        image.lose(lost);
+        let (store, _) = image.open();
+        assert_values(&store, &[("large", &large), ("small", "1")]).await;
+        assert_eq!(value(&store, "refused").await, None);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_given_up_while_another_has_room() {
     let disks = Disks::new(2, 1);

@@ -102,7 +102,7 @@ struct FaultyJournal {
 }
 
 impl JournalCopy for FaultyJournal {
-    fn rotate(&mut self, head: &FileHead) -> io::Result<()> {
+    fn rotate(&mut self, head: &FileHead, size_bytes: u64) -> io::Result<()> {
         let rotation = self.faults.rotations.fetch_add(1, Ordering::SeqCst) + 1;
         if rotation == self.faults.waiting_rotation {
             self.faults.wait();
@@ -110,7 +110,7 @@ impl JournalCopy for FaultyJournal {
         if rotation == self.faults.failing_rotation {
             return Err(io::Error::other("injected"));
         }
-        self.inner.rotate(head)
+        self.inner.rotate(head, size_bytes)
     }
 
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
