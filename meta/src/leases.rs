@@ -1,7 +1,8 @@
 //! Leases: at most one process at a time does a background job, whatever the clocks say.
 //!
 //! The record holds no time. The holder renews it by changing it; another process may take it over only after it
-//! saw the record unchanged for the lease's duration *by its own monotonic clock*. The holder in turn trusts the
+//! saw the record unchanged for the lease's duration *by its own monotonic clock*: from when it had read it, since it may
+//! have been written after that read began, until when it begins the read that finds it again. The holder in turn trusts the
 //! lease only for [`HELD_PERCENT`] of that duration from the moment it began its last successful renewal, which is
 //! before anybody could have seen that renewal. Only the rates of the clocks matter then, never their readings.
 //!
@@ -70,17 +71,18 @@ impl Lease {
         }
     }
 
-    /// Takes, renews, takes over or waits. `now` is the reading of a monotonic clock of this process before the call.
+    /// Takes, renews, takes over or waits. `now` reads a monotonic clock of this process.
     ///
     /// # Errors
     /// Those of the store; a lease that was held stays so until its time.
-    pub async fn poll(&mut self, now: Duration) -> Result<LeaseState, MetaError> {
+    pub async fn poll(&mut self, now: impl Fn() -> Duration) -> Result<LeaseState, MetaError> {
+        let begun = now();
         let key = keys::lease(&self.name);
         let stored: Option<Stored<LeaseRecord>> = self.meta.read(&key).await?;
         let found = stored.as_ref().map(|stored| &stored.record);
-        self.observe(found, now);
+        self.observe(found, now());
         let Action::Write { renewals } =
-            decide(found, &self.holder, self.seen_for(now), self.duration)
+            decide(found, &self.holder, self.seen_for(begun), self.duration)
         else {
             self.held_until = None;
             return Ok(LeaseState::Elsewhere);
@@ -95,8 +97,8 @@ impl Lease {
             .put(key, encode(&record));
         match self.meta.try_commit(batch).await? {
             Committed::Applied => {
-                let until = now + self.duration * HELD_PERCENT / 100;
-                self.seen = Some((record, now));
+                let until = begun + self.duration * HELD_PERCENT / 100;
+                self.seen = Some((record, begun));
                 self.held_until = Some(until);
                 Ok(LeaseState::Held { until })
             }

@@ -1,10 +1,13 @@
 //! Buckets by owner, users, keys, leases, the cluster map.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::*;
-use cairn_meta::kv::MemoryKv;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
     AccessKey, BucketName, ClusterId, ClusterRecord, Coding, DiskId, DiskNode, DiskRecord,
     DiskState, DisplayName, Email, Lease, LeaseState, MasterKey, Meta, MetaError, SecretKey,
@@ -197,26 +200,85 @@ async fn a_lease_is_taken_over_only_after_it_was_seen_unchanged_for_its_duration
     let at = Duration::from_secs;
     let mut a = Lease::new(meta_over(&kv), "repair", "a", duration);
     let mut b = Lease::new(meta_over(&kv), "repair", "b", duration);
-    let LeaseState::Held { until } = a.poll(at(1)).await.unwrap() else {
+    let LeaseState::Held { until } = a.poll(|| at(1)).await.unwrap() else {
         panic!("it was free")
     };
     assert!(until < at(1) + duration);
     // The clock of `b` is a day ahead, which means nothing.
     let day = 86_400;
-    assert_eq!(b.poll(at(day)).await.unwrap(), LeaseState::Elsewhere);
-    a.poll(at(5)).await.unwrap();
+    assert_eq!(b.poll(|| at(day)).await.unwrap(), LeaseState::Elsewhere);
+    a.poll(|| at(5)).await.unwrap();
     assert_eq!(
-        b.poll(at(day + 9)).await.unwrap(),
+        b.poll(|| at(day + 9)).await.unwrap(),
         LeaseState::Elsewhere,
         "it was renewed meanwhile"
     );
-    assert_eq!(b.poll(at(day + 18)).await.unwrap(), LeaseState::Elsewhere);
+    assert_eq!(
+        b.poll(|| at(day + 18)).await.unwrap(),
+        LeaseState::Elsewhere
+    );
     assert!(matches!(
-        b.poll(at(day + 19)).await.unwrap(),
+        b.poll(|| at(day + 19)).await.unwrap(),
         LeaseState::Held { .. }
     ));
-    assert_eq!(a.poll(at(25)).await.unwrap(), LeaseState::Elsewhere);
+    assert_eq!(a.poll(|| at(25)).await.unwrap(), LeaseState::Elsewhere);
     assert!(!a.is_held(at(25)) && b.is_held(at(day + 20)));
+}
+
+/// A store whose first read takes until a time, at which the holder of a lease has just renewed it.
+#[derive(Debug)]
+struct SlowFirstRead {
+    inner: MemoryKv,
+    renewing: Mutex<Option<Lease>>,
+    until_seconds: u64,
+    clock_seconds: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl KvStore for SlowFirstRead {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        let renewing = self.renewing.lock().unwrap().take();
+        if let Some(mut lease) = renewing {
+            let until = Duration::from_secs(self.until_seconds);
+            lease.poll(|| until).await.unwrap();
+            self.clock_seconds
+                .store(self.until_seconds, Ordering::SeqCst);
+        }
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.inner.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        self.inner.commit(batch).await
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_renewed_while_it_was_read_is_not_taken_over_early() {
+    let kv = MemoryKv::new();
+    let duration = Duration::from_secs(20);
+    let at = Duration::from_secs;
+    let mut a = Lease::new(meta_over(&kv), "repair", "a", duration);
+    a.poll(|| at(0)).await.unwrap();
+    let clock_seconds = Arc::new(AtomicU64::new(0));
+    let slow = SlowFirstRead {
+        inner: kv.clone(),
+        renewing: Mutex::new(Some(a)),
+        until_seconds: 12,
+        clock_seconds: Arc::clone(&clock_seconds),
+    };
+    let slow = Meta::new(Arc::new(slow), MasterKey::new([7; 32]));
+    let mut b = Lease::new(slow, "repair", "b", duration);
+    let now = || at(clock_seconds.load(Ordering::SeqCst));
+    assert_eq!(b.poll(now).await.unwrap(), LeaseState::Elsewhere);
+    assert_eq!(b.poll(|| at(20)).await.unwrap(), LeaseState::Elsewhere);
+    assert!(matches!(
+        b.poll(|| at(32)).await.unwrap(),
+        LeaseState::Held { .. }
+    ));
 }
 
 #[tokio::test]

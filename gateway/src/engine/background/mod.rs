@@ -135,7 +135,7 @@ impl Engine {
         );
         let mut held_until = started;
         loop {
-            let mut poll = pin!(lease.poll(started.elapsed()));
+            let mut poll = pin!(lease.poll(|| started.elapsed()));
             let polled = if let Ok(polled) = timeout_at(held_until, &mut poll).await {
                 polled
             } else {
