@@ -35,6 +35,10 @@ pub(crate) struct DatabaseId(pub(crate) [u8; 8]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HistoryId(pub(crate) [u8; 8]);
 
+/// Tells a roster from all others, also from those of its epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Nonce(pub(crate) [u8; 8]);
+
 macro_rules! hex_id {
     ($name:ident) => {
         impl $name {
@@ -75,6 +79,7 @@ macro_rules! hex_id {
 hex_id!(PlaceId);
 hex_id!(DatabaseId);
 hex_id!(HistoryId);
+hex_id!(Nonce);
 
 /// Who holds what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +87,7 @@ pub(crate) struct Roster {
     /// Rises with every change.
     pub(crate) epoch: u64,
     /// Random: two rosters of one epoch that differ here were written by two histories.
-    pub(crate) nonce: DatabaseId,
+    pub(crate) nonce: Nonce,
     /// Where the live RocksDB is; absent before the first start was completed.
     pub(crate) primary: Option<Primary>,
     /// Places with a complete journal copy.
@@ -100,7 +105,7 @@ pub(crate) struct Roster {
     /// The nonces of the rosters before this one, newest first: a place that has one of them lags behind. One with a
     /// roster that is not among them may have gone on without the others. Not kept in the first stores.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ancestors: Vec<DatabaseId>,
+    pub(crate) ancestors: Vec<Nonce>,
 }
 
 /// Where the live RocksDB is.
@@ -117,7 +122,7 @@ impl Roster {
     pub(crate) fn initial(epoch: u64) -> Self {
         Self {
             epoch,
-            nonce: DatabaseId([0; 8]),
+            nonce: Nonce([0; 8]),
             primary: None,
             holders: Vec::new(),
             places: BTreeMap::new(),
@@ -132,7 +137,7 @@ impl Roster {
         self.ancestors.insert(0, self.nonce);
         self.ancestors.truncate(ANCESTOR_COUNT_MAX);
         self.epoch += 1;
-        self.nonce = DatabaseId::random();
+        self.nonce = Nonce::random();
     }
 
     /// Whether `other` is this one or known to be one that came before it.
@@ -286,7 +291,7 @@ mod tests {
     fn file(place: u8, epoch: u64, nonce: u8) -> PlaceFile {
         let roster = Roster {
             epoch,
-            nonce: DatabaseId([nonce; 8]),
+            nonce: Nonce([nonce; 8]),
             primary: Some(Primary {
                 place: PlaceId([1; 16]),
                 database: DatabaseId([4; 8]),
