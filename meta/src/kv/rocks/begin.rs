@@ -60,13 +60,14 @@ pub(super) fn begin(
         empty_journal(&primary).map_err(failed)?;
     }
     let mut notes = from.notes;
-    remove_leftovers(&from.places, &recovered, &mut notes);
+    let new_primary = Some(Primary {
+        place: primary.id,
+        database: recovered.id,
+    });
+    remove_leftovers(&from.places, new_primary, &mut notes);
 
     let roster = Roster {
-        primary: Some(Primary {
-            place: primary.id,
-            database: recovered.id,
-        }),
+        primary: new_primary,
         ..from.roster
     };
     let live = Live::new((recovered.id, recovered.database), Arc::clone(&primary), 0);
@@ -102,11 +103,15 @@ fn empty_journal(place: &Place) -> io::Result<()> {
     durable_file::create_dir(&place.journal_dir())
 }
 
-/// Removes what a crash left unfinished, and every RocksDB but the one that was recovered.
-fn remove_leftovers(places: &[Arc<Place>], recovered: &Recovered, notes: &mut Vec<String>) {
+/// Removes what a crash left unfinished, and every RocksDB but `live`.
+pub(super) fn remove_leftovers(
+    places: &[Arc<Place>],
+    live: Option<Primary>,
+    notes: &mut Vec<String>,
+) {
     for place in places {
-        let live = (place.id == recovered.primary.id).then_some(recovered.id);
-        if let Err(error) = place.remove_leftovers(live) {
+        let live_here = live.filter(|live| live.place == place.id);
+        if let Err(error) = place.remove_leftovers(live_here.map(|live| live.database)) {
             notes.push(format!("{}: {error}", place.path.display()));
         }
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use rocksdb::Cache;
 
-use super::begin::{BeginFrom, Opened, begin};
+use super::begin::{BeginFrom, Opened, begin, remove_leftovers};
 use super::database::{Database, Missing, block_cache};
 use super::holder::OpenJournal;
 use super::options::{OpenError, RocksKvOptions, Start};
@@ -92,7 +92,8 @@ pub(super) fn open(
         create(options, &places, &cache)?
     } else {
         let logs = read_logs(options, &roster, &mut places, &mut notes);
-        remove_leftovers(&places, &roster, &mut notes);
+        // Makes room for a restored RocksDB where one came to nothing before.
+        remove_leftovers(&places, roster.primary, &mut notes);
         recover(options, &roster, &places, logs, &cache, &mut notes)?
     };
     let from = BeginFrom {
@@ -225,16 +226,6 @@ fn set_other_histories_aside(
         places.push(place);
     }
     places
-}
-
-/// Makes room for a restored RocksDB where one came to nothing before.
-fn remove_leftovers(places: &[Arc<Place>], roster: &Roster, notes: &mut Vec<String>) {
-    for place in places {
-        let live = roster.primary.filter(|primary| primary.place == place.id);
-        if let Err(error) = place.remove_leftovers(live.map(|primary| primary.database)) {
-            notes.push(format!("{}: {error}", place.path.display()));
-        }
-    }
 }
 
 /// Decides which history is the newest, or refuses if it may be among what is missing.
