@@ -6,8 +6,8 @@
 //! What it returns is an identity ([`Principal`]) and how the body is covered by the signature
 //! ([`PayloadMode`]); whether the identity may do what it asks is [`crate::authorize`]'s question.
 //!
-//! Invariants: `Host` and every `x-amz-*` header that is sent were signed (HTTP's own, as `If-Match` or
-//! `Content-MD5`, need not be, as at S3); a secret leaves the process in no message, log or `Debug` output; a
+//! Invariants: `Host` and every `x-amz-*` header that is sent were signed, `x-amz-content-sha256` at least by its value
+//! (HTTP's own, as `If-Match` or `Content-MD5`, need not be, as at S3); a secret leaves the process in no message, log or `Debug` output; a
 //! wrong signature and an early failure differ in what they say, never in how long the comparison took.
 
 mod authorization_header;
@@ -227,9 +227,7 @@ impl Verifier {
         };
         let declared = DeclaredPayload::parse(claim.payload)?;
         refuse_session_tokens(&head)?;
-        if let Some(missing) =
-            canonical_request::headers_not_signed(head.headers, claim.signed_headers)
-        {
+        if let Some(missing) = canonical_request::headers_not_signed(head.headers, &claim) {
             return Err(S3Error::new(
                 ErrorCode::AccessDenied,
                 "There were headers present in the request which were not signed",

@@ -431,6 +431,44 @@ fn unsigned_amz_headers_are_refused() {
 }
 
 #[test]
+fn a_host_and_headers_that_are_not_signed_are_named() {
+    let get = with_header(amazons_get(), "x-amz-acl", "private");
+    let only_the_date = get.headers()["authorization"]
+        .to_str()
+        .unwrap()
+        .replace("host;range;x-amz-content-sha256;", "");
+    let error = refused(&with_header(get, "authorization", &only_the_date));
+    assert_eq!(error.extra("HeadersNotSigned"), Some("host, x-amz-acl"));
+}
+
+/// It is in what is signed, whether or not its header is.
+#[test]
+fn the_payload_hash_need_not_be_among_the_signed_headers() {
+    const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+    let name = "x-amz-content-sha256";
+    let no_header = PayloadChecksumKind::NoHeader;
+    for location in [SignatureLocation::Headers, SignatureLocation::QueryParams] {
+        let put = signed_by_sdk_with("PUT", "http://h/b/k", &[], location, no_header);
+        verify(&with_header(put.clone(), name, UNSIGNED)).unwrap();
+        for other in [EMPTY_SHA256, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"] {
+            let error = refused(&with_header(put.clone(), name, other));
+            assert_eq!(error.code(), ErrorCode::SignatureDoesNotMatch, "{other}");
+        }
+        let mut twice = with_header(put, name, UNSIGNED);
+        let other = EMPTY_SHA256.parse().unwrap();
+        twice.headers_mut().append(name, other);
+        let error = refused(&twice);
+        assert_eq!(error.extra("HeadersNotSigned"), Some(name));
+    }
+    // A URL's own parameter is what was signed.
+    let uri = "http://h/b/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD";
+    let put = signed_by_sdk("PUT", uri, &[], SignatureLocation::QueryParams);
+    verify(&with_header(put.clone(), name, UNSIGNED)).unwrap();
+    let error = refused(&with_header(put, name, EMPTY_SHA256));
+    assert_eq!(error.extra("HeadersNotSigned"), Some(name));
+}
+
+#[test]
 fn the_payload_hash_must_be_declared_and_known() {
     let error = refused(&without_header(amazons_get(), "x-amz-content-sha256"));
     assert_eq!(error.code(), ErrorCode::InvalidRequest);
@@ -525,15 +563,26 @@ fn signed_by_sdk(
     headers: &[(&str, &str)],
     location: SignatureLocation,
 ) -> Request<()> {
+    let hash_header = match location {
+        SignatureLocation::Headers => PayloadChecksumKind::XAmzSha256,
+        _ => PayloadChecksumKind::NoHeader,
+    };
+    signed_by_sdk_with(method, uri, headers, location, hash_header)
+}
+
+fn signed_by_sdk_with(
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    location: SignatureLocation,
+    hash_header: PayloadChecksumKind,
+) -> Request<()> {
     let credentials = Credentials::from_keys(ACCESS_KEY, SECRET, None);
     let identity: Identity = credentials.into();
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-    settings.payload_checksum_kind = match location {
-        SignatureLocation::Headers => PayloadChecksumKind::XAmzSha256,
-        _ => PayloadChecksumKind::NoHeader,
-    };
+    settings.payload_checksum_kind = hash_header;
     settings.signature_location = location;
     settings.expires_in = Some(Duration::from_mins(1));
     let params = v4::SigningParams::builder()
