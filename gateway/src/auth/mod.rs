@@ -337,6 +337,8 @@ enum Found<'a> {
 fn find_signature<'a>(head: &RequestHead<'a>) -> Result<Found<'a>, S3Error> {
     let header = match head.headers.get(http::header::AUTHORIZATION) {
         None => None,
+        // A blank one claims nothing, as at S3.
+        Some(value) if value.as_bytes().trim_ascii().is_empty() => None,
         Some(value) => Some(value.to_str().map_err(|_| {
             S3Error::invalid_argument("Unsupported Authorization Type", "Authorization", "")
         })?),

@@ -541,6 +541,10 @@ fn unsigned_requests_are_anonymous() {
     let authenticated = verify(&request("GET", "/b/k", &[("host", "h")])).unwrap();
     assert!(authenticated.principal.is_anonymous());
     assert!(authenticated.source.is_none());
+    for blank in ["", " ", "\t "] {
+        let get = request("GET", "/b/k", &[("host", "h"), ("authorization", blank)]);
+        assert!(verify(&get).unwrap().principal.is_anonymous(), "{blank:?}");
+    }
     let streaming = [("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")];
     assert_eq!(
         refused(&request("PUT", "/b/k", &streaming)).code(),
