@@ -2,7 +2,8 @@
 //!
 //! Presigners move `x-amz-*` headers into the query ("hoisting"), so that whoever uses the URL need not send
 //! them. They are signed like every parameter, and S3 takes them for headers: what they ask for must be
-//! honoured or refused, exactly as if they had come as headers.
+//! honoured or refused, exactly as if they had come as headers. A header that says something else than the parameter
+//! of its name is refused, as at S3: which of the two was meant nobody can tell.
 //!
 //! Checksums are the exception: SDKs presign without knowing the body and put the checksum of an empty one
 //! into the URL; S3 ignores those, and so must everybody who wants such uploads to work.
@@ -10,7 +11,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::operation::Query;
-use crate::s3_error::S3Error;
+use crate::s3_error::{ErrorCode, S3Error};
 
 /// Parameters that belong to a signature of version 4 itself, in lower case.
 const OF_VERSION_4: [&str; 8] = [
@@ -31,11 +32,10 @@ pub(super) fn is_of_version_4(parameter: &str) -> bool {
 
 /// The headers of a presigned request together with those its URL carries; `None` if it carries none.
 ///
-/// A header that was sent wins over a parameter of its name. To be used for everything but verifying the
-/// signature, which is about the headers that were sent.
+/// To be used for everything but verifying the signature, which is about the headers that were sent.
 ///
 /// # Errors
-/// `InvalidArgument` for a parameter that no header can be.
+/// `InvalidArgument` for a parameter that no header can be, `InvalidRequest` for one that a header contradicts.
 pub fn with_hoisted_headers(
     query: &Query,
     headers: &HeaderMap,
@@ -43,19 +43,29 @@ pub fn with_hoisted_headers(
     if !query.contains("X-Amz-Signature") && !query.contains("Signature") {
         return Ok(None);
     }
-    let mut all: Option<HeaderMap> = None;
+    let mut carried = HeaderMap::new();
     for (parameter, value) in query.iter().filter(|(name, _)| is_hoisted(name)) {
         let (name, value) = header(parameter, value)
             .ok_or_else(|| S3Error::invalid_argument(NO_HEADER, parameter, value))?;
-        if !headers.contains_key(&name) {
-            all.get_or_insert_with(|| headers.clone())
-                .append(name, value);
+        carried.append(name, value);
+    }
+    let mut all: Option<HeaderMap> = None;
+    for name in carried.keys() {
+        if !headers.contains_key(name) {
+            let all = all.get_or_insert_with(|| headers.clone());
+            for value in carried.get_all(name) {
+                all.append(name, value.clone());
+            }
+        } else if joined(headers, name) != joined(&carried, name) {
+            return Err(S3Error::new(ErrorCode::InvalidRequest, CONTRADICTION)
+                .with("HeaderName", name.as_str()));
         }
     }
     Ok(all)
 }
 
 const NO_HEADER: &str = "The query parameter stands for a header and cannot be one.";
+const CONTRADICTION: &str = "Conflicting values provided in HTTP headers and query parameters.";
 
 fn is_hoisted(parameter: &str) -> bool {
     let name = parameter.to_ascii_lowercase();
@@ -68,6 +78,13 @@ fn header(parameter: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name, value))
 }
 
+/// Repeated headers are one whose values are joined by commas.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    let values = headers.get_all(name).iter();
+    let values: Vec<_> = values.map(|value| value.as_bytes().trim_ascii()).collect();
+    values.join(&b',')
+}
+
 /// `x-amz-checksum-mode` asks for checksums and is no checksum.
 fn is_checksum(name: &str) -> bool {
     name == "x-amz-sdk-checksum-algorithm"
@@ -78,12 +95,19 @@ fn is_checksum(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn try_hoisted(
+        query: &str,
+        sent: &[(&'static str, &str)],
+    ) -> Result<Option<HeaderMap>, S3Error> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sent {
+            headers.append(*name, value.parse().unwrap());
+        }
+        with_hoisted_headers(&Query::parse(Some(query)).unwrap(), &headers)
+    }
+
     fn hoisted(query: &str, sent: &[(&'static str, &str)]) -> Option<HeaderMap> {
-        let headers = sent
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect();
-        with_hoisted_headers(&Query::parse(Some(query)).unwrap(), &headers).unwrap()
+        try_hoisted(query, sent).unwrap()
     }
 
     #[test]
@@ -101,12 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_was_sent_wins() {
-        let sent = [("x-amz-acl", "private")];
-        assert_eq!(
-            hoisted("X-Amz-Signature=s&X-Amz-Acl=public-read", &sent),
-            None
-        );
+    fn a_header_may_repeat_a_parameter_and_not_contradict_it() {
+        let twice = [("x-amz-meta-a", "1"), ("x-amz-meta-a", "2")];
+        for (carried, sent) in [
+            ("X-Amz-Acl=private", &[("x-amz-acl", " private")][..]),
+            ("x-amz-meta-a=1&x-amz-meta-a=2", &twice),
+            ("x-amz-meta-a=1,2", &twice),
+        ] {
+            let query = format!("X-Amz-Signature=s&{carried}");
+            assert_eq!(hoisted(&query, sent), None, "{carried}");
+        }
+        for (carried, sent) in [
+            ("X-Amz-Acl=public-read", &[("x-amz-acl", "private")][..]),
+            ("x-amz-acl=", &[("x-amz-acl", "private")]),
+            ("x-amz-meta-a=2&x-amz-meta-a=1", &twice),
+            ("x-amz-meta-a=1", &twice),
+        ] {
+            for signature in ["X-Amz-Signature", "Signature"] {
+                let error = try_hoisted(&format!("{signature}=s&{carried}"), sent).unwrap_err();
+                assert_eq!(error.code(), ErrorCode::InvalidRequest, "{carried}");
+            }
+        }
     }
 
     #[test]

@@ -202,6 +202,29 @@ async fn what_a_url_carries_and_no_header_can_be_is_refused() {
     }
 }
 
+/// Which of the two was meant nobody can tell.
+#[tokio::test]
+async fn a_header_may_repeat_what_a_url_carries_and_not_contradict_it() {
+    let (server, client) = with_bucket().await;
+    let holder = server.anonymous();
+    let path = "/b-1/k?x-amz-meta-colour=grey";
+    // A header that is sent along has to be signed as well.
+    let version_4 = |colour| version_4(client.put(path, "x").header("x-amz-meta-colour", colour));
+    let version_2 = |colour: &str| {
+        let lines = format!("PUT\n\n\n{{}}\nx-amz-meta-colour:{colour}\n/b-1/k");
+        version_2(path, &lines)
+    };
+    for (colour, outcome) in [("grey", "200"), ("blue", "400 InvalidRequest")] {
+        for url in [version_4(colour), version_2(colour)] {
+            let put = holder.put(&url, "x").header("x-amz-meta-colour", colour);
+            let answer = put.send().await;
+            assert_eq!(answer.outcome(), outcome, "{}", answer.text());
+        }
+    }
+    let head = client.head("/b-1/k").send().await;
+    assert_eq!(head.header("x-amz-meta-colour"), "grey");
+}
+
 /// Such a URL is of no header, so that one can be left out.
 #[tokio::test]
 async fn a_body_of_unknown_length_is_not_taken() {

@@ -85,8 +85,8 @@ fn header<'a>(head: &RequestHead<'a>, name: &str) -> &'a [u8] {
     value.map_or(&[], |value| value.as_bytes().trim_ascii())
 }
 
-/// The headers that S3 interprets, sent or carried in the query; one that was sent wins, as it does when the
-/// headers are acted upon ([`crate::auth::with_hoisted_headers`]). Repeated ones are joined by commas.
+/// The headers that S3 interprets, sent or carried in the query; one that is both says the same in both places
+/// ([`crate::auth::with_hoisted_headers`]). Repeated ones are joined by commas.
 fn amz_headers(head: &RequestHead<'_>, query: &Query) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for (name, value) in head.headers {
