@@ -10,7 +10,6 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::Instrument;
 
@@ -22,7 +21,7 @@ use crate::gateway::Gateway;
 use crate::handlers;
 use crate::handlers::S3Request;
 use crate::ops;
-use crate::request_body::RequestBody;
+use crate::request_body::{Expectation, RequestBody};
 use crate::request_id::RequestId;
 use crate::request_log::RequestLog;
 use crate::request_size;
@@ -47,9 +46,7 @@ pub(crate) async fn respond(
         method: parts.method.clone(),
         resource: parts.uri.path().to_owned(),
         is_http1,
-        is_waiting_in_vain: is_http1
-            && body.is_end_stream()
-            && parts.headers.contains_key(header::EXPECT),
+        expectation: body.expectation().clone(),
     };
 
     let answering = answer(&gateway, entrance, id, parts, body, &log).instrument(span.clone());
@@ -74,21 +71,19 @@ pub(crate) async fn respond(
     headers.insert("x-amz-request-id", id.to_header());
     headers.insert("x-amz-id-2", gateway.host_id().to_header());
     headers.insert(header::SERVER, SERVER);
-    if head.is_waiting_in_vain {
+    if head.is_http1 && head.expectation.is_waiting() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().attach(log);
     response
 }
 
-/// What an error document says of its request.
+/// What is needed of a request to answer it, whatever became of it.
 struct Head {
     method: Method,
     resource: String,
     is_http1: bool,
-    /// It expects a `100 Continue` before a body that is empty. hyper sends none, which is right; but botocore, which asks
-    /// also then, takes the answer for that of the next request, too. So there must be no next one on this connection.
-    is_waiting_in_vain: bool,
+    expectation: Expectation,
 }
 
 async fn answer(

@@ -3,17 +3,18 @@
 //! A refusal is usually decided before the body is read. A client that is still sending would then see its
 //! connection reset instead of the answer, so what is left of a body is read and thrown away for a while, in
 //! the background, while the answer is already on its way. `Expect: 100-continue` makes the client wait instead:
-//! hyper sends the `100` when the body is first polled, so a body that was never polled is simply dropped.
+//! hyper sends the `100` when the body is first polled, so a body that was never polled is simply dropped, and the
+//! connection with it ([`Expectation`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{Request, Version};
+use http::{HeaderMap, Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -30,8 +31,39 @@ pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     received: Arc<AtomicU64>,
     is_http1: bool,
-    /// Whether the client is sending, or about to, without waiting for a sign of ours.
-    is_coming: bool,
+    expectation: Expectation,
+}
+
+/// Whether the client waits to be told to send its body.
+///
+/// One that still does when it is answered must be told that there is no next request on the connection (RFC 9110,
+/// 10.1.1): whether the body will follow nobody can know, so hyper closes. The same holds where the body is empty, for which
+/// hyper sends no `100`: botocore, which asks also then, takes the answer for that of the next request, too.
+#[derive(Debug, Clone)]
+pub(crate) struct Expectation {
+    /// `None` where it never did.
+    is_waiting: Option<Arc<AtomicBool>>,
+}
+
+impl Expectation {
+    fn of(headers: &HeaderMap) -> Self {
+        let does_expect = headers.contains_key(EXPECT);
+        Self {
+            is_waiting: does_expect.then(|| Arc::new(AtomicBool::new(true))),
+        }
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        let is_waiting = self.is_waiting.as_ref();
+        is_waiting.is_some_and(|is_waiting| is_waiting.load(Ordering::Relaxed))
+    }
+
+    /// Polling a body that is not empty makes the client send.
+    fn meet(&self) {
+        if let Some(is_waiting) = &self.is_waiting {
+            is_waiting.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 impl RequestBody {
@@ -42,7 +74,7 @@ impl RequestBody {
     ) -> (http::request::Parts, Self) {
         let (parts, incoming) = request.into_parts();
         let is_http1 = parts.version < Version::HTTP_2;
-        let is_coming = !parts.headers.contains_key(EXPECT);
+        let expectation = Expectation::of(&parts.headers);
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         (
             parts,
@@ -50,9 +82,13 @@ impl RequestBody {
                 incoming,
                 received,
                 is_http1,
-                is_coming,
+                expectation,
             },
         )
+    }
+
+    pub(crate) fn expectation(&self) -> &Expectation {
+        &self.expectation
     }
 }
 
@@ -68,8 +104,7 @@ impl Body for RequestBody {
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
-        // Polling made the client send, whatever it had expected.
-        this.is_coming = true;
+        this.expectation.meet();
         let next = std::task::ready!(Pin::new(incoming).poll_frame(cx));
         match &next {
             Some(Ok(frame)) => {
@@ -98,7 +133,7 @@ impl Drop for RequestBody {
             return;
         };
         // HTTP/2 resets the one stream; nothing else is lost with it.
-        if self.is_http1 && self.is_coming && !incoming.is_end_stream() {
+        if self.is_http1 && !self.expectation.is_waiting() && !incoming.is_end_stream() {
             tokio::spawn(drain(incoming));
         }
     }
