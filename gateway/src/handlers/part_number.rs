@@ -33,28 +33,32 @@ pub(super) fn of_read(query: &Query, has_range: bool) -> Result<Option<u16>, S3E
     Ok(Some(number.get()))
 }
 
-/// The bytes of the `number`-th part of an object; one that was not uploaded in parts is its own only part.
+/// The `number`-th part of an object that was uploaded in `parts`, and its bytes' place in the object.
 ///
 /// # Errors
 /// 416 `InvalidPartNumber` where there is no such part.
-pub(super) fn range(
+pub(super) fn find(
     number: u16,
-    parts: Option<&[ManifestPart]>,
-    size: u64,
-) -> Result<Range<u64>, S3Error> {
+    parts: &[ManifestPart],
+) -> Result<(&ManifestPart, Range<u64>), S3Error> {
     let index = usize::from(number).saturating_sub(1);
-    let Some(parts) = parts else {
-        return if index == 0 {
-            Ok(0..size)
-        } else {
-            Err(no_such_part(number, 1))
-        };
-    };
     let part = parts
         .get(index)
         .ok_or_else(|| no_such_part(number, parts.len()))?;
     let start = parts.iter().take(index).map(|part| part.size_bytes).sum();
-    Ok(start..start + part.size_bytes)
+    Ok((part, start..start + part.size_bytes))
+}
+
+/// An object that was not uploaded in parts is its own only part.
+///
+/// # Errors
+/// 416 `InvalidPartNumber` for any other.
+pub(super) fn check_only(number: u16) -> Result<(), S3Error> {
+    if number == 1 {
+        Ok(())
+    } else {
+        Err(no_such_part(number, 1))
+    }
 }
 
 fn no_such_part(number: u16, part_count: usize) -> S3Error {

@@ -1,8 +1,11 @@
 //! GetObject and `HeadObject`: one path, so that they cannot differ in anything but the body.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use cairn_meta::{BucketRecord, DataId, ManifestPart, ObjectBody, ObjectRecord};
+use cairn_meta::{
+    BucketRecord, ChecksumKind, DataId, ManifestPart, ObjectBody, ObjectChecksum, ObjectRecord,
+};
 use futures_util::TryStreamExt;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
@@ -90,8 +93,8 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
     let mut response = match wanted {
         Wanted::HeadersOnly => response::empty(selection.status()),
         Wanted::Body => {
-            let parts = match parts {
-                Some(parts) => data_of_parts(&parts),
+            let parts = match &parts {
+                Some(parts) => data_of_parts(parts),
                 None => data_of(gateway, &record).await?,
             };
             let stream = gateway
@@ -107,19 +110,19 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
     let headers = response.headers_mut();
     object_headers::describe(headers, bucket, &record);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(selection.len()));
-    if selection.is_partial {
+    if selection.is_partial() {
         object_headers::set(
             headers,
             CONTENT_RANGE,
             &byte_range::content_range(&selection.range, record.size_bytes),
         );
-    } else if let (true, Some(checksum)) = (wants_checksum(request)?, &record.checksum) {
-        // An empty part is no range and yet not the whole, which is what the checksum is of.
-        if selection.len() == record.size_bytes {
-            object_headers::checksum(headers, checksum);
-        }
     }
-    if let Some(part_count) = selection.part_count {
+    if wants_checksum(request)?
+        && let Some(checksum) = selection.checksum(&record)
+    {
+        object_headers::checksum(headers, &checksum);
+    }
+    if let Extent::Part(_, part_count) = selection.extent {
         headers.insert(
             HeaderName::from_static("x-amz-mp-parts-count"),
             HeaderValue::from(part_count),
@@ -130,65 +133,102 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
 }
 
 /// Which bytes of the object are answered.
-struct Selection {
+struct Selection<'a> {
     range: Range<u64>,
-    is_partial: bool,
-    /// Told when a part was asked for.
-    part_count: Option<u32>,
+    extent: Extent<'a>,
 }
 
-impl Selection {
+/// What was asked for.
+enum Extent<'a> {
+    Whole,
+    Range,
+    /// A part, of so many.
+    Part(&'a ManifestPart, usize),
+    /// The only part of an object that was not uploaded in parts.
+    OnlyPart,
+}
+
+impl Selection<'_> {
     fn len(&self) -> u64 {
         self.range.end - self.range.start
     }
 
+    fn is_partial(&self) -> bool {
+        match self.extent {
+            Extent::Whole => false,
+            Extent::Range => true,
+            // `Content-Range` cannot express an empty range.
+            Extent::Part(..) | Extent::OnlyPart => !self.range.is_empty(),
+        }
+    }
+
     fn status(&self) -> StatusCode {
-        if self.is_partial {
+        if self.is_partial() {
             StatusCode::PARTIAL_CONTENT
         } else {
             StatusCode::OK
         }
     }
+
+    /// The checksum of the bytes that are answered, as far as S3 tells one: of a part its own where the object's is
+    /// composed of those, else only one that is the whole.
+    fn checksum<'r>(&self, record: &'r ObjectRecord) -> Option<Cow<'r, ObjectChecksum>> {
+        let checksum = record.checksum.as_ref()?;
+        match (&self.extent, checksum.kind) {
+            (Extent::Range, _) => None,
+            (Extent::Part(part, _), ChecksumKind::Composite) => Some(Cow::Owned(ObjectChecksum {
+                value: part.checksum.clone()?,
+                part_count: None,
+                ..checksum.clone()
+            })),
+            _ => (self.len() == record.size_bytes).then_some(Cow::Borrowed(checksum)),
+        }
+    }
 }
 
-fn select(
+fn select<'a>(
     request: &S3Request,
     record: &ObjectRecord,
     part_number: Option<u16>,
-    parts: Option<&[ManifestPart]>,
-) -> Result<Selection, S3Error> {
+    parts: Option<&'a [ManifestPart]>,
+) -> Result<Selection<'a>, S3Error> {
     let size = record.size_bytes;
-    let whole = Selection {
+    let whole = |extent| Selection {
         range: 0..size,
-        is_partial: false,
-        part_count: None,
+        extent,
     };
-    if let Some(number) = part_number {
-        let range = part_number::range(number, parts, size)?;
-        let part_count = parts.map(|parts| u32::try_from(parts.len()).unwrap_or(u32::MAX));
-        // `Content-Range` cannot express an empty range.
-        return Ok(Selection {
-            is_partial: !range.is_empty(),
-            range,
-            part_count,
-        });
+    match (part_number, parts) {
+        (None, _) => {}
+        (Some(number), None) => {
+            part_number::check_only(number)?;
+            return Ok(whole(Extent::OnlyPart));
+        }
+        (Some(number), Some(parts)) => {
+            let (part, range) = part_number::find(number, parts)?;
+            return Ok(Selection {
+                range,
+                extent: Extent::Part(part, parts.len()),
+            });
+        }
     }
     let Some(header) = request
         .headers
         .get(RANGE)
         .and_then(|value| value.to_str().ok())
     else {
-        return Ok(whole);
+        return Ok(whole(Extent::Whole));
     };
     if !read_condition::range_counts(&request.headers, record)? {
-        return Ok(whole);
+        return Ok(whole(Extent::Whole));
     }
     let range = byte_range::resolve(header, size)?;
-    Ok(range.map_or(whole, |range| Selection {
-        range,
-        is_partial: true,
-        part_count: None,
-    }))
+    Ok(match range {
+        None => whole(Extent::Whole),
+        Some(range) => Selection {
+            range,
+            extent: Extent::Range,
+        },
+    })
 }
 
 fn not_modified(bucket: &BucketRecord, record: &ObjectRecord) -> Response {

@@ -3,12 +3,10 @@
 use super::multipart::{PART, complete, create, document, upload_parts};
 use super::{pattern, with_bucket, with_headers};
 use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, PartChecksum, composite};
+use crate::testing::Client;
 
-/// Composite checksums need every part's, consecutively from 1.
-#[tokio::test]
-async fn composite_checksums() {
-    let (_server, client) = with_bucket().await;
-    let id = create(&client, "k", &[("x-amz-checksum-algorithm", "SHA256")]).await;
+/// Uploads two parts with the SHA-256 of each; returns what Complete lists, and the checksums.
+async fn upload_summed_parts(client: &Client, id: &str) -> (String, Vec<PartChecksum>) {
     let bodies = [pattern(PART), pattern(7)];
     let mut sums = Vec::new();
     let mut listed = Vec::new();
@@ -33,7 +31,15 @@ async fn composite_checksums() {
             size_bytes: body.len() as u64,
         });
     }
-    let listed = listed.concat();
+    (listed.concat(), sums)
+}
+
+/// Composite checksums need every part's, consecutively from 1.
+#[tokio::test]
+async fn composite_checksums() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[("x-amz-checksum-algorithm", "SHA256")]).await;
+    let (listed, sums) = upload_summed_parts(&client, &id).await;
     let path = format!("/b-1/k?uploadId={id}");
     let mismatch = client
         .put(&format!("/b-1/k?partNumber=3&uploadId={id}"), "x")
@@ -94,6 +100,63 @@ async fn composite_checksums() {
         .send()
         .await;
     assert_eq!(head.header("x-amz-checksum-sha256"), expected);
+}
+
+/// What a client that downloads part by part verifies each with.
+#[tokio::test]
+async fn parts_of_a_composite_checksum_are_read_with_their_own() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[("x-amz-checksum-algorithm", "SHA256")]).await;
+    let (listed, sums) = upload_summed_parts(&client, &id).await;
+    let document = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
+    let path = format!("/b-1/k?uploadId={id}");
+    assert_eq!(client.post(&path, document).send().await.outcome(), "200");
+    for (number, part) in (1..).zip(&sums) {
+        let path = format!("/b-1/k?partNumber={number}");
+        for method in [http::Method::GET, http::Method::HEAD] {
+            let request = client.request(method, &path);
+            let answer = request
+                .header("x-amz-checksum-mode", "ENABLED")
+                .send()
+                .await;
+            assert_eq!(answer.status, 206);
+            assert_eq!(
+                (
+                    answer.header("x-amz-checksum-sha256"),
+                    answer.header("x-amz-checksum-type")
+                ),
+                (part.checksum.to_base64().as_str(), "COMPOSITE")
+            );
+        }
+        let not_asked = client.head(&path).send().await;
+        assert_eq!(not_asked.header("x-amz-checksum-sha256"), "");
+    }
+}
+
+/// The checksum of the whole is that of one part only where this is the whole.
+#[tokio::test]
+async fn parts_of_a_whole_checksum_are_read_without_one() {
+    let (_server, client) = with_bucket().await;
+    for (key, sizes, has_checksum) in [("one", &[PART][..], true), ("two", &[PART, 7], false)] {
+        let id = create(&client, key, &[]).await;
+        let parts = upload_parts(&client, key, &id, sizes).await;
+        assert_eq!(complete(&client, key, &id, &parts).await.outcome(), "200");
+        let part = client
+            .get(&format!("/b-1/{key}?partNumber=1"))
+            .header("x-amz-checksum-mode", "ENABLED")
+            .send()
+            .await;
+        assert_eq!(part.status, 206);
+        let whole = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &pattern(PART)).to_base64();
+        assert_eq!(
+            (
+                part.header("x-amz-checksum-crc64nvme") == whole,
+                part.headers.contains_key("x-amz-checksum-type")
+            ),
+            (has_checksum, has_checksum),
+            "{key}"
+        );
+    }
 }
 
 #[tokio::test]
