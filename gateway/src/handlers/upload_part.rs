@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cairn_meta::{BucketRecord, ObjectKey, PartNumber, PartOwner, PartRecord, UploadRecord};
+use cairn_meta::{
+    BucketRecord, ChecksumKind, ObjectKey, PartNumber, PartOwner, PartRecord, UploadRecord,
+};
 use http::StatusCode;
 use http::header::ETAG;
 
@@ -127,32 +129,42 @@ pub(super) async fn commit_part(
     Ok(part)
 }
 
-/// A part that declares a checksum must use the upload's algorithm, where the upload has one.
+/// A part that declares a checksum must use the upload's algorithm, where the upload has one. Where the object's checksum
+/// is composed of its parts', each must declare its own: one that the server alone computed vouches for nothing on the way.
 fn check_algorithm(
     upload: &UploadRecord,
     declared: Option<ChecksumAlgorithm>,
 ) -> Result<(), S3Error> {
-    let (Some((expected, _)), Some(declared)) = (upload.checksum, declared) else {
+    let Some((expected, kind)) = upload.checksum else {
         return Ok(());
     };
     let expected = object_headers::algorithm(expected);
-    if expected == declared {
-        return Ok(());
+    let is_accepted = match (declared, kind) {
+        (Some(declared), _) => declared == expected,
+        (None, ChecksumKind::Composite) => false,
+        (None, ChecksumKind::FullObject) => true,
+    };
+    if is_accepted {
+        Ok(())
+    } else {
+        Err(algorithm_mismatch(expected, declared))
     }
-    Err(algorithm_mismatch(expected, declared))
 }
 
-/// 400 for a checksum by another algorithm than the upload's.
+/// 400 for a checksum by another algorithm than the upload's, or for none.
 pub(super) fn algorithm_mismatch(
     expected: ChecksumAlgorithm,
-    actual: ChecksumAlgorithm,
+    actual: Option<ChecksumAlgorithm>,
 ) -> S3Error {
+    let actual = actual.map_or_else(
+        || "null".to_owned(),
+        |actual| actual.name().to_ascii_lowercase(),
+    );
     S3Error::new(
         ErrorCode::InvalidRequest,
         format!(
-            "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+            "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {actual}",
             expected.name().to_ascii_lowercase(),
-            actual.name().to_ascii_lowercase()
         ),
     )
 }

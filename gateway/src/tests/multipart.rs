@@ -61,9 +61,22 @@ pub(super) async fn upload_parts(
     id: &str,
     sizes: &[usize],
 ) -> Vec<(u32, String)> {
+    upload_parts_with(client, key, id, sizes, &[]).await
+}
+
+/// The same with further headers.
+pub(super) async fn upload_parts_with(
+    client: &Client,
+    key: &str,
+    id: &str,
+    sizes: &[usize],
+    headers: &[(&str, &str)],
+) -> Vec<(u32, String)> {
     let mut parts = Vec::new();
     for (number, size) in (1..).zip(sizes) {
-        let answer = upload(client, key, id, number, pattern(*size)).await;
+        let path = format!("/b-1/{key}?partNumber={number}&uploadId={id}");
+        let request = with_headers(client.put(&path, pattern(*size)), headers);
+        let answer = request.send().await;
         assert_eq!(answer.outcome(), "200", "{}", answer.text());
         parts.push((number, answer.header("etag").to_owned()));
     }
@@ -435,8 +448,9 @@ async fn an_aborted_upload_is_gone() {
 #[tokio::test]
 async fn parts_are_listed_in_pages() {
     let (_server, client) = with_bucket().await;
-    let id = create(&client, "a%20b", &[("x-amz-checksum-algorithm", "CRC32C")]).await;
-    upload_parts(&client, "a%20b", &id, &[10, 20, 30]).await;
+    let algorithm = [("x-amz-checksum-algorithm", "CRC32C")];
+    let id = create(&client, "a%20b", &algorithm).await;
+    upload_parts_with(&client, "a%20b", &id, &[10, 20, 30], &algorithm).await;
     let path = format!("/b-1/a%20b?uploadId={id}");
     let page = client.get(&format!("{path}&max-parts=2")).send().await;
     assert_eq!(page.elements("PartNumber"), ["1", "2"]);

@@ -1,6 +1,6 @@
 //! Checksums of multipart uploads: of parts, composed of theirs, and of the whole.
 
-use super::multipart::{PART, complete, create, document, upload_parts};
+use super::multipart::{PART, complete, create, document, upload_parts, upload_parts_with};
 use super::{pattern, with_bucket, with_headers};
 use crate::checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher, PartChecksum, composite};
 use crate::testing::Client;
@@ -45,6 +45,13 @@ async fn composite_checksums() {
         .put(&format!("/b-1/k?partNumber=3&uploadId={id}"), "x")
         .header("x-amz-checksum-crc32", crc32(b"x"));
     assert_eq!(mismatch.send().await.outcome(), "400 InvalidRequest");
+    let none = client.put(&format!("/b-1/k?partNumber=3&uploadId={id}"), "x");
+    let none = none.send().await;
+    assert_eq!(none.outcome(), "400 InvalidRequest");
+    assert_eq!(
+        none.element("Message"),
+        "Checksum Type mismatch occurred, expected checksum Type: sha256, actual checksum Type: null"
+    );
     let without = listed.split("<ChecksumSHA256>").next().unwrap().to_owned() + "</Part>";
     let missing = client
         .post(
@@ -279,7 +286,8 @@ async fn parts_of_an_upload_with_a_checksum_are_numbered_without_gaps() {
             ("x-amz-checksum-type", kind),
         ];
         let id = create(&client, "k", &headers).await;
-        let etag = upload_parts(&client, "k", &id, &[PART]).await[0].1.clone();
+        let parts = upload_parts_with(&client, "k", &id, &[PART], &headers[..1]).await;
+        let etag = &parts[0].1;
         for numbers in [[1, 3].as_slice(), &[2]] {
             let listed: Vec<_> = numbers.iter().map(|n| (*n, etag.clone())).collect();
             let refused = complete(&client, "k", &id, &listed).await;

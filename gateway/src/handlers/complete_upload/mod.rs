@@ -389,7 +389,7 @@ fn check_algorithms(listed: &[CompletedPart], expected: ChecksumAlgorithm) -> Re
         .map(|checksum| checksum.algorithm())
         .find(|one| *one != expected)
     {
-        Some(other) => Err(algorithm_mismatch(expected, other)),
+        Some(other) => Err(algorithm_mismatch(expected, Some(other))),
         None => Ok(()),
     }
 }
@@ -504,7 +504,7 @@ fn check_claimed(
     let expected = object_headers::algorithm(own.algorithm);
     if algorithm != expected {
         return if is_declared {
-            Err(algorithm_mismatch(expected, algorithm))
+            Err(algorithm_mismatch(expected, Some(algorithm)))
         } else {
             Ok(())
         };
