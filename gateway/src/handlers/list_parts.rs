@@ -7,8 +7,7 @@ use super::object_owner::OwnerNames;
 use super::page_query::{self, Encoding};
 use super::request::S3Request;
 use super::upload_id;
-use super::upload_part::{part_checksum, stored_algorithm};
-use crate::checksum::ChecksumKind;
+use super::upload_part::part_checksum;
 use crate::response::{self, Response};
 use crate::s3_error::S3Error;
 use crate::timestamp;
@@ -46,21 +45,21 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     xml.value("MaxParts", limit);
     xml.value("IsTruncated", page.is_truncated);
     xml.optional_text("EncodingType", encoding.name());
-    // An upload that asked for no checksum gets S3's default, which is shown like any other.
-    let algorithm = stored_algorithm(&upload);
-    let kind = upload
-        .checksum
-        .map_or(ChecksumKind::FullObject, |(_, kind)| {
-            object_headers::kind(kind)
-        });
-    xml.text("ChecksumAlgorithm", algorithm.name());
-    xml.text("ChecksumType", kind.name());
+    // S3's default, which an upload gets that asked for no checksum, is told only once the object is complete.
+    let algorithm = upload.checksum.map(|(algorithm, kind)| {
+        let algorithm = object_headers::algorithm(algorithm);
+        xml.text("ChecksumAlgorithm", algorithm.name());
+        xml.text("ChecksumType", object_headers::kind(kind).name());
+        algorithm
+    });
     for part in &page.parts {
         xml.open("Part");
         xml.value("PartNumber", part.part_number);
         xml.text("LastModified", &timestamp::iso8601(part.last_modified_ms));
         xml.quoted_text("ETag", &hex::encode(part.etag_md5));
-        if let Some(checksum) = part_checksum(algorithm, part.checksum.as_deref()) {
+        let checksum =
+            algorithm.and_then(|algorithm| part_checksum(algorithm, part.checksum.as_deref()));
+        if let Some(checksum) = checksum {
             xml.text(checksum.algorithm().xml_element(), &checksum.to_base64());
         }
         xml.value("Size", part.size_bytes);

@@ -312,18 +312,21 @@ async fn an_empty_last_part_has_not_the_checksum_of_the_whole() {
 }
 
 #[tokio::test]
-async fn the_checksum_that_nobody_asked_for_is_listed_too() {
+async fn lists_tell_of_checksums_only_where_the_upload_asked_for_one() {
     let (_server, client) = with_bucket().await;
-    let id = create(&client, "k", &[]).await;
-    upload_parts(&client, "k", &id, &[10]).await;
-    let listed = client.get(&format!("/b-1/k?uploadId={id}")).send().await;
-    let expected = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &pattern(10)).to_base64();
-    assert_eq!(
-        (
-            listed.element("ChecksumAlgorithm").as_str(),
-            listed.element("ChecksumType").as_str(),
-            listed.element("ChecksumCRC64NVME")
-        ),
-        ("CRC64NVME", "FULL_OBJECT", expected)
-    );
+    let own = create(&client, "k", &[("x-amz-checksum-algorithm", "CRC64NVME")]).await;
+    let default = create(&client, "k", &[]).await;
+    for (id, is_told) in [(own, true), (default, false)] {
+        upload_parts(&client, "k", &id, &[10]).await;
+        let parts = client.get(&format!("/b-1/k?uploadId={id}")).send().await;
+        assert_eq!(parts.elements("PartNumber"), ["1"]);
+        let uploads = client.get("/b-1?uploads").send().await.text();
+        let (_, upload) = uploads.split_once(&format!("<UploadId>{id}<")).unwrap();
+        let (upload, _) = upload.split_once("</Upload>").unwrap();
+        for document in [parts.text().as_str(), upload] {
+            assert_eq!(document.contains("CRC64NVME"), is_told, "{document}");
+            assert_eq!(document.contains("FULL_OBJECT"), is_told, "{document}");
+        }
+        assert_eq!(parts.text().contains("<ChecksumCRC64NVME>"), is_told);
+    }
 }
