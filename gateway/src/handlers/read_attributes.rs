@@ -163,18 +163,15 @@ impl PartsPage {
     }
 
     fn write(&self, xml: &mut XmlWriter, record: &ObjectRecord, parts: &[ManifestPart]) {
-        let behind = || {
-            parts
-                .iter()
-                .filter(|part| part.part_number.get() > self.marker)
-        };
+        // A part of an object has its place for a number, as in reads by `partNumber`; its number in the upload is history.
+        let behind = || (1_u16..).zip(parts).skip(usize::from(self.marker));
         let listed = || behind().take(self.limit);
         xml.open("ObjectParts");
         xml.value("PartsCount", parts.len());
         xml.value("PartNumberMarker", self.marker);
         xml.value(
             "NextPartNumberMarker",
-            listed().last().map_or(0, |part| part.part_number.get()),
+            listed().last().map_or(0, |(number, _)| number),
         );
         xml.value("MaxParts", self.limit);
         xml.value("IsTruncated", behind().count() > self.limit);
@@ -182,14 +179,14 @@ impl PartsPage {
             .checksum
             .as_ref()
             .map(|checksum| object_headers::algorithm(checksum.algorithm));
-        for part in listed() {
+        for (number, part) in listed() {
             xml.open("Part");
             if let Some(checksum) =
                 algorithm.and_then(|algorithm| part_checksum(algorithm, part.checksum.as_deref()))
             {
                 xml.text(checksum.algorithm().xml_element(), &checksum.to_base64());
             }
-            xml.value("PartNumber", part.part_number);
+            xml.value("PartNumber", number);
             xml.value("Size", part.size_bytes);
             xml.close("Part");
         }

@@ -169,6 +169,33 @@ async fn an_upload_becomes_an_object() {
     insta::assert_snapshot!(stable(&attributes.send().await));
 }
 
+/// Clients read parts 1 to as many as there are.
+#[tokio::test]
+async fn parts_of_an_object_are_numbered_by_their_place() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let mut listed = Vec::new();
+    for (number, size) in [(2, PART), (7, PART), (9, 100)] {
+        let answer = upload(&client, "k", &id, number, pattern(size)).await;
+        listed.push((number, answer.header("etag").to_owned()));
+    }
+    assert_eq!(complete(&client, "k", &id, &listed).await.outcome(), "200");
+    let part = client.get("/b-1/k?partNumber=3").send().await;
+    assert_eq!(part.header("x-amz-mp-parts-count"), "3");
+    assert_eq!(part.body, pattern(100));
+    let beyond = client.get("/b-1/k?partNumber=7").send().await;
+    assert_eq!(beyond.outcome(), "416 InvalidPartNumber");
+    let attributes = client
+        .get("/b-1/k?attributes")
+        .header("x-amz-object-attributes", "ObjectParts")
+        .header("x-amz-part-number-marker", "1")
+        .header("x-amz-max-parts", "2");
+    let attributes = attributes.send().await;
+    assert_eq!(attributes.elements("PartNumber"), ["2", "3"]);
+    assert_eq!(attributes.element("NextPartNumberMarker"), "3");
+    assert_eq!(attributes.element("IsTruncated"), "false");
+}
+
 #[tokio::test]
 async fn completing_again_gives_the_same_answer() {
     let (_server, client) = with_bucket().await;
