@@ -1,5 +1,9 @@
 //! `CreateBucket`, `HeadBucket`, `GetBucketLocation`, `ListBuckets`, `DeleteBucket`.
 
+use std::collections::BTreeSet;
+
+use http::Method;
+
 use super::{put, stable, with_bucket};
 use crate::testing::{Client, ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions};
 
@@ -36,6 +40,20 @@ async fn every_answer_carries_the_ids_of_its_request() {
     assert_eq!(answer.header("server"), "Cairn");
     assert!(!answer.header("date").is_empty());
     insta::assert_snapshot!(stable(&answer));
+
+    let mut ids = BTreeSet::new();
+    for (method, path) in [
+        (Method::GET, "/b-1"),
+        (Method::HEAD, "/b-1"),
+        (Method::HEAD, "/b-1/absent"),
+    ] {
+        let answer = client.request(method, path).send().await;
+        let id = answer.header("x-amz-request-id").to_owned();
+        assert_eq!(id.len(), 16, "{path}");
+        assert!(!answer.header("x-amz-id-2").is_empty(), "{path}");
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 3);
 }
 
 /// In us-east-1, creating one's own bucket again changes nothing and succeeds.
@@ -100,12 +118,14 @@ async fn a_bucket_of_somebody_else_cannot_be_taken() {
 #[tokio::test]
 async fn head_bucket_tells_the_region_to_strangers() {
     let (server, _client) = with_bucket().await;
-    let answer = server.user("anna").await.head("/b-1").send().await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.header("x-amz-bucket-region")),
-        (403, "us-east-1")
-    );
-    assert!(answer.body.is_empty());
+    for stranger in [server.user("anna").await, server.anonymous()] {
+        let answer = stranger.head("/b-1").send().await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("x-amz-bucket-region")),
+            (403, "us-east-1")
+        );
+        assert!(answer.body.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{put, stable, with_bucket};
 use crate::testing::{Client, TestServer};
+use crate::timestamp;
 
 /// Unreserved characters stay: a signature is over the canonical form, in which they are not escaped.
 const ENCODED: &percent_encoding::AsciiSet =
@@ -41,6 +42,19 @@ async fn keys_come_in_byte_order() {
         page(&client, "").await.0,
         ["Z", "a", "a-", "a/", "a0", "b", "é"]
     );
+}
+
+/// Clients that synchronize compare the two.
+#[tokio::test]
+async fn listings_and_objects_tell_the_same_time_to_the_second() {
+    let (_server, client) = with_keys(&["k"]).await;
+    let head = client.head("/b-1/k").send().await;
+    let in_header = timestamp::parse_http_date(head.header("last-modified")).unwrap();
+    let expected = timestamp::iso8601(in_header);
+    for query in ["", "list-type=2"] {
+        let listed = client.get(&format!("/b-1?{query}")).send().await;
+        assert_eq!(listed.element("LastModified"), expected, "{query}");
+    }
 }
 
 #[tokio::test]

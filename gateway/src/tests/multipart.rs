@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use cairn_storage_node::fault::Fault;
 use md5::{Digest, Md5};
+use tokio::io::AsyncWriteExt;
 
 use super::copy::{LAST_CHUNK, begin_hanging, impatient, read_until};
 use super::{client_with_bucket, pattern, put, stable, wire, with_bucket, with_headers};
@@ -454,6 +455,46 @@ async fn parts_are_replaced_and_refused() {
     assert_eq!(client.get("/b-1/k").send().await.body, pattern(20));
 }
 
+/// The one that was begun first is told to go on, and then waits for the other.
+#[tokio::test]
+async fn of_two_overlapping_uploads_of_a_part_the_last_to_finish_wins() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let slow = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "slow")
+        .header("expect", "100-continue");
+    let mut stream = wire::send_head(client.address(), &slow.signed()).await;
+    let told = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 100"), "{told}");
+    let quick = upload(&client, "k", &id, 1, b"quick".to_vec()).await;
+    assert_eq!(quick.outcome(), "200");
+    stream.write_all(b"slow").await.unwrap();
+    let answer = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let of_quick = [(1, quick.header("etag").to_owned())];
+    let refused = complete(&client, "k", &id, &of_quick).await;
+    assert_eq!(refused.outcome(), "400 InvalidPart");
+    let of_slow = [(1, format!("\"{}\"", hex::encode(Md5::digest(b"slow"))))];
+    let done = complete(&client, "k", &id, &of_slow).await;
+    assert_eq!(done.outcome(), "200", "{}", done.text());
+    assert_eq!(client.get("/b-1/k").send().await.text(), "slow");
+}
+
+#[tokio::test]
+async fn a_part_that_is_too_large_is_refused_before_it_is_sent() {
+    let (_server, client) = with_bucket().await;
+    let id = create(&client, "k", &[]).await;
+    let large = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "")
+        .header("content-length", ((5_u64 << 30) + 1).to_string())
+        .header("expect", "100-continue");
+    let head = wire::head_of(&large.signed());
+    let answer = wire::exchange(client.address(), head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("<Code>EntityTooLarge<"), "{answer}");
+    assert!(answer.contains("<MaxSizeAllowed>5368709120<"), "{answer}");
+}
+
 #[tokio::test]
 async fn an_aborted_upload_is_gone() {
     let (_server, client) = with_bucket().await;
@@ -497,6 +538,8 @@ async fn parts_are_listed_in_pages() {
         (rest.elements("PartNumber"), rest.element("Key")),
         (vec!["3".to_owned()], "a%20b".to_owned())
     );
+    let many = client.get(&format!("{path}&max-parts=5000")).send().await;
+    assert_eq!(many.element("MaxParts"), "1000");
     assert_eq!(
         client
             .get(&format!("{path}&max-parts=x"))
@@ -509,11 +552,17 @@ async fn parts_are_listed_in_pages() {
 
 #[tokio::test]
 async fn uploads_are_listed_by_key_then_time() {
-    let (_server, client) = with_bucket().await;
+    let clock = Arc::new(MovedClock::default());
+    let options = TestServerOptions {
+        clock: Arc::clone(&clock) as _,
+        ..TestServerOptions::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let client = client_with_bucket(&server).await;
     let mut ids = Vec::new();
     for key in ["b", "a", "a", "dir/x"] {
         ids.push(create(&client, key, &[]).await);
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        clock.advance(Duration::from_millis(3));
     }
     let all = client.get("/b-1?uploads").send().await;
     assert_eq!(all.elements("Key"), ["a", "a", "b", "dir/x"]);
@@ -558,6 +607,30 @@ async fn uploads_are_listed_by_key_then_time() {
     let folded = client.get("/b-1?uploads&delimiter=%2F").send().await;
     assert_eq!(folded.elements("CommonPrefixes"), ["<Prefix>dir/</Prefix>"]);
     insta::assert_snapshot!(stable(&folded));
+    let many = client.get("/b-1?uploads&max-uploads=5000").send().await;
+    assert_eq!(many.element("MaxUploads"), "1000");
+}
+
+#[tokio::test]
+async fn names_in_lists_of_uploads_are_encoded_where_that_is_asked_for() {
+    let (_server, client) = with_bucket().await;
+    for key in ["a%20b", "a%20c%2B1", "a%20d"] {
+        create(&client, key, &[]).await;
+    }
+    let query = "uploads&encoding-type=url&prefix=a%20&delimiter=%2B";
+    let page = |further: &str| client.get(&format!("/b-1?{query}&{further}")).send();
+    let first = page("max-uploads=1").await;
+    assert_eq!(first.element("EncodingType"), "url");
+    assert_eq!(first.element("Delimiter"), "%2B");
+    assert_eq!(first.elements("Key"), ["a%20b"]);
+    assert_eq!(first.element("NextKeyMarker"), "a%20b");
+    assert_eq!(first.elements("Prefix"), ["a%20"]);
+    let rest = page("key-marker=a%20b").await;
+    assert_eq!(rest.element("KeyMarker"), "a%20b");
+    assert_eq!(rest.elements("Key"), ["a%20d"]);
+    assert_eq!(rest.elements("Prefix"), ["a%20", "a%20c%2B"]);
+    let plain = client.get("/b-1?uploads&prefix=a%20").send().await;
+    assert_eq!(plain.elements("Key"), ["a b", "a c+1", "a d"]);
 }
 
 #[tokio::test]
@@ -606,6 +679,26 @@ async fn parts_can_be_copied_from_ranges() {
         client.get("/b-1/k").send().await.body,
         [&body[..], &body[100..200]].concat()
     );
+}
+
+#[tokio::test]
+async fn a_copy_of_a_part_that_takes_long_is_announced_and_kept_alive() {
+    let (server, client) = impatient().await;
+    put(&client, "/b-1/source", pattern(1 << 20)).await;
+    let id = create(&client, "k", &[]).await;
+    let request = client
+        .put(&format!("/b-1/k?partNumber=1&uploadId={id}"), "")
+        .header("x-amz-copy-source", "b-1/source");
+    let mut stream = begin_hanging(&server, &wire::head_of(&request.signed())).await;
+    // White space in a chunk of its own keeps the client waiting.
+    read_until(&mut stream, "\r\n1\r\n \r\n").await;
+    for fault in &server.faults {
+        fault.clear();
+    }
+    let rest = read_until(&mut stream, LAST_CHUNK).await;
+    let etag = hex::encode(Md5::digest(pattern(1 << 20)));
+    assert!(rest.contains("</CopyPartResult>"), "{rest}");
+    assert!(rest.contains(&etag), "{rest}");
 }
 
 #[tokio::test]
