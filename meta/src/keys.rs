@@ -249,6 +249,14 @@ pub(crate) fn part(upload: UploadId, number: PartNumber) -> Bytes {
     key(table::PART, &[&upload.0, &number.get().to_be_bytes()])
 }
 
+/// A part that was found on the disks, beside others of its number.
+pub(crate) fn recovered_part(upload: UploadId, number: PartNumber, data: DataId) -> Bytes {
+    key(
+        table::PART,
+        &[&upload.0, &number.get().to_be_bytes(), &data.0],
+    )
+}
+
 /// The table of parts.
 pub(crate) fn all_parts() -> Bytes {
     key(table::PART, &[])

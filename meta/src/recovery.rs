@@ -1,8 +1,9 @@
 //! Writing back what was found on the disks after all metadata were lost.
 //!
-//! Invariants: of two versions of a key, or two parts of a number, the later one stays, in whatever order they are
-//! given; the data of the other one are enqueued for deletion if they were written before. Identities (of buckets,
-//! data, uploads) are those on the disks. Versions beyond the null version are not known here.
+//! Invariants: of two versions of a key the later one stays, in whatever order they are given; the data of the other
+//! one are enqueued for deletion if they were written before. Of parts nothing is enqueued before all completions are
+//! known. Identities (of buckets, data, uploads) are those on the disks. Versions beyond the null version are not known
+//! here.
 //!
 //! Nothing else may use the metadata meanwhile: buckets are written last, so that names can be decided when all is
 //! known, and until then objects stand below ids that no bucket has.
@@ -13,7 +14,7 @@ use crate::buckets::put_bucket;
 use crate::codec::{decode, encode};
 use crate::data::put_data;
 use crate::error::MetaError;
-use crate::ids::{ManifestId, ObjectKey, UploadId, WriteId};
+use crate::ids::{ManifestId, ObjectKey, PART_NUMBER_MAX, UploadId, WriteId};
 use crate::keys::{self, DeletionTarget};
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
@@ -27,6 +28,9 @@ use crate::uploads::{put_attestation, put_manifest};
 
 /// What a rebuild finds superseded or unfinished stays so long, should somebody know better.
 pub const RECOVERED_GARBAGE_KEPT: Duration = Duration::from_hours(24);
+
+/// Most parts of one upload that are looked through: ten of each number.
+const RECOVERED_PARTS_MAX: usize = 10 * PART_NUMBER_MAX as usize;
 
 /// What became of something that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +99,9 @@ impl Meta {
             put_manifest(batch, upload, parts);
             put_attestation(batch, upload, found.new, now_ms);
             for part in parts {
-                batch.delete(keys::part(upload, part.part_number));
+                if let Some(data) = part.data_id {
+                    batch.delete(keys::recovered_part(upload, part.part_number, data));
+                }
             }
         })
         .await
@@ -139,10 +145,11 @@ impl Meta {
         }
     }
 
-    /// Writes back a part, of which nobody knows yet whether it belongs to an object.
+    /// Writes back a part, of which nobody knows yet whether it belongs to an object. All that are found of a number
+    /// stay side by side: which of them an upload was completed with only the completion tells.
     ///
     /// # Errors
-    /// Those of the store; [`MetaError::Corrupt`].
+    /// Those of the store.
     pub async fn recover_part(
         &self,
         upload: UploadId,
@@ -150,38 +157,27 @@ impl Meta {
         data: &NewData,
         now_ms: u64,
     ) -> Result<(), MetaError> {
-        let key = keys::part(upload, part.part_number);
-        let time_and_id = |part: &PartRecord| (part.last_modified_ms, part.data_id);
-        let mut attempts = Attempts::default();
-        loop {
-            let earlier = self.stored_part(upload, part.part_number).await?;
-            if earlier
-                .as_ref()
-                .is_some_and(|earlier| time_and_id(&earlier.record) >= time_and_id(part))
-            {
-                return Ok(());
-            }
-            let mut batch = Batch::default();
-            batch.check(
-                key.clone(),
-                earlier.as_ref().map(|earlier| earlier.bytes.clone()),
-            );
-            batch.put(key.clone(), encode(part));
-            put_data(&mut batch, data, now_ms);
-            if let Some(garbage) = earlier.and_then(|earlier| earlier.record.data_id) {
-                enqueue_deletion(
-                    &mut batch,
-                    DeletionTarget::Data(garbage),
-                    garbage_due_ms(now_ms),
-                    WriteId::random(),
-                );
-            }
-            match self.try_commit(batch).await? {
-                Committed::Applied => return Ok(()),
-                Committed::Conflict => attempts.after_conflict().await?,
-                Committed::Unknown(error) => return Err(error.into()),
-            }
-        }
+        debug_assert_eq!(part.data_id, Some(data.id), "a part names its data");
+        let mut batch = Batch::default();
+        batch.put(
+            keys::recovered_part(upload, part.part_number, data.id),
+            encode(part),
+        );
+        put_data(&mut batch, data, now_ms);
+        Ok(self.kv.commit(batch).await?)
+    }
+
+    /// The parts of an upload that were written back and are in no object, by number.
+    ///
+    /// # Errors
+    /// Those of the store; [`MetaError::Corrupt`].
+    pub async fn recovered_parts(&self, upload: UploadId) -> Result<Vec<PartRecord>, MetaError> {
+        let prefix = keys::parts(upload);
+        let found = self
+            .records(&prefix, prefix.clone(), RECOVERED_PARTS_MAX)
+            .await?;
+        let parts = found.records.iter().map(|(_, value)| decode(value));
+        parts.collect()
     }
 
     /// Enqueues the deletion of the parts of the first upload behind `after` that are in no object, and returns that

@@ -15,13 +15,14 @@ mod tests;
 
 pub use report::{IncompleteObject, RecoveredBucket, RecoveryReport};
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cairn_meta::{
     BucketId, BucketRecord, ChecksumKind, DataOwner, DataRecord, FoundObject, ManifestPart, Meta,
-    MetaError, NewData, NewObject, ObjectBody, ObjectChecksum, PART_NUMBER_MAX, PartOwner,
-    PartRecord, Recovered, UploadId,
+    MetaError, NewData, NewObject, ObjectBody, ObjectChecksum, PartOwner, PartRecord, Recovered,
+    UploadId,
 };
 use cairn_storage_node::{DiskId, ShardError, ShardStore};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -30,7 +31,7 @@ use crate::engine::found_data::{Finding, FoundData, IncompleteDatum, Selection, 
 use crate::handlers::object_headers;
 use crate::keepsake::{Completion, Content, Keepsake, Origin};
 use buckets::FoundBuckets;
-use completed_parts::completed_parts;
+use completed_parts::{COMBINATION_COUNT_MAX, PartsError, completed_parts};
 use report::INCOMPLETE_LISTED_MAX;
 
 /// Writes under way at once: they share commits, and so the disk's syncs. The record of the largest datum has 2 MB, so
@@ -87,8 +88,8 @@ enum Outcome {
         origin: Option<BucketRecord>,
         size_bytes: u64,
         repair_count: u64,
-        /// The upload that it was completed from.
-        upload: Option<UploadId>,
+        /// The upload that it was completed from, if parts of that are in no object.
+        left_upload: Option<UploadId>,
         recovered: Recovered,
     },
     Part {
@@ -97,8 +98,30 @@ enum Outcome {
         repair_count: u64,
     },
     Lost(Lost),
+    /// The parts that are the latest of their numbers are not those of this completion.
+    Disagree(Box<Attested>),
     /// Another pass is for it, or it belongs to what is reported anyway.
     Passed,
+}
+
+/// That an upload was completed, as it was found.
+struct Attested {
+    datum: WholeDatum,
+    keepsake: Keepsake,
+    completion: Completion,
+}
+
+impl Attested {
+    fn at_ms(&self) -> u64 {
+        kept_at_ms(&self.datum, self.keepsake.origin.as_ref())
+    }
+
+    fn lost(&self, error: PartsError) -> Lost {
+        Lost {
+            upload: Some(self.completion.upload_id),
+            ..lost(&self.datum, self.keepsake.origin.as_ref(), &error)
+        }
+    }
 }
 
 /// Something that is not there again.
@@ -121,8 +144,10 @@ struct Tally {
     /// Lost beyond those that are remembered.
     forgotten_count: u64,
     without_completion: BTreeMap<UploadId, Lost>,
-    /// Uploads that were completed and whose parts are in no object, because a later one took its place or something
-    /// is missing. No more than are listed: beyond those they look unfinished.
+    /// Completions that the latest parts are not those of. No more than are listed: others are lost.
+    disagreeing: Vec<Attested>,
+    /// Uploads that were completed and have parts in no object, because a later one took its place, something is missing
+    /// or they were replaced. No more than are listed: beyond those they look unfinished.
     completed: BTreeSet<UploadId>,
     /// Objects that were written and whose place a later one took.
     replaced_count: u64,
@@ -153,6 +178,7 @@ impl Recovery {
             .await?;
         tally.report.unreadable_shard_count = unreadable_count;
         self.pass(Selection::Empty, &mut tally, &|_| {}).await?;
+        self.take_disagreeing(&mut tally).await?;
         self.abandon_parts(&mut tally).await?;
         self.meta.note_rebuild(self.now_ms).await?;
         for bucket in tally.buckets.records() {
@@ -233,7 +259,13 @@ impl Recovery {
             (Selection::All, Some(part), _) => self.take_part(datum, part, keepsake).await,
             (Selection::All, None, None) => self.take_object(datum, keepsake).await,
             (Selection::Empty, None, Some(completion)) => {
-                self.take_completion(datum, keepsake, &completion).await
+                let attested = Attested {
+                    datum,
+                    keepsake,
+                    completion,
+                };
+                // Nearly always the latest of each number are the right ones.
+                self.take_completion(attested, 1).await
             }
             (Selection::All, None, Some(_)) | (Selection::Empty, _, _) => Ok(Outcome::Passed),
         }
@@ -280,7 +312,6 @@ impl Recovery {
             new: &new,
             at_ms,
         };
-        let upload = completed.as_ref().map(|(upload, _)| *upload);
         let recovered = match completed {
             None => self.meta.recover_object(found, self.now_ms).await?,
             Some((upload, parts)) => {
@@ -294,7 +325,7 @@ impl Recovery {
             origin: origin.map(|_| bucket),
             size_bytes: new.size_bytes,
             repair_count,
-            upload,
+            left_upload: None,
             recovered,
         })
     }
@@ -337,16 +368,12 @@ impl Recovery {
 
     async fn take_completion(
         &self,
-        datum: WholeDatum,
-        keepsake: Keepsake,
-        completion: &Completion,
+        attested: Attested,
+        combination_count_max: usize,
     ) -> Result<Outcome, RecoveryError> {
-        let Keepsake {
-            content, origin, ..
-        } = keepsake;
-        let upload = completion.upload_id;
-        let at_ms = kept_at_ms(&datum, origin.as_ref());
-        let owner = datum.record.owner.clone();
+        let upload = attested.completion.upload_id;
+        let at_ms = attested.at_ms();
+        let owner = attested.datum.record.owner.clone();
         let current = self.meta.object(owner.bucket, &owner.key).await?;
         let is_done = current.is_some_and(|current| {
             matches!(current.body, ObjectBody::Parts { manifest, .. } if manifest == upload.into())
@@ -354,20 +381,26 @@ impl Recovery {
         if is_done {
             return Ok(Outcome::Passed);
         }
-        let found = self
-            .meta
-            .list_parts(upload, None, usize::from(PART_NUMBER_MAX))
-            .await?
-            .parts;
-        let parts = match completed_parts(completion, &content, found) {
+        let found = self.meta.recovered_parts(upload).await?;
+        let found_count = found.len();
+        let parts = match completed_parts(
+            &attested.completion,
+            &attested.keepsake.content,
+            found,
+            combination_count_max,
+        ) {
             Ok(parts) => parts,
-            Err(error) => {
-                return Ok(Outcome::Lost(Lost {
-                    upload: Some(upload),
-                    ..lost(&datum, origin.as_ref(), &error)
-                }));
-            }
+            Err(PartsError::Disagree) => return Ok(Outcome::Disagree(Box::new(attested))),
+            Err(error) => return Ok(Outcome::Lost(attested.lost(error))),
         };
+        let Attested {
+            datum,
+            keepsake: Keepsake {
+                content, origin, ..
+            },
+            completion,
+        } = attested;
+        let has_all_parts = parts.len() == found_count;
         let etag = format!("{}-{}", hex::encode(content.md5), parts.len());
         let composite_of = completion
             .is_composite
@@ -380,7 +413,34 @@ impl Recovery {
             at_ms,
         };
         // Its parts have counted theirs.
-        self.write_object(object, Some((upload, parts)), 0).await
+        let mut outcome = self.write_object(object, Some((upload, parts)), 0).await?;
+        if let Outcome::Object {
+            left_upload,
+            recovered,
+            ..
+        } = &mut outcome
+        {
+            let is_written = matches!(recovered, Recovered::Written { .. });
+            *left_upload = (!is_written || !has_all_parts).then_some(upload);
+        }
+        Ok(outcome)
+    }
+
+    /// Looks among the parts that are not the latest of their numbers for those of the completions that the latest are
+    /// not of: after all others, which may need them too and have the better claim, and the latest completion first.
+    async fn take_disagreeing(&self, tally: &mut Tally) -> Result<(), RecoveryError> {
+        let mut disagreeing = std::mem::take(&mut tally.disagreeing);
+        disagreeing.sort_by_key(|attested| Reverse(attested.at_ms()));
+        for attested in disagreeing {
+            match self
+                .take_completion(attested, COMBINATION_COUNT_MAX)
+                .await?
+            {
+                Outcome::Disagree(attested) => tally.remember(attested.lost(PartsError::Disagree)),
+                outcome => tally.count(outcome),
+            }
+        }
+        Ok(())
     }
 
     /// Gives up the parts that no object has taken.
@@ -437,6 +497,10 @@ impl Tally {
         match outcome {
             Outcome::Passed => {}
             Outcome::Lost(lost) => self.remember(lost),
+            Outcome::Disagree(attested) if self.disagreeing.len() < INCOMPLETE_LISTED_MAX => {
+                self.disagreeing.push(*attested);
+            }
+            Outcome::Disagree(attested) => self.remember(attested.lost(PartsError::Disagree)),
             Outcome::Part {
                 without_completion,
                 repair_count,
@@ -453,26 +517,26 @@ impl Tally {
                 origin,
                 size_bytes,
                 repair_count,
-                upload,
+                left_upload,
                 recovered,
-            } => match recovered {
-                Recovered::Superseded => {
-                    self.report.superseded_count += 1;
-                    self.note_completed(upload);
-                }
-                Recovered::Written {
-                    replaced_size_bytes,
-                } => {
-                    self.buckets.note(bucket, origin.as_ref());
-                    self.report.chunks_to_repair_count += repair_count;
-                    self.report.object_count += 1;
-                    self.report.object_bytes += size_bytes;
-                    if let Some(replaced) = replaced_size_bytes {
-                        self.replaced_count += 1;
-                        self.replaced_bytes += replaced;
+            } => {
+                self.note_completed(left_upload);
+                match recovered {
+                    Recovered::Superseded => self.report.superseded_count += 1,
+                    Recovered::Written {
+                        replaced_size_bytes,
+                    } => {
+                        self.buckets.note(bucket, origin.as_ref());
+                        self.report.chunks_to_repair_count += repair_count;
+                        self.report.object_count += 1;
+                        self.report.object_bytes += size_bytes;
+                        if let Some(replaced) = replaced_size_bytes {
+                            self.replaced_count += 1;
+                            self.replaced_bytes += replaced;
+                        }
                     }
                 }
-            },
+            }
         }
     }
 

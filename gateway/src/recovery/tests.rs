@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
-use cairn_meta::{BucketName, CanonicalId, Coding, DataId, MasterKey, PartNumber};
+use cairn_meta::{BucketName, CanonicalId, Coding, DataId, ManifestId, MasterKey, PartNumber};
 use cairn_storage_node::{Durability, MemoryShardStore, ShardId, ShardPut};
 use md5::{Digest, Md5};
 use proptest::prelude::*;
@@ -177,8 +177,17 @@ fn part_md5s(number: usize) -> [[u8; 16]; 2] {
 }
 
 /// That the upload of this version was completed.
-fn attestation(number: usize, (key, at_ms): (u8, u64), piece: u8) -> Datum {
-    let md5 = Md5::digest(part_md5s(number).concat());
+fn attestation(number: usize, at: (u8, u64), piece: u8) -> Datum {
+    attestation_of(part_md5s(number), number, at, piece)
+}
+
+fn attestation_of(
+    part_md5s: [[u8; 16]; 2],
+    number: usize,
+    (key, at_ms): (u8, u64),
+    piece: u8,
+) -> Datum {
+    let md5 = Md5::digest(part_md5s.concat());
     let kept = content(2 * CHUNK_BYTES, md5.into());
     let numbers = PART_NUMBERS.map(|number| PartNumber::new(number).unwrap());
     let completion = Completion::new(UploadId(id(number, 9)), true, numbers);
@@ -407,6 +416,77 @@ async fn an_upload_that_was_attested_twice_keeps_its_parts() {
     let named = cairn_meta::ObjectKey::parse(self::key(key)).unwrap();
     let object = meta.object(BUCKET, &named).await.unwrap().unwrap();
     check_content(&meta, 0, &version, &object).await.unwrap();
+}
+
+/// Another part 2 of the upload of version `number`, written a millisecond after the first.
+fn part_again(number: usize, id_number: usize) -> Datum {
+    let part = Some((id(number, 9), PART_NUMBERS[0]));
+    let kept = content(CHUNK_BYTES, id(id_number, 7));
+    datum(id_number, (0, 6), 7, part, kept, None)
+}
+
+fn whole_upload() -> Version {
+    Version {
+        key: 0,
+        at_ms: 5,
+        body: Body::Upload {
+            parts: [true; 2],
+            attestation: true,
+        },
+    }
+}
+
+/// A part was uploaded again, and the process ended when its shards were there and before it was committed: the upload
+/// was completed with the first.
+#[tokio::test]
+async fn a_part_that_was_never_committed_costs_no_completed_upload() {
+    // Found before and behind the right one.
+    for again in [0, 2] {
+        let store = Arc::new(MemoryShardStore::new(DiskId([1; 16])));
+        write(1, &whole_upload(), &store).await;
+        part_again(1, again).put(&[true], &store).await;
+        let (meta, report) = recover(store).await;
+        assert_eq!((report.object_count, report.incomplete_count), (1, 0));
+        assert_eq!(report.unfinished_upload_count, 0);
+        let named = cairn_meta::ObjectKey::parse(key(0)).unwrap();
+        let object = meta.object(BUCKET, &named).await.unwrap().unwrap();
+        let checked = check_content(&meta, 1, &whole_upload(), &object).await;
+        checked.unwrap();
+
+        let tomorrow_ms = NOW_MS + 25 * 3_600_000;
+        let mut deleted = BTreeSet::new();
+        for _ in 0..2 {
+            let due = meta.due_deletions(tomorrow_ms, 100).await.unwrap();
+            deleted.extend(due.data.iter().map(|deletion| deletion.data_id));
+        }
+        assert_eq!(deleted, BTreeSet::from([DataId(id(again, 7))]));
+    }
+}
+
+/// A completion that was interrupted before it was committed, and then one with the part that was uploaded again: both
+/// have all their parts, and the second was acknowledged.
+#[tokio::test]
+async fn of_two_completions_that_of_the_latest_parts_stays() {
+    // Found before and behind the other attestation.
+    for attested in [0, 3] {
+        let store = Arc::new(MemoryShardStore::new(DiskId([1; 16])));
+        write(1, &whole_upload(), &store).await;
+        let again = part_again(1, 2);
+        again.put(&[true], &store).await;
+        let [_, other] = part_md5s(1);
+        let md5s = [again.id, other];
+        let mut acknowledged = attestation_of(md5s, 1, (0, 7), 3);
+        acknowledged.id = id(attested, 8);
+        acknowledged.put(&[true], &store).await;
+        let (meta, report) = recover(store).await;
+        assert_eq!((report.object_count, report.incomplete_count), (1, 0));
+        let named = cairn_meta::ObjectKey::parse(key(0)).unwrap();
+        let object = meta.object(BUCKET, &named).await.unwrap().unwrap();
+        let parts = meta.manifest(ManifestId(id(1, 9))).await.unwrap().unwrap();
+        let data: Vec<_> = parts.iter().filter_map(|part| part.data_id).collect();
+        assert_eq!(object.last_modified_ms, 7);
+        assert_eq!(data, [DataId(again.id), DataId(id(1, 2))]);
+    }
 }
 
 #[tokio::test]
