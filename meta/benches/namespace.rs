@@ -74,6 +74,7 @@ fn object(bucket: &BucketRecord, key: &ObjectKey) -> NewObject {
         }],
     };
     NewObject {
+        modified_ms: None,
         size_bytes: record.size_bytes,
         etag: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
         owner: OWNER,

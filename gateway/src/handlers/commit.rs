@@ -13,7 +13,7 @@ use crate::engine::{CommitGuard, StoredData};
 use crate::gateway::Gateway;
 use crate::s3_error::S3Error;
 
-/// What a commit makes a version of, and when.
+/// What a commit makes a version of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) bucket: &'a BucketRecord,
@@ -21,14 +21,13 @@ pub(super) struct Target<'a> {
     pub(super) condition: &'a WriteCondition,
 }
 
-/// Makes `stored` the current version of `target`, if its condition holds then; `new` lacks only the data. `at_ms` is
-/// the time that is kept with them on the disks, so that a rebuilt object has the same.
+/// Makes `stored` the current version of `target`, if its condition holds then; `new` lacks only the data. Its time is
+/// the one that is kept with them on the disks, so that a rebuilt object has the same.
 pub(super) async fn object(
     gateway: &Gateway,
     target: Target<'_>,
     mut new: NewObject,
     stored: StoredData,
-    at_ms: u64,
 ) -> Result<ObjectRecord, S3Error> {
     let Target {
         bucket,
@@ -40,7 +39,7 @@ pub(super) async fn object(
     let check = |current: Option<&ObjectRecord>| condition.check(key, current);
     let result = gateway
         .meta()
-        .put_object(bucket, key, new, at_ms, &check)
+        .put_object(bucket, key, new, gateway.now_ms(), &check)
         .await;
     let is_unknown =
         matches!(&result, Err(ConditionalError::Meta(error)) if has_unknown_outcome(error));
@@ -83,7 +82,54 @@ fn certainly_refused(error: &MetaError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use cairn_meta::DataOwner;
+    use futures_util::stream;
+    use http::HeaderMap;
+
+    use super::super::object_attributes::ObjectAttributes;
     use super::*;
+    use crate::testing::TestServer;
+
+    /// Between the last byte and the commit the disks may take minutes.
+    #[tokio::test]
+    async fn what_is_replaced_stays_for_the_delay_from_the_commit_on() {
+        let server = TestServer::start().await;
+        let client = server.client();
+        for (path, body) in [("/bucket", ""), ("/bucket/key", "old")] {
+            assert_eq!(client.put(path, body).send().await.outcome(), "200");
+        }
+        let gateway = &server.gateway;
+        let meta = gateway.meta();
+        let name = "bucket".parse().unwrap();
+        let bucket = meta.bucket(&name).await.unwrap().unwrap();
+        let key = ObjectKey::parse("key").unwrap();
+        let owner = DataOwner {
+            bucket: bucket.id,
+            key: key.clone(),
+            part: None,
+        };
+        let source = stream::iter([Ok::<_, Infallible>(Bytes::from("new"))]);
+        let stored = gateway.engine().store(source, owner, Some(3), Bytes::new);
+        let stored = stored.await.unwrap();
+        let new = NewObject {
+            modified_ms: Some(gateway.now_ms() - 11 * 60_000),
+            size_bytes: 3,
+            etag: "0".repeat(32),
+            owner: bucket.owner,
+            ..ObjectAttributes::default().into_new_object()
+        };
+        let target = Target {
+            bucket: &bucket,
+            key: &key,
+            condition: &WriteCondition::of_write(&HeaderMap::new()).unwrap(),
+        };
+        object(gateway, target, new, stored).await.unwrap();
+        let due = meta.due_deletions(gateway.now_ms(), 10).await.unwrap();
+        assert_eq!(due.data.len(), 0);
+    }
 
     #[test]
     fn only_a_certain_refusal_lets_the_data_be_deleted() {

@@ -189,9 +189,9 @@ impl Copy {
             attributes: &self.attributes,
         };
         let received = receive::copy(gateway, stream, self.algorithm, destination).await?;
-        let at_ms = received.at_ms;
         check_unchanged(record, &received.checksum)?;
         let new = NewObject {
+            modified_ms: Some(received.at_ms),
             size_bytes: received.stored.size_bytes(),
             etag: hex::encode(received.md5),
             owner: self.owner,
@@ -203,7 +203,7 @@ impl Copy {
             key: &self.key,
             condition: &self.condition,
         };
-        let made = commit::object(gateway, target, new, received.stored, at_ms).await?;
+        let made = commit::object(gateway, target, new, received.stored).await?;
         Ok(self.respond(&made))
     }
 

@@ -82,6 +82,7 @@ impl ObjectAttributes {
     /// An object of these attributes; size, ETag, owner, checksum and data are still to be filled in.
     pub(super) fn into_new_object(self) -> NewObject {
         NewObject {
+            modified_ms: None,
             size_bytes: 0,
             etag: String::new(),
             owner: CanonicalId([0; 32]),

@@ -36,8 +36,8 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         attributes: &attributes,
     };
     let received = receive::body(&mut request, plan, destination).await?;
-    let at_ms = received.at_ms;
     let new = NewObject {
+        modified_ms: Some(received.at_ms),
         size_bytes: received.stored.size_bytes(),
         etag: hex::encode(received.md5),
         owner: account,
@@ -49,7 +49,7 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         key: &key,
         condition: &condition,
     };
-    let record = commit::object(&gateway, target, new, received.stored, at_ms).await?;
+    let record = commit::object(&gateway, target, new, received.stored).await?;
 
     let mut response = response::empty(StatusCode::OK);
     let headers = response.headers_mut();

@@ -38,7 +38,7 @@ pub(super) struct Received {
     /// By the algorithm the client named, where that is another.
     pub(super) declared_checksum: Option<Checksum>,
     /// When the last byte was there and verified, in milliseconds since 1970: the time that is kept on the disks, and
-    /// so the one to commit under.
+    /// so the one that the object or part has. The commit is later, if the disks are slow by minutes.
     pub(super) at_ms: u64,
 }
 

@@ -96,14 +96,13 @@ pub(super) async fn commit_part(
 ) -> Result<PartRecord, S3Error> {
     let size_bytes = received.stored.size_bytes();
     let (data, guard) = received.stored.begin_commit();
-    let now_ms = received.at_ms;
     let part = PartRecord {
         part_number: place.part_number,
         size_bytes,
         etag_md5: received.md5,
         checksum: Some(received.checksum.as_bytes().to_vec()),
         data_id: Some(data.id),
-        last_modified_ms: now_ms,
+        last_modified_ms: received.at_ms,
     };
     let upload_id = place.upload.id;
     let result = gateway
@@ -114,7 +113,7 @@ pub(super) async fn commit_part(
             upload_id,
             &part,
             Some(&data),
-            now_ms,
+            gateway.now_ms(),
         )
         .await;
     commit::end(

@@ -604,6 +604,7 @@ fn new_object(
         part_count: composite_of,
     });
     NewObject {
+        modified_ms: None,
         size_bytes: content.size_bytes,
         etag,
         owner: origin.map_or_else(buckets::default_owner, |origin| origin.owner),

@@ -270,6 +270,7 @@ async fn a_source_that_is_too_large_is_refused() {
     let meta = server.gateway.meta();
     let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
     let large = NewObject {
+        modified_ms: None,
         size_bytes: (5 << 30) + 1,
         etag: "0".repeat(32),
         owner: bucket.owner,

@@ -124,7 +124,7 @@ impl<'a> KeyChange<'a> {
 
     /// Makes `new` with `body` the current version.
     pub(crate) fn put(&mut self, new: &NewObject, body: ObjectBody, now_ms: u64) -> ObjectRecord {
-        let record = new.record(body, self.decide(now_ms));
+        let record = new.record(body, self.decide(new.modified_ms.unwrap_or(now_ms)));
         self.supersede(&record);
         let (object_key, bytes) = (keys::object(self.bucket, self.key), encode(&record));
         self.batch.put(object_key.clone(), bytes.clone());

@@ -5,9 +5,12 @@ use crate::records::{
     NewData, ObjectBody, ObjectChecksum, ObjectKind, ObjectRecord, SystemHeaders,
 };
 
-/// A version to be: everything but what is decided at commit (its identity, its sequence, its time).
+/// A version to be: everything but what is decided at commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewObject {
+    /// When its body was there whole, in milliseconds since 1970: its `Last-Modified`. `None`: at the commit. That may be
+    /// much later, and counts for what the commit sets going.
+    pub modified_ms: Option<u64>,
     /// The body's size.
     pub size_bytes: u64,
     /// The ETag without quotes.

@@ -17,8 +17,9 @@ impl Meta {
     /// Makes `new` the current version of `key`, if `precondition` holds for the current object (`None`: there is
     /// none, or a delete marker) at the instant of the commit.
     ///
-    /// What it replaces is enqueued for deletion, or becomes noncurrent, as the bucket's versioning says. In a
-    /// bucket without versioning this costs one get and one commit of two or three records.
+    /// What it replaces is enqueued for deletion, the delay counted from `now_ms` on, or becomes noncurrent, as the
+    /// bucket's versioning says. In a bucket without versioning this costs one get and one commit of two or three
+    /// records.
     ///
     /// # Errors
     /// [`PutError::Precondition`] with what the precondition returned;

@@ -11,8 +11,8 @@ use crate::support::*;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
     BucketRecord, ChunkRecord, Coding, DataId, DataOwner, DataRecord, DiskId, ManifestPart,
-    MasterKey, Meta, MetaError, NewData, ObjectBody, PART_NUMBER_MAX, PartNumber, PartRecord,
-    RepairReason,
+    MasterKey, Meta, MetaError, NewData, NewObject, ObjectBody, PART_NUMBER_MAX, PartNumber,
+    PartRecord, RepairReason,
 };
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
@@ -191,6 +191,33 @@ async fn finished_deletions_leave_no_records() {
     let depths = meta.queue_depths().await.unwrap();
     assert_eq!((depths.deletions.count, depths.repairs.count), (0, 0));
     assert!(meta.list_data(None, 10).await.unwrap().data.is_empty());
+}
+
+/// Between the last byte and the commit the disks may take minutes.
+#[tokio::test]
+async fn what_a_write_sets_going_counts_from_its_commit_on() {
+    const MINUTE_MS: u64 = 60_000;
+    let meta = meta().with_delete_delay(Duration::from_mins(10));
+    let bucket = bucket(&meta, "data").await;
+    put(&meta, &bucket, &key("k"), "old", 1).await;
+    let mut reduced = data(&bucket, &key("k"), 10);
+    reduced.record.chunks[0].shards[1] = None;
+    let new = NewObject {
+        modified_ms: Some(2),
+        ..object("new", Some(reduced))
+    };
+    let now_ms = 11 * MINUTE_MS;
+    let record = meta
+        .put_object(&bucket, &key("k"), new, now_ms, &always)
+        .await
+        .unwrap();
+    assert_eq!(record.last_modified_ms, 2);
+    let due_ms = now_ms + 10 * MINUTE_MS;
+    let due_count = async |now_ms| meta.due_deletions(now_ms, 10).await.unwrap().data.len();
+    assert_eq!(due_count(due_ms - 1).await, 0);
+    assert_eq!(due_count(due_ms).await, 1);
+    let repairs = meta.repairs(None, 10).await.unwrap().repairs;
+    assert_eq!(repairs[0].enqueued_at_ms, now_ms);
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub(crate) fn data(bucket: &BucketRecord, key: &ObjectKey, size_bytes: u32) -> N
 
 pub(crate) fn object(etag: impl Into<String>, data: Option<NewData>) -> NewObject {
     NewObject {
+        modified_ms: None,
         size_bytes: data.as_ref().map_or(0, |data| data.record.size_bytes),
         etag: etag.into(),
         owner: OWNER,

@@ -230,6 +230,7 @@ async fn complete_upload(cluster: &Cluster, key: &ObjectKey, id: UploadId) {
         checksum: part.checksum,
     };
     let object = NewObject {
+        modified_ms: None,
         size_bytes: 0,
         etag: String::new(),
         owner: CanonicalId([1; 32]),

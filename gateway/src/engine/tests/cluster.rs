@@ -260,6 +260,7 @@ impl Cluster {
     pub(super) async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError<Infallible>> {
         let (data, guard) = self.store(key, bytes).await?.begin_commit();
         let new = NewObject {
+            modified_ms: None,
             size_bytes: bytes.len() as u64,
             etag: String::new(),
             owner: CanonicalId([1; 32]),

@@ -183,7 +183,9 @@ impl Completion {
         check_object_size(&self.headers, size_bytes)?;
         let checksum = self.object_checksum(upload, algorithm, &parts)?;
         let md5 = md5_of_parts(&parts);
+        let kept_at_ms = self.gateway.now_ms();
         let mut new = NewObject {
+            modified_ms: Some(kept_at_ms),
             size_bytes,
             etag: format!("{}-{}", hex::encode(md5), parts.len()),
             owner: upload.owner,
@@ -194,8 +196,7 @@ impl Completion {
             checksum: Some(checksum),
             data: None,
         };
-        let now_ms = self.gateway.now_ms();
-        let keepsake = self.keepsake(&new, md5, &parts, now_ms)?;
+        let keepsake = self.keepsake(&new, md5, &parts, kept_at_ms)?;
         let (attestation, guard) = self.attest(&keepsake).await?.begin_commit();
         let attestation_id = attestation.id;
         new.data = Some(attestation);
@@ -208,7 +209,7 @@ impl Completion {
                 self.upload_id,
                 &manifest,
                 &new,
-                now_ms,
+                self.gateway.now_ms(),
                 &check,
             )
             .await;
@@ -243,7 +244,7 @@ impl Completion {
         new: &NewObject,
         md5: [u8; 16],
         parts: &[PartRecord],
-        now_ms: u64,
+        kept_at_ms: u64,
     ) -> Result<Keepsake, S3Error> {
         let stored = new.checksum.as_ref();
         let checksum = stored.and_then(|stored| {
@@ -260,7 +261,7 @@ impl Completion {
                 tags: new.tags.clone(),
                 ..Content::new(new.size_bytes, md5, &checksum)
             },
-            origin: Some(Origin::new(&self.bucket, new.owner, now_ms)),
+            origin: Some(Origin::new(&self.bucket, new.owner, kept_at_ms)),
             completion: Some(KeptCompletion::new(self.upload_id, is_composite, numbers)),
         })
     }
