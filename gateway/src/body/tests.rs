@@ -1,6 +1,7 @@
 //! Bodies end to end: what is sent, in any pieces, against what comes out and what is refused.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use base64::Engine;
@@ -586,4 +587,38 @@ proptest! {
         let mode = if is_signed { streaming(true) } else { PayloadMode::StreamingUnsignedTrailer };
         drop(receive(wire.as_bytes(), &[size], mode, &[("x-amz-decoded-content-length", "20")]));
     }
+}
+
+/// Most bytes that waited to be hashed while a body of 1 MiB came, in pieces of 16 KiB with a pause before each.
+async fn unhashed_bytes_max(batch_age_max: Duration) -> usize {
+    let content = content(1 << 20);
+    let pieces: Vec<_> = content
+        .chunks(16 << 10)
+        .map(Bytes::copy_from_slice)
+        .collect();
+    let frames = stream::iter(pieces).then(|piece| async move {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(Frame::data(piece))
+    });
+    let length = content.len().to_string();
+    let headers = headers(&[("content-length", &length)]);
+    let plan = BodyPlan::of_request(&headers, PayloadMode::Unsigned, BODY_SIZE_BYTES_MAX).unwrap();
+    let mut body = plan.open(StreamBody::new(Box::pin(frames)), BodyOptions::default());
+    body.digests.batch_age_max = batch_age_max;
+    let mut unhashed_bytes_max = 0;
+    while let Some(piece) = body.next().await {
+        piece.unwrap();
+        unhashed_bytes_max = unhashed_bytes_max.max(body.digests.batch_size);
+        poll_fn(|cx| body.digests.poll_idle(cx)).await.unwrap();
+    }
+    let digests = body.finish().await.unwrap();
+    assert_eq!(digests.md5, <[u8; 16]>::from(md5::Md5::digest(&content)));
+    unhashed_bytes_max
+}
+
+#[tokio::test]
+async fn a_slow_client_fills_no_batch_and_a_fast_one_every() {
+    // For a slow one every batch is old.
+    assert_eq!(unhashed_bytes_max(Duration::ZERO).await, 64 << 10);
+    assert_eq!(unhashed_bytes_max(Duration::MAX).await, 496 << 10);
 }

@@ -61,7 +61,7 @@ pub struct UploadBody<B> {
     /// What has arrived and is not decoded yet.
     input: Bytes,
     decoder: Decoder,
-    digests: Digests,
+    pub(super) digests: Digests,
     patience: Patience,
     expected: Expected,
     trailer: Vec<(String, String)>,
@@ -145,6 +145,7 @@ where
             };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => {
+                    self.digests.client_pauses(cx)?;
                     return self
                         .patience
                         .poll_expired(cx)
