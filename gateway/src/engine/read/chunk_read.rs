@@ -12,16 +12,58 @@ use super::shard_ranges::ShardRanges;
 use crate::engine::coding::{CodeError, Wanted, shard_size_bytes};
 use crate::engine::core::Core;
 
+/// Why a chunk is not read where its record says that it is.
+enum PlacedError {
+    /// Too few shards are there.
+    TooFew {
+        gathered: Gathered,
+        needed_count: usize,
+    },
+    Other(ReadError),
+}
+
+impl<E: Into<ReadError>> From<E> for PlacedError {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 /// Coding less than this takes no longer than handing it to another thread.
 pub(crate) const INLINE_CODING_BYTES_MAX: usize = 256 << 10;
 
 impl Core {
-    /// The bytes of a range (not empty, inside the chunk) in order, in one or more pieces.
+    /// The bytes of a range (not empty, inside the chunk) in order, in one or more pieces. Where too few shards are
+    /// where the record says, they are looked for where it says by then: a long read has records from its beginning.
     pub(crate) async fn read_chunk(
         &self,
         chunk: ChunkRef<'_>,
         range: Range<u32>,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let mut moved = None;
+        // Each time a repair has been committed meanwhile.
+        loop {
+            let record = moved.as_ref().unwrap_or(chunk.record);
+            let placed = ChunkRef { record, ..chunk };
+            let (gathered, needed_count) = match self.read_placed(placed, range.clone()).await {
+                Ok(pieces) => return Ok(pieces),
+                Err(PlacedError::Other(error)) => return Err(error),
+                Err(PlacedError::TooFew {
+                    gathered,
+                    needed_count,
+                }) => (gathered, needed_count),
+            };
+            match self.chunk_record(chunk.data_id, chunk.index).await {
+                Ok(Some(now)) if now != *record && !now.is_staged() => moved = Some(now),
+                _ => return Err(self.too_few(placed, &gathered, needed_count).await),
+            }
+        }
+    }
+
+    async fn read_placed(
+        &self,
+        chunk: ChunkRef<'_>,
+        range: Range<u32>,
+    ) -> Result<Vec<Bytes>, PlacedError> {
         match chunk.record.coding {
             Coding::Copies { .. } => self.read_copy(chunk, range).await,
             Coding::Erasure { data, parity } => {
@@ -42,13 +84,16 @@ impl Core {
         &self,
         chunk: ChunkRef<'_>,
         range: Range<u32>,
-    ) -> Result<Vec<Bytes>, ReadError> {
+    ) -> Result<Vec<Bytes>, PlacedError> {
         let gathered = self
             .gather(chunk, &Goal::Any { count: 1 }, |_| range.clone())
             .await;
         match gathered.shards.iter().flatten().next() {
             Some(bytes) => Ok(vec![bytes.clone()]),
-            None => Err(self.too_few(chunk, &gathered, 1).await),
+            None => Err(PlacedError::TooFew {
+                gathered,
+                needed_count: 1,
+            }),
         }
     }
 
@@ -57,7 +102,7 @@ impl Core {
         chunk: ChunkRef<'_>,
         ranges: &ShardRanges,
         (data, parity): (u8, u8),
-    ) -> Result<Vec<Bytes>, ReadError> {
+    ) -> Result<Vec<Bytes>, PlacedError> {
         if !ranges.is_uniform() {
             let gathered = self
                 .gather(chunk, &Goal::Exactly(ranges.shards()), |index| {
@@ -65,7 +110,9 @@ impl Core {
                 })
                 .await;
             if gathered.outcome == Step::Deliver {
-                return pieces(&gathered.shards, ranges, |index| ranges.asked(index));
+                return Ok(pieces(&gathered.shards, ranges, |index| {
+                    ranges.asked(index)
+                })?);
             }
         }
         let count = usize::from(data);
@@ -82,9 +129,14 @@ impl Core {
                 self.reconstruct((data, parity), gathered.shards, Wanted::DataShards)
                     .await?
             }
-            _ => return Err(self.too_few(chunk, &gathered, count).await),
+            _ => {
+                return Err(PlacedError::TooFew {
+                    gathered,
+                    needed_count: count,
+                });
+            }
         };
-        pieces(&shards, ranges, |_| union.clone())
+        Ok(pieces(&shards, ranges, |_| union.clone())?)
     }
 
     /// Decodes, on another thread if it takes long.

@@ -290,7 +290,7 @@ impl Core {
     }
 
     /// What the metadata say of a chunk; `None` if it does not exist any more.
-    async fn chunk_record(
+    pub(crate) async fn chunk_record(
         &self,
         data_id: DataId,
         index: u32,

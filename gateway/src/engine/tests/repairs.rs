@@ -2,9 +2,9 @@
 
 use cairn_storage_node::fault::{Fault, ShardCall};
 use cairn_storage_node::{Durability, ShardPut, ShardStore};
-use futures_util::poll;
+use futures_util::{TryStreamExt, poll};
 
-use super::cluster::{CHUNK, Cluster, pairs, pattern};
+use super::cluster::{CHUNK, Cluster, options, pairs, pattern};
 use crate::engine::RepairReport;
 use crate::engine::entropy::named_at_ms;
 use crate::engine::pace::Pace;
@@ -88,6 +88,35 @@ async fn a_lost_disk_is_made_up_for_on_the_others() {
         cluster.switches[b].clear();
         cluster.refresh().await;
     }
+}
+
+/// A long read has the records of its beginning, and the disks that they name are lost one after the other.
+#[tokio::test]
+async fn a_read_in_progress_finds_shards_that_were_made_again_elsewhere() {
+    let cluster = Cluster::with(12, options(6)).await;
+    let bytes = pattern(9 * CHUNK);
+    cluster.put("key", &bytes).await.unwrap();
+    let parts = cluster.parts("key").await;
+    let range = 0..bytes.len() as u64;
+    let stream = cluster.engine.open_read(&parts, range).await.unwrap();
+    let ninth = cluster.meta.data_chunks(parts[0].0, 8, 1).await.unwrap();
+    let held: Vec<usize> = (0..12)
+        .filter(|disk| {
+            let id = cluster.stores[*disk].disk_id();
+            ninth[0].shards.contains(&Some(cairn_meta::DiskId(id.0)))
+        })
+        .collect();
+    assert_eq!(held.len(), 6);
+    for disk in &held[..3] {
+        cluster.fail(&[*disk], Fault::Failed);
+        cluster.refresh().await;
+        let lost = cluster.engine.disks_to_leave(&[]);
+        let left = cluster.engine.leave_disks_once(&lost, None, 100).await;
+        assert_eq!(left.unwrap().0.postponed_count, 0);
+    }
+    let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
+    assert!(pieces.concat() == bytes);
+    assert_eq!(cluster.counter("reads_failed"), 0);
 }
 
 /// A file system that was made read-only, for one.
