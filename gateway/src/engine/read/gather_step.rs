@@ -60,13 +60,13 @@ pub(crate) enum Step {
 pub(crate) fn next_step(states: &[ShardState], goal: &Goal) -> Step {
     match goal {
         Goal::Exactly(wanted) => {
-            let wanted = states.get(wanted.clone()).unwrap_or_default();
+            let of_wanted = states.get(wanted.clone()).unwrap_or_default();
             // A shard on a disk that is known to be away or slow is not even tried: others are better asked at once.
-            let hopeless = wanted.iter().any(|state| is_doubtful(*state));
+            let hopeless = of_wanted.iter().any(|state| is_doubtful(*state));
             if hopeless {
                 Step::GiveUp
             } else {
-                direct_step(states, goal_range(goal))
+                direct_step(states, wanted.clone())
             }
         }
         Goal::OrAny { preferred, count } => {
@@ -79,14 +79,6 @@ pub(crate) fn next_step(states: &[ShardState], goal: &Goal) -> Step {
             }
         }
         Goal::Any { count } => decode_step(states, 0..0, *count),
-    }
-}
-
-fn goal_range(goal: &Goal) -> Range<usize> {
-    match goal {
-        Goal::Exactly(wanted) => wanted.clone(),
-        Goal::OrAny { preferred, .. } => preferred.clone(),
-        Goal::Any { .. } => 0..0,
     }
 }
 
