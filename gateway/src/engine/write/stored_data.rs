@@ -9,6 +9,7 @@ use cairn_storage_node::{DiskId, ShardId};
 use super::ledger::Ledger;
 use crate::engine::ids;
 use crate::engine::leftovers::{Leftover, LeftoverReason, Leftovers};
+use crate::engine::orphan_collection::is_placed;
 use crate::engine::pins::Pin;
 use crate::engine::staging::{StagedWrite, Staging};
 
@@ -90,7 +91,7 @@ impl StoredData {
                 let id = ids::meta_data(ledger.data_id());
                 let strays = ledger
                     .shards()
-                    .filter(|(disk, shard)| !is_placed(&record, *disk, *shard))
+                    .filter(|(disk, shard)| !is_placed(&record.chunks, *shard, *disk))
                     .collect();
                 let data = NewData::placed(id, record);
                 let write = PendingWrite::Shards {
@@ -181,18 +182,4 @@ fn give_up(ledger: &Ledger, leftovers: &Leftovers) {
     if !leftovers.push(leftover) {
         tracing::debug!(data_id = %ledger.data_id(), "an abandoned write is left to the orphan collector");
     }
-}
-
-fn is_placed(record: &DataRecord, disk: DiskId, shard: ShardId) -> bool {
-    let chunk = usize::try_from(shard.chunk_index)
-        .ok()
-        .and_then(|index| record.chunks.get(index));
-    let placed = chunk.and_then(|chunk| {
-        chunk
-            .shards
-            .get(usize::from(shard.shard_index))
-            .copied()
-            .flatten()
-    });
-    placed.is_some_and(|placed| ids::disk(placed) == disk)
 }
