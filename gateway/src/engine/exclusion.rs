@@ -2,7 +2,8 @@
 //!
 //! A shard is deleted because it was seen not to be needed; a repair that put it back between the look and the deletion
 //! would lose it. So each holds the datum over both: a repair from its look to its commit, the deletion of unneeded
-//! shards from its look to the disk's answer. All of them run in the process with the maintenance lease, or concern data
+//! shards from its look to the disk's answer. The deletion of data that are due needs none: what a repair puts back of
+//! them meanwhile is an orphan, and collected. All of them run in the process with the maintenance lease, or concern data
 //! that are too young to be repaired. Around the moment when the lease changes hands two processes may work on one datum:
 //! a shard that is lost then is found missing by the next read or scrub, and made again.
 
