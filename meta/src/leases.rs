@@ -1,10 +1,10 @@
 //! Leases: at most one process at a time does a background job, whatever the clocks say.
 //!
 //! The record holds no time. The holder renews it by changing it; another process may take it over only after it
-//! saw the record unchanged for the lease's duration *by its own monotonic clock*: from when it had read it, since it may
-//! have been written after that read began, until when it begins the read that finds it again. The holder in turn trusts the
-//! lease only for [`HELD_PERCENT`] of that duration from the moment it began its last successful renewal, which is
-//! before anybody could have seen that renewal. Only the rates of the clocks matter then, never their readings.
+//! saw the record unchanged for the lease's duration *by its own monotonic clock*: from when it had read it, since it
+//! may have been written after that read began, until when it begins the read that finds it again. The holder in turn
+//! trusts the lease only for [`HELD_PERCENT`] of that duration from the moment it began its last successful renewal,
+//! which is before anybody could have seen that renewal. Only the rates of the clocks matter then, never their readings.
 //!
 //! A lease saves duplicate work; it is no fence. What the work commits is checked by value as everything is.
 

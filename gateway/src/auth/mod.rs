@@ -7,8 +7,9 @@
 //! ([`PayloadMode`]); whether the identity may do what it asks is [`crate::authorize`]'s question.
 //!
 //! Invariants: `Host` and every `x-amz-*` header that is sent were signed, `x-amz-content-sha256` at least by its value
-//! (HTTP's own, as `If-Match` or `Content-MD5`, need not be, as at S3); a secret leaves the process in no message, log or `Debug` output; a
-//! wrong signature and an early failure differ in what they say, never in how long the comparison took.
+//! (HTTP's own, as `If-Match` or `Content-MD5`, need not be, as at S3); a secret leaves the process in no message, log
+//! or `Debug` output; a wrong signature and an early failure differ in what they say, never in how long the comparison
+//! took.
 
 mod authorization_header;
 mod canonical_request;

@@ -266,8 +266,8 @@ impl Holders {
         self.give_up(refusals, command)
     }
 
-    /// Begins a new file of so many bytes on all holders. One that has no room for it is given up if another has; where nobody has, all
-    /// keep their old files: giving them up would leave nobody to write to when there is room again.
+    /// Begins a new file of so many bytes on all holders. One that has no room for it is given up if another has; where
+    /// nobody has, all keep their old files: giving them up would leave nobody to write to when there is room again.
     pub(crate) fn rotate(&mut self, head: &Arc<FileHead>, size_bytes: u64) -> Rotation {
         let all = self.ids();
         let command = Command::Rotate {

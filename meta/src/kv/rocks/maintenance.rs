@@ -101,8 +101,8 @@ pub(crate) struct Maintenance {
     pub(crate) checkpoint_failed: Option<(u64, Instant)>,
     /// The same of a new copy, where it was not the fault of the place that was to have it.
     pub(crate) copy_failed: Option<(u64, Instant)>,
-    /// Before so much was journalled since the start no checkpoint is tried: each try closes a journal file, which only a
-    /// success gives back.
+    /// Below so many bytes of journal no checkpoint is tried: each try closes a journal file, which only a success gives
+    /// back.
     pub(crate) checkpoint_from_bytes: u64,
     pub(crate) quiet: Quiet,
     pub(crate) verification: Verification,
@@ -192,16 +192,16 @@ impl Maintenance {
     }
 
     fn is_checkpoint_due(&self) -> bool {
-        let journalled_bytes = self.shared.counters.journal_bytes.load(Ordering::Relaxed);
+        let journal_bytes = self.shared.view().journal_bytes;
         if self.waits_for_room()
             || self.waits_after(self.checkpoint_failed)
-            || journalled_bytes < self.checkpoint_from_bytes
+            || journal_bytes < self.checkpoint_from_bytes
         {
             return false;
         }
         let database_bytes = self.shared.live().database.live_bytes();
         let due_bytes = checkpoint_due_bytes(self.checkpoint_after_bytes, database_bytes);
-        self.shared.view().journal_bytes >= due_bytes
+        journal_bytes >= due_bytes
     }
 
     fn checkpoint(&mut self) {
@@ -218,8 +218,7 @@ impl Maintenance {
             }
         };
         // A try that comes to nothing is repeated when this file would have been closed anyway.
-        self.checkpoint_from_bytes =
-            self.shared.counters.journal_bytes.load(Ordering::Relaxed) + self.file_size_bytes;
+        self.checkpoint_from_bytes = self.shared.view().journal_bytes + self.file_size_bytes;
         if let Err(setback) = self.build(&live) {
             if let Setback::Unread(error) = setback {
                 tracing::warn!(%error, "no metadata checkpoint could be made");
