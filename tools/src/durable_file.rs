@@ -12,7 +12,7 @@ use std::path::Path;
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Everybody whom the directory lets in.
+    /// Everybody whom the directory and the umask let in.
     Open,
     /// The owner alone (0600).
     Private,

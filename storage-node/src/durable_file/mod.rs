@@ -80,12 +80,19 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Creates an empty file, makes it durable and removes it again: whether what holds it takes writes.
+/// What is tried to be written by a probe: more than an index takes to be opened.
+const PROBE_BYTES: usize = 1 << 20;
+
+/// Creates a file, makes it durable and removes it again: whether what holds it takes writes, and has room for some.
 pub(crate) fn probe(path: &Path) -> io::Result<()> {
     // A process that was killed in between may have left one.
     remove_if_exists(path)?;
-    File::create_new(path)?.sync_all()?;
-    remove_file(path)
+    let mut file = File::create_new(path)?;
+    let written = file
+        .write_all(&vec![0; PROBE_BYTES])
+        .and_then(|()| file.sync_all());
+    // What did not fit is not left there either.
+    remove_file(path).and(written)
 }
 
 /// Makes the names in a directory durable.

@@ -223,6 +223,8 @@ impl Session {
             // Nobody knows which are still there; to delete what is not there is no error.
             sweep.next_delete.store(0, Ordering::Relaxed);
         }
+        // Nothing was bought with what was spent on failures alone.
+        let cost = cost.filter(|_| tally.request_count > 0);
         let row = Row::new(subject, &tally, cost.map(|cost| cost.of(&tally)));
         let size = crate::config::ByteSize(sweep.size_bytes);
         self.progress.finished(format!(
