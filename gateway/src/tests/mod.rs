@@ -13,6 +13,7 @@ mod hosts;
 mod list;
 mod multipart;
 mod multipart_checksums;
+mod multipart_lists;
 mod presigned_urls;
 mod put;
 mod tls;
