@@ -28,19 +28,33 @@ impl CopySource {
     /// 400 for a malformed header; what a GET of the source would answer, but 412 instead of 304.
     pub(super) async fn of_request(request: &S3Request) -> Result<Self, S3Error> {
         let header = request.header(HEADER)?.unwrap_or_default();
-        let name = SourceName::parse(header)?;
+        let mut name = SourceName::parse(header)?;
         let gateway = &request.gateway;
         let bucket = request::find_bucket(gateway, &name.bucket).await?;
-        let action = Operation::GetObject.action(name.version.is_some());
-        request::permit(&request.principal, action, &bucket)?;
+        let permit = |version: Option<VersionId>| {
+            let action = Operation::GetObject.action(version.is_some());
+            request::permit(&request.principal, action, &bucket)
+        };
+        permit(name.version)?;
         request::check_expected_owner(
             &request.headers,
             "x-amz-source-expected-bucket-owner",
             Some(&bucket),
         )?;
 
-        let key = request::object_key(&name.key)?;
-        let found = version_id::find(gateway.meta(), &bucket, &key, name.version).await;
+        let mut key = request::object_key(&name.key)?;
+        let mut found = version_id::find(gateway.meta(), &bucket, &key, name.version).await;
+        let is_absent = |error: &S3Error| error.code() == ErrorCode::NoSuchKey;
+        if found.as_ref().is_err_and(is_absent)
+            && let Some((shorter, version)) = name.otherwise.take()
+        {
+            permit(Some(version))?;
+            let shorter = request::object_key(&shorter)?;
+            let meant = version_id::find(gateway.meta(), &bucket, &shorter, Some(version)).await;
+            if meant.is_ok() {
+                (found, key, name.version) = (meant, shorter, Some(version));
+            }
+        }
         let record = found.map_err(|error| match error.code() {
             ErrorCode::MethodNotAllowed => S3Error::new(
                 ErrorCode::InvalidRequest,
@@ -72,6 +86,8 @@ struct SourceName {
     bucket: String,
     key: String,
     version: Option<VersionId>,
+    /// What is meant where there is no such key: another one, and a version of it.
+    otherwise: Option<(String, VersionId)>,
 }
 
 impl SourceName {
@@ -86,19 +102,11 @@ impl SourceName {
                 header,
             )
         };
-        // Some clients encode the question mark too; a key may contain what looks like a version all the same.
-        let (path, version) = if let Some((path, version)) = encoded.rsplit_once(VERSION_PARAMETER)
-        {
-            (percent_decode(path), Some(version_id::parse(version)?))
-        } else {
-            let decoded = percent_decode(&encoded).ok_or_else(malformed)?;
-            let split = decoded.rsplit_once(VERSION_PARAMETER);
-            match split.and_then(|(path, version)| Some((path.to_owned(), version.parse().ok()?))) {
-                Some((path, version)) => (Some(path), Some(version)),
-                None => (Some(decoded), None),
-            }
+        let (path, version) = match encoded.rsplit_once(VERSION_PARAMETER) {
+            Some((path, version)) => (path, Some(version_id::parse(version)?)),
+            None => (encoded.as_str(), None),
         };
-        let path = path.ok_or_else(malformed)?;
+        let path = percent_decode(path).ok_or_else(malformed)?;
         let (bucket, key) = path
             .strip_prefix('/')
             .unwrap_or(&path)
@@ -107,10 +115,17 @@ impl SourceName {
         if bucket.is_empty() || key.is_empty() {
             return Err(malformed());
         }
+        // An encoded question mark is part of the key, at S3 too, and keys may end like this. Clients that encode it with all
+        // the rest get NoSuchKey there, and here what they mean.
+        let otherwise = key
+            .rsplit_once(VERSION_PARAMETER)
+            .filter(|(key, _)| version.is_none() && !key.is_empty())
+            .and_then(|(key, version)| Some((key.to_owned(), version.parse().ok()?)));
         Ok(Self {
             bucket: bucket.to_owned(),
             key: key.to_owned(),
             version,
+            otherwise,
         })
     }
 }
@@ -147,15 +162,35 @@ mod tests {
             parsed(&format!("b/k?versionId={id}")),
             name("b", "k", Some(&id))
         );
-        assert_eq!(
-            parsed("b/k%3FversionId%3Dnull"),
-            name("b", "k", Some("null"))
-        );
-        assert_eq!(
-            parsed("b/k%3FversionId%3Dx"),
-            name("b", "k?versionId=x", None)
-        );
         assert_eq!(parsed("b/k?x"), name("b", "k?x", None));
+    }
+
+    #[test]
+    fn an_encoded_question_mark_is_part_of_the_key() {
+        let id = "0".repeat(32);
+        let otherwise = |header: &str| {
+            let otherwise = SourceName::parse(header).unwrap().otherwise;
+            otherwise.map(|(key, version)| (key, version.to_string()))
+        };
+        for version in ["null", &id] {
+            let header = format!("b/k%3FversionId%3D{version}");
+            let key = format!("k?versionId={version}");
+            assert_eq!(parsed(&header), name("b", &key, None));
+            assert_eq!(
+                otherwise(&header),
+                Some(("k".to_owned(), version.to_owned()))
+            );
+        }
+        let in_both = "b/k%3FversionId%3Dnull?versionId=null";
+        assert_eq!(parsed(in_both), name("b", "k?versionId=null", Some("null")));
+        for header in [
+            in_both,
+            "b/k",
+            "b/k%3FversionId%3Dx",
+            "b/%3FversionId%3Dnull",
+        ] {
+            assert_eq!(otherwise(header), None, "{header}");
+        }
     }
 
     #[test]

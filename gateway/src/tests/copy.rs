@@ -200,6 +200,31 @@ async fn sources_are_found_however_they_are_written() {
     }
 }
 
+/// The client of a key `page?versionId=null` sends the same as one that encodes the question mark of a version.
+#[tokio::test]
+async fn a_key_that_ends_like_a_version_is_copied_as_it_is() {
+    let (_server, client) = with_bucket().await;
+    let key = "/b-1/page%3FversionId%3Dnull";
+    put(&client, "/b-1/page", "page").await;
+    let stored = put(&client, key, "key").await;
+    let etag = stored.header("etag").replace('"', "&quot;");
+    let part = first_part(&client, "/b-1/parts").await;
+    for target in ["/b-1/copy", &part] {
+        let copied = copy(&client, key, target, &[]).await;
+        assert_eq!(copied.outcome(), "200", "{}", copied.text());
+        assert_eq!(copied.element("ETag"), etag);
+    }
+
+    client.delete(key).send().await;
+    let copied = copy(&client, key, "/b-1/copy", &[]).await;
+    assert_eq!(copied.outcome(), "200", "{}", copied.text());
+    assert_eq!(client.get("/b-1/copy").send().await.text(), "page");
+
+    client.delete("/b-1/page").send().await;
+    let copied = copy(&client, key, "/b-1/copy", &[]).await;
+    assert_eq!(copied.outcome(), "404 NoSuchKey");
+}
+
 /// 412, never 304, of objects and of parts.
 #[tokio::test]
 async fn conditions_on_the_source() {
