@@ -221,12 +221,15 @@ fn text_of(value: &HeaderValue) -> String {
     }
 }
 
-/// `aws-chunked` describes how the body travels, not what is stored.
+/// `aws-chunked` describes how the body travels, not what is stored. A value without it is kept as it is.
 fn without_aws_chunked(value: &str) -> Option<String> {
-    let kept: Vec<_> = value
-        .split(',')
-        .map(str::trim)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
+    let is_of_transport = |coding: &str| coding.eq_ignore_ascii_case("aws-chunked");
+    let codings = || value.split(',').map(str::trim);
+    if !codings().any(is_of_transport) {
+        return Some(value.to_owned()).filter(|value| !value.is_empty());
+    }
+    let kept: Vec<_> = codings()
+        .filter(|coding| !coding.is_empty() && !is_of_transport(coding))
         .collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
@@ -252,6 +255,8 @@ mod tests {
             ("gzip, AWS-Chunked", Some("gzip")),
             ("aws-chunked, aws-chunked", None),
             ("gzip,br", Some("gzip,br")),
+            ("deflate, gzip", Some("deflate, gzip")),
+            ("", None),
         ] {
             assert_eq!(
                 of(&[("content-encoding", sent)])
