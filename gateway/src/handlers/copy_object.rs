@@ -40,7 +40,6 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         condition.check(&key, gateway.meta().object(bucket.id, &key).await?.as_ref())?;
     }
 
-    let owner = request.account()?;
     let attributes = directives.attributes(&request, &source.record)?;
     let algorithm = wanted_algorithm.unwrap_or_else(|| algorithm_of(&source.record));
     let copy = Copy {
@@ -48,7 +47,6 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         bucket,
         key,
         source,
-        owner,
         attributes,
         algorithm,
         condition,
@@ -164,7 +162,6 @@ struct Copy {
     bucket: BucketRecord,
     key: ObjectKey,
     source: CopySource,
-    owner: cairn_meta::CanonicalId,
     attributes: ObjectAttributes,
     algorithm: ChecksumAlgorithm,
     condition: WriteCondition,
@@ -185,7 +182,6 @@ impl Copy {
             bucket: &self.bucket,
             key: &self.key,
             part: None,
-            account: self.owner,
             attributes: &self.attributes,
         };
         let received = receive::copy(gateway, stream, self.algorithm, destination).await?;
@@ -194,7 +190,7 @@ impl Copy {
             modified_ms: Some(received.at_ms),
             size_bytes: received.stored.size_bytes(),
             etag: hex::encode(received.md5),
-            owner: self.owner,
+            owner: self.bucket.owner,
             checksum: Some(object_headers::full_object_checksum(&received.checksum)),
             ..self.attributes.clone().into_new_object()
         };

@@ -15,10 +15,9 @@ pub(super) async fn handle(request: S3Request) -> Result<Response, S3Error> {
     let (bucket, key) = request.object()?;
     let checksum = wanted_checksum(&request.headers)?;
     let attributes = ObjectAttributes::of_request(&request.headers)?;
-    let account = request.account()?;
     let new = NewUpload {
-        owner: account,
-        initiator: account,
+        owner: bucket.owner,
+        initiator: request.account()?,
         storage_class: attributes.storage_class,
         headers: attributes.headers,
         user_metadata: attributes.user_metadata,

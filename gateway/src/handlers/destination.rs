@@ -1,6 +1,6 @@
 //! What bytes are received for: whose they will be, where, and what is stored with them.
 
-use cairn_meta::{BucketRecord, CanonicalId, DataOwner, ObjectKey, PartOwner};
+use cairn_meta::{BucketRecord, DataOwner, ObjectKey, PartOwner};
 
 use super::object_attributes::ObjectAttributes;
 use crate::body::DigestSet;
@@ -13,8 +13,6 @@ pub(super) struct Destination<'a> {
     pub(super) bucket: &'a BucketRecord,
     pub(super) key: &'a ObjectKey,
     pub(super) part: Option<PartOwner>,
-    /// Who will own the object.
-    pub(super) account: CanonicalId,
     /// What is stored with an object; nothing is with a part.
     pub(super) attributes: &'a ObjectAttributes,
 }
@@ -41,7 +39,7 @@ impl Destination<'_> {
                 digests.md5,
                 checksum,
             )),
-            origin: Some(Origin::new(self.bucket, self.account, now_ms)),
+            origin: Some(Origin::new(self.bucket, self.bucket.owner, now_ms)),
             completion: None,
         }
     }

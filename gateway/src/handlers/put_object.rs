@@ -22,7 +22,6 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
     let (bucket, key) = request
         .object()
         .map(|(bucket, key)| (bucket.clone(), key.clone()))?;
-    let account = request.account()?;
     let gateway = std::sync::Arc::clone(&request.gateway);
     if condition.is_needed() {
         condition.check(&key, gateway.meta().object(bucket.id, &key).await?.as_ref())?;
@@ -32,7 +31,6 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         bucket: &bucket,
         key: &key,
         part: None,
-        account,
         attributes: &attributes,
     };
     let received = receive::body(&mut request, plan, destination).await?;
@@ -40,7 +38,7 @@ pub(super) async fn handle(mut request: S3Request) -> Result<Response, S3Error> 
         modified_ms: Some(received.at_ms),
         size_bytes: received.stored.size_bytes(),
         etag: hex::encode(received.md5),
-        owner: account,
+        owner: bucket.owner,
         checksum: Some(object_headers::full_object_checksum(&received.checksum)),
         ..attributes.into_new_object()
     };

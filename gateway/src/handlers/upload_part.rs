@@ -73,7 +73,6 @@ impl PartPlace {
                 upload_id: self.upload.id,
                 part_number: self.part_number,
             }),
-            account: self.upload.owner,
             attributes: nothing,
         }
     }

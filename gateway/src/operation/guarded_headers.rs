@@ -76,7 +76,7 @@ static GUARDED: &[GuardedHeader] = &[
     // Access control. Everything is private to the bucket's owner, who controls all of it: these ask for nothing.
     refused_unless("x-amz-acl", &["private", "bucket-owner-full-control"]),
     refused("x-amz-grant-"),
-    refused_unless("x-amz-object-ownership", &["ObjectWriter"]),
+    refused_unless("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     refused_unless("x-amz-bucket-namespace", &["global"]),
     // Encryption.
     refused_unless(
@@ -288,7 +288,12 @@ mod tests {
         check(CreateBucket, "x-amz-acl", "private").unwrap();
         check(CopyObject, "x-amz-acl", "bucket-owner-full-control").unwrap();
         check(PutObject, "x-amz-storage-class", "STANDARD").unwrap();
-        check(CreateBucket, "x-amz-object-ownership", "ObjectWriter").unwrap();
+        check(
+            CreateBucket,
+            "x-amz-object-ownership",
+            "BucketOwnerEnforced",
+        )
+        .unwrap();
         check(CreateBucket, "x-amz-bucket-object-lock-enabled", "false").unwrap();
         assert!(check(PutObject, "x-amz-acl", "public-read").is_err());
         assert!(check(PutObject, "x-amz-storage-class", "GLACIER").is_err());

@@ -75,6 +75,26 @@ async fn documents_are_as_s3_writes_them() {
     insta::assert_snapshot!(stable(&v1));
 }
 
+/// As in S3's buckets by default, whose objects belong to the bucket's owner whoever writes them.
+#[tokio::test]
+async fn what_root_writes_into_a_bucket_belongs_to_its_owner() {
+    let (server, root) = with_bucket().await;
+    let anna = server.user("anna").await;
+    put(&anna, "/annas", "").await;
+    put(&root, "/annas/put", "x").await;
+    let copied = root
+        .put("/annas/copied", "")
+        .header("x-amz-copy-source", "annas/put");
+    assert_eq!(copied.send().await.outcome(), "200");
+    let begun = root.post("/annas/parts?uploads", "").send().await;
+    assert_eq!(begun.outcome(), "200");
+    let objects = anna.get("/annas").send().await;
+    assert_eq!(objects.elements("DisplayName"), ["anna", "anna"]);
+    let uploads = anna.get("/annas?uploads").send().await;
+    let initiator_and_owner = uploads.elements("DisplayName");
+    assert_eq!(initiator_and_owner, ["root", "anna"]);
+}
+
 #[tokio::test]
 async fn delimiters_fold_keys_into_prefixes() {
     let (_server, client) = with_keys(&["a", "b/1", "b/2", "c", "d/e/f"]).await;
