@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
+use http::header::TRANSFER_ENCODING;
 
 use crate::auth::PayloadMode;
 use crate::checksum::{ChecksumAlgorithm, ChecksumRequest, DeclaredChecksum};
@@ -111,7 +112,14 @@ fn content_length(headers: &HeaderMap, payload: &PayloadMode) -> Result<u64, S3E
         "content-length"
     };
     let Some(value) = headers.get(name) else {
-        return Err(ErrorCode::MissingContentLength.into());
+        // A body that says where it ends in its framing alone: S3 names the header.
+        return Err(
+            if !payload.is_chunked() && headers.contains_key(TRANSFER_ENCODING) {
+                S3Error::header_not_implemented("Transfer-Encoding")
+            } else {
+                ErrorCode::MissingContentLength.into()
+            },
+        );
     };
     let text = value.to_str().unwrap_or_default();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -168,8 +176,14 @@ mod tests {
             ErrorCode::MissingContentLength
         );
         assert_eq!(
-            refused(chunked, &[("content-length", "5")]),
+            refused(chunked.clone(), &[("content-length", "5")]),
             ErrorCode::MissingContentLength
+        );
+        let framed = [("transfer-encoding", "chunked")];
+        assert_eq!(refused(chunked, &framed), ErrorCode::MissingContentLength);
+        assert_eq!(
+            refused(PayloadMode::Unsigned, &framed),
+            ErrorCode::NotImplemented
         );
         assert_eq!(
             refused(PayloadMode::Unsigned, &[("content-length", "+5")]),
