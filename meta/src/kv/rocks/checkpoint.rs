@@ -129,7 +129,7 @@ pub(crate) fn publish(
         previous,
         identity: (cluster_id, database, sequence),
     };
-    let copied = source.copy_to(&unfinished, progress);
+    let copied = source.copy_to(target, &unfinished, progress);
     let wanted = copied.and_then(|published| {
         progress(0).map_err(CopyError::Stopped)?;
         Ok(published)
@@ -165,39 +165,56 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Fills the new directory `unfinished`, durably.
+    /// What is to be in it, with sizes in bytes.
+    fn files(&self) -> io::Result<Vec<(String, u64)>> {
+        let entries = fs::read_dir(self.build_dir)?.map(|entry| {
+            let entry = entry?;
+            let name = entry.file_name().into_string();
+            let name = name.map_err(|_| io::Error::other("odd file name"))?;
+            Ok((name, entry.metadata()?.len()))
+        });
+        entries.collect()
+    }
+
+    /// The same file in the older checkpoint, and where that is.
+    fn reusable(&self, name: &str, size_bytes: u64) -> Option<(&Path, &ManifestFile)> {
+        let (dir, manifest) = self.previous.as_ref()?;
+        let file = manifest.files.iter().find(|file| file.name == name)?;
+        (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
+    }
+
+    /// Fills the new directory `unfinished` of `target`, durably. What does not leave room for journals there is not copied.
     fn copy_to(
         &self,
+        target: &Place,
         unfinished: &Path,
         progress: &mut dyn FnMut(usize) -> io::Result<()>,
     ) -> Result<Published, CopyError> {
         let mut published = Published::default();
         let mut files = Vec::new();
-        for entry in fs::read_dir(self.build_dir).map_err(CopyError::Source)? {
-            let entry = entry.map_err(CopyError::Source)?;
-            let name = entry
-                .file_name()
-                .into_string()
-                .map_err(|_| CopyError::Source(io::Error::other("odd file name")))?;
-            let size_bytes = entry.metadata().map_err(CopyError::Source)?.len();
-            let reusable = self.previous.as_ref().and_then(|(dir, manifest)| {
-                let file = manifest.files.iter().find(|file| file.name == name)?;
-                (file.is_immutable() && file.size_bytes == size_bytes).then_some((dir, file))
-            });
-            files.push(if let Some((dir, file)) = reusable {
+        let mut uncopied = Vec::new();
+        for (name, size_bytes) in self.files().map_err(CopyError::Source)? {
+            if let Some((dir, file)) = self.reusable(&name, size_bytes) {
                 durable_file::link(&dir.join(&name), &unfinished.join(&name))
                     .map_err(CopyError::Target)?;
                 published.reused_bytes += size_bytes;
-                file.clone()
+                files.push(file.clone());
             } else {
-                let (size_bytes, hash) =
-                    durable_file::copy_file(&entry.path(), &unfinished.join(&name), progress)?;
-                published.copied_bytes += size_bytes;
-                ManifestFile {
-                    name,
-                    size_bytes,
-                    blake3: hash.to_hex().to_string(),
-                }
+                uncopied.push((name, size_bytes));
+            }
+        }
+        let mut left_bytes: u64 = uncopied.iter().map(|(_, size_bytes)| size_bytes).sum();
+        for (name, size_bytes) in uncopied {
+            // Each time: others write to this disk too.
+            target.check_room(left_bytes).map_err(CopyError::Target)?;
+            left_bytes -= size_bytes;
+            let (from, to) = (self.build_dir.join(&name), unfinished.join(&name));
+            let (size_bytes, hash) = durable_file::copy_file(&from, &to, progress)?;
+            published.copied_bytes += size_bytes;
+            files.push(ManifestFile {
+                name,
+                size_bytes,
+                blake3: hash.to_hex().to_string(),
             });
         }
         let (cluster_id, database, sequence) = self.identity;

@@ -140,9 +140,13 @@ impl Maintenance {
         let live = self.shared.live();
         let database = Arc::clone(&live);
         let merged = self.work_on(&[&live.place], move |_| {
+            let Live {
+                database, place, ..
+            } = database.as_ref();
+            // Merging may write all of it anew. Nobody needs that as much as room for what is committed.
+            let has_room = place.check_room(database.live_bytes()).is_ok();
             database
-                .database
-                .merge_if_quiet(is_quiet)
+                .merge_if_quiet(is_quiet && has_room)
                 .map_err(io::Error::other)
         });
         if let Err(Setback::Failed(error)) = merged {
@@ -206,6 +210,13 @@ impl Maintenance {
 
     fn checkpoint(&mut self) {
         let begun = Instant::now();
+        let live = self.shared.live();
+        // Before a file is closed for it.
+        match self.check_room_to_build(&live) {
+            Err(Setback::Failed(error)) => return self.tell_postponed(&live.place, &error),
+            Err(_) => return,
+            Ok(()) => {}
+        }
         let Rotated {
             sequence,
             journal_bytes,
@@ -355,12 +366,21 @@ impl Maintenance {
         let candidate = Arc::clone(place);
         self.work_on(&[place], move |_| candidate.check_identity())
             .map_err(|setback| obstacle(&live, setback))?;
+        self.check_room_to_build(&live)
+            .map_err(|setback| match setback {
+                Setback::Failed(error) => {
+                    Obstacle::Elsewhere(format!("{}: {error}", live.place.path.display()))
+                }
+                other => obstacle(&live, other),
+            })?;
         self.verify_primary(&live)
             .map_err(|setback| obstacle(&live, setback))?;
         let candidate = Arc::clone(place);
+        let database_bytes = live.database.live_bytes();
         self.work_on(&[place], move |_| {
             candidate.check_identity()?;
-            candidate.wipe_copy()
+            candidate.wipe_copy()?;
+            candidate.check_room(database_bytes)
         })
         .map_err(|setback| obstacle(&live, setback))?;
         let Rotated { sequence, live, .. } = self.rotate().map_err(Obstacle::Elsewhere)?;
@@ -439,6 +459,15 @@ impl Maintenance {
         let (answer, result) = mpsc::sync_channel(1);
         self.send(Control::Rotate { answer });
         result.recv().map_err(|_| "the store stops".to_owned())?
+    }
+
+    /// Building a checkpoint flushes what is in memory. Where there is no room for that RocksDB is not asked for it: it would
+    /// only say that it failed, and be taken for broken.
+    fn check_room_to_build(&self, live: &Arc<Live>) -> Result<(), Setback> {
+        let primary = Arc::clone(live);
+        self.work_on(&[&live.place], move |_| {
+            primary.place.check_room(primary.database.memory_bytes())
+        })
     }
 
     fn build(&self, live: &Arc<Live>) -> Result<(), Setback> {
@@ -559,6 +588,23 @@ mod tests {
         Live::new((id, database), Arc::new(place), generation)
     }
 
+    fn publish(
+        shared: &Arc<Shared>,
+        live: &Arc<Live>,
+        target: &Arc<Place>,
+        sequence: u64,
+    ) -> Result<(), CopyError> {
+        let mut publication = Publication {
+            shared: Arc::clone(shared),
+            live: Arc::clone(live),
+            target: Arc::clone(target),
+            cluster_id: [7; 16],
+            sequence,
+            pace: Pace::new(Arc::clone(shared), u64::MAX),
+        };
+        publication.run(&AtomicBool::new(false))
+    }
+
     #[test]
     fn a_checkpoint_of_a_database_that_was_left_replaces_none() {
         let root = tempfile::tempdir().unwrap();
@@ -568,22 +614,46 @@ mod tests {
         let shared = Arc::new(shared);
         let first = shared.live();
         checkpoint::build(&first.database, &first.place).unwrap();
-        let publish = |sequence| {
-            let mut publication = Publication {
-                shared: Arc::clone(&shared),
-                live: Arc::clone(&first),
-                target: Arc::clone(&target),
-                cluster_id: [7; 16],
-                sequence,
-                pace: Pace::new(Arc::clone(&shared), u64::MAX),
-            };
-            publication.run(&AtomicBool::new(false))
-        };
-        publish(1).unwrap();
+        publish(&shared, &first, &target, 1).unwrap();
         shared.replace_live(live(root.path(), "second", 1));
-        let outcome = publish(2);
+        let outcome = publish(&shared, &first, &target, 2);
         assert!(matches!(outcome, Err(CopyError::Stopped(_))), "{outcome:?}");
         let kept = [(1, target.checkpoint_dir(1))];
         assert_eq!(target.checkpoints().unwrap(), kept);
+    }
+
+    #[test]
+    fn a_checkpoint_that_would_leave_no_room_for_journals_is_not_copied() {
+        let root = tempfile::tempdir().unwrap();
+        let target = Arc::new(Place::claim(&root.path().join("copy"), [7; 16]).unwrap());
+        let first = live(root.path(), "first", 0);
+        let shared = Arc::new(Shared::new(first, Vec::new(), 2, Duration::from_secs(30)));
+        let first = shared.live();
+        checkpoint::build(&first.database, &first.place).unwrap();
+        target.is_full.store(true, Ordering::SeqCst);
+        let outcome = publish(&shared, &first, &target, 1);
+        assert!(
+            matches!(&outcome, Err(CopyError::Target(error)) if has_no_room(error)),
+            "{outcome:?}"
+        );
+        target.is_full.store(false, Ordering::SeqCst);
+
+        // Nor is any of it, if it is larger than the disk.
+        target.measure_free_bytes();
+        let size_bytes = target.free_bytes().unwrap() + (1 << 30);
+        let huge = first.place.checkpoint_build_dir().join("huge.sst");
+        let huge = std::fs::File::create_new(huge).unwrap();
+        rustix::fs::ftruncate(huge, size_bytes).unwrap();
+        let identity = ([7; 16], first.id, 1);
+        let build_dir = first.place.checkpoint_build_dir();
+        let outcome = checkpoint::publish(&build_dir, &target, identity, &mut |size_bytes| {
+            assert_eq!(size_bytes, 0);
+            Ok(())
+        });
+        assert!(
+            matches!(&outcome, Err(CopyError::Target(error)) if has_no_room(error)),
+            "{outcome:?}"
+        );
+        assert_eq!(target.checkpoints().unwrap(), []);
     }
 }

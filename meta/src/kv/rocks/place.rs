@@ -27,6 +27,9 @@ const JOURNAL_NAME: &str = "journal";
 const SUPERSEDED_PREFIX: &str = "superseded-";
 /// An empty file, written to see whether the disk answers.
 const PROBE_NAME: &str = "probe";
+/// What a checkpoint leaves free on a disk: two journal files, which with the spare ones suffice until it is complete. No
+/// more, because it is what gives journal files back.
+const JOURNAL_ROOM_BYTES: u64 = 8 << 20;
 
 /// A directory that is ours, locked.
 #[derive(Debug)]
@@ -37,6 +40,9 @@ pub(crate) struct Place {
     pub(crate) path: PathBuf,
     cluster_id: [u8; 16],
     free_bytes: AtomicU64,
+    /// Makes it one on a full disk, for those who look.
+    #[cfg(test)]
+    pub(crate) is_full: std::sync::atomic::AtomicBool,
     _lock: LockFile,
 }
 
@@ -138,6 +144,8 @@ fn inspect_place(path: &Path, cluster_id: [u8; 16]) -> Result<Sight, OpenError> 
             path: path.to_owned(),
             cluster_id,
             free_bytes: AtomicU64::new(NOT_LOOKED_AT),
+            #[cfg(test)]
+            is_full: std::sync::atomic::AtomicBool::new(false),
             _lock: lock,
         },
         Box::new(file),
@@ -169,6 +177,8 @@ impl Place {
             path: path.to_owned(),
             cluster_id,
             free_bytes: AtomicU64::new(NOT_LOOKED_AT),
+            #[cfg(test)]
+            is_full: std::sync::atomic::AtomicBool::new(false),
             _lock: lock,
         };
         place.write_file(&Roster::initial(0)).map_err(failed)?;
@@ -210,6 +220,12 @@ impl Place {
         let free_bytes = rustix::fs::statvfs(&self.path).map_or(NOT_LOOKED_AT, |found| {
             found.f_bavail.saturating_mul(found.f_frsize)
         });
+        #[cfg(test)]
+        let free_bytes = if self.is_full.load(Ordering::SeqCst) {
+            0
+        } else {
+            free_bytes
+        };
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
     }
 
@@ -217,6 +233,20 @@ impl Place {
     pub(crate) fn free_bytes(&self) -> Option<u64> {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
         (free_bytes != NOT_LOOKED_AT).then_some(free_bytes)
+    }
+
+    /// Fails unless the disk has room for so many bytes beside what journals need meanwhile: commits come before
+    /// checkpoints. Waits for the disk.
+    pub(crate) fn check_room(&self, size_bytes: u64) -> io::Result<()> {
+        self.measure_free_bytes();
+        let needed_bytes = size_bytes.saturating_add(JOURNAL_ROOM_BYTES);
+        if self
+            .free_bytes()
+            .is_none_or(|free_bytes| free_bytes >= needed_bytes)
+        {
+            return Ok(());
+        }
+        Err(io::ErrorKind::StorageFull.into())
     }
 
     /// Where the journal files are.

@@ -25,6 +25,14 @@ impl Database {
         found.ok().flatten().unwrap_or(0)
     }
 
+    /// How much room a flush needs at most; 0 where RocksDB does not say.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let found = self
+            .db()
+            .property_int_value("rocksdb.cur-size-all-mem-tables");
+        found.ok().flatten().unwrap_or(0)
+    }
+
     /// Where its bytes are.
     pub(crate) fn layers(&self) -> Result<Layers, DatabaseError> {
         let files = self

@@ -1,5 +1,6 @@
 //! Checkpoints: what they make needless, and what becomes of those that cannot be made.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,25 @@ async fn a_checkpoint_that_cannot_be_made_is_not_tried_over_and_over() {
     until(|| begun.elapsed() > Duration::from_secs(3)).await;
     assert_eq!(faults.rotation_count(), 2);
     assert_eq!(store.status().counters.checkpoints, 0);
+}
+
+/// Nor is a disk left for being full, nor a file closed for nothing.
+#[tokio::test]
+async fn no_checkpoint_is_begun_on_a_disk_that_has_no_room_for_it() {
+    let disks = Disks::with_checkpoints(2, 1, 1000);
+    let (store, faults) = disks.open_with_faults(&disks.place(0), Faults::default());
+    store.shared.places[0].is_full.store(true, Ordering::SeqCst);
+    put(&store, "key", &"value".repeat(1000)).await;
+    let begun = Instant::now();
+    until(|| begun.elapsed() > Duration::from_secs(3)).await;
+    // The start.
+    assert_eq!(faults.rotation_count(), 1);
+    let status = store.status();
+    assert_eq!(
+        (status.counters.checkpoints, status.counters.failovers),
+        (0, 0)
+    );
+    assert_eq!(status.holder_count(), 2);
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::super::RocksKv;
 use super::super::options::{CHECKPOINT_AFTER_BYTES_MAX, RocksKvOptions, checkpoint_due_bytes};
-use super::harness::{Disks, until};
+use super::harness::{Disks, put, until};
 use crate::kv::{Batch, KvStore};
 
 /// Smaller than the defaults by this.
@@ -102,6 +104,23 @@ async fn journals_and_checkpoints_stay_bounded_however_much_is_written() {
         after_restarts <= bound_bytes,
         "{after_restarts} bytes on a disk after 12 starts, {bound_bytes} allowed"
     );
+}
+
+#[tokio::test]
+async fn a_quiet_store_is_not_merged_on_a_disk_that_has_no_room_for_it() {
+    let mut disks = Disks::new(1, 0);
+    disks.options.quiet_after = Duration::from_millis(100);
+    let (store, _) = disks.open();
+    store.shared.places[0].is_full.store(true, Ordering::SeqCst);
+    put(&store, "key", &"x".repeat(2_000_000)).await;
+    let begun = Instant::now();
+    until(|| begun.elapsed() > Duration::from_secs(3)).await;
+    let layers = || store.shared.live().database.layers().unwrap();
+    assert!(layers().memory_bytes >= 2_000_000);
+    store.shared.places[0]
+        .is_full
+        .store(false, Ordering::SeqCst);
+    until(|| layers().merged_bytes > 0).await;
 }
 
 #[test]
