@@ -17,7 +17,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::fs::{Advice, CWD, FlockOperation, RenameFlags, fadvise, flock, renameat_with};
+use rustix::io::Errno;
 
 /// How much is copied or zeroed between two syncs: short enough that a journal sync on the same disk does not
 /// wait long behind it, long enough to be sequential.
@@ -64,6 +65,31 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     rename(&unfinished, path)
+}
+
+/// As [`replace_file`], in space that is taken already, so that it can be done on a full disk: what was replaced stays
+/// beside it under the unfinished name, is written over by the next content, and the two change names. Contents should be of
+/// one size; the first two need room.
+pub(crate) fn exchange_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // An exchange that was interrupted may not be durable yet: what is written over must not be what a crash brings back.
+    sync_parent(path)?;
+    let unfinished = unfinished_name(path);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()?;
+    match renameat_with(CWD, &unfinished, CWD, path, RenameFlags::EXCHANGE) {
+        // There was nothing before, or this file system has no such thing and will need room each time.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(&unfinished, path)?;
+        }
+        other => other?,
+    }
+    sync_parent(path)
 }
 
 /// Renames (replacing what is there) and makes both names durable.
@@ -232,7 +258,7 @@ impl LockFile {
             .open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -272,6 +298,26 @@ mod tests {
         assert!(LockFile::try_lock(&path).unwrap().is_none());
         drop(held);
         assert!(LockFile::try_lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_is_exchanged_in_the_space_that_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let inodes = || {
+            let names = [path.clone(), unfinished_name(&path)];
+            let mut inodes = names.map(|name| inode(&name).unwrap().number);
+            inodes.sort_unstable();
+            inodes
+        };
+        exchange_file(&path, b"first, and long").unwrap();
+        exchange_file(&path, b"second").unwrap();
+        let before = inodes();
+        for content in ["third", "fourth, and longer", "fifth"] {
+            exchange_file(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), content.as_bytes());
+            assert_eq!(inodes(), before);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cairn-meta.json             identity and roster, see `roster`
+//! cairn-meta.json.tmp         the one before, which the next is written over
 //! LOCK                        flock, held while open
 //! journal/                    see `journal_copy` and `journal_file`
 //! checkpoint-<sequence>/      see `checkpoint`
@@ -27,6 +28,9 @@ const JOURNAL_NAME: &str = "journal";
 const SUPERSEDED_PREFIX: &str = "superseded-";
 /// An empty file, written to see whether the disk answers.
 const PROBE_NAME: &str = "probe";
+/// Files with a roster are filled up to a multiple of this: the next one may be longer, and must find its space. With all
+/// ancestors and a hundred places it takes less.
+const PLACE_FILE_STEP_BYTES: usize = 16 << 10;
 /// What a checkpoint leaves free on a disk: two journal files, which with the spare ones suffice until it is complete. No
 /// more, because it is what gives journal files back.
 const JOURNAL_ROOM_BYTES: u64 = 8 << 20;
@@ -194,7 +198,10 @@ impl Place {
 
     fn write_file(&self, roster: &Roster) -> io::Result<()> {
         let file = PlaceFile::new(self.cluster_id, self.id, roster.clone());
-        durable_file::replace_file(&self.path.join(PLACE_FILE_NAME), &file.encode()?)
+        let mut bytes = file.encode()?;
+        bytes.resize(bytes.len().next_multiple_of(PLACE_FILE_STEP_BYTES), b' ');
+        // A place that is full must learn of each roster all the same: it may be the only witness of who went on.
+        durable_file::exchange_file(&self.path.join(PLACE_FILE_NAME), &bytes)
     }
 
     /// Fails unless the directory at the path is still this place: a disk may have been replaced by another.

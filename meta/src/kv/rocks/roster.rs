@@ -7,7 +7,7 @@
 //! with the newer roster is seen.
 //!
 //! On disk: `cairn-meta.json` in each place, two lines: the JSON of [`PlaceFile`], and the BLAKE3 of that line in
-//! hexadecimal.
+//! hexadecimal. Spaces may follow, which take the place of what the next one has more.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -221,8 +221,9 @@ impl PlaceFile {
 
     /// Reads a file's bytes; the error says what is wrong with them.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let (json, hash) = bytes
-            .strip_suffix(b"\n")
+        let end = bytes.iter().rposition(|&byte| byte != b' ');
+        let (json, hash) = end
+            .and_then(|end| bytes.get(..=end)?.strip_suffix(b"\n"))
             .and_then(|lines| {
                 let at = lines.iter().position(|&byte| byte == b'\n')?;
                 Some((lines.get(..at)?, lines.get(at + 1..)?))
@@ -312,6 +313,15 @@ mod tests {
     fn golden_file() {
         let bytes = file(1, 7, 3).encode().unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+
+    #[test]
+    fn only_spaces_may_follow() {
+        let bytes = file(1, 7, 3).encode().unwrap();
+        let followed_by = |rest: &[u8]| PlaceFile::parse(&[&bytes, rest].concat());
+        assert_eq!(followed_by(b"   "), Ok(file(1, 7, 3)));
+        assert!(followed_by(b"\n").is_err());
+        assert!(followed_by(b" 0 ").is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Disks that have no room while the store runs: for another journal file, for a roster, for what RocksDB flushes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::harness::{Disks, assert_values, fill, make_room, put, try_put, until, value};
+use super::super::OpenError;
+use super::harness::{Disks, assert_values, entries, fill, make_room, put, try_put, until, value};
 use crate::kv::KvError;
 
 /// Whether a file of zeros is ready to be the next one of a journal.
@@ -112,6 +114,41 @@ async fn a_full_disk_is_given_up_while_another_has_room() {
     }
     assert_eq!(store.status().holder_count(), 1);
     assert!(store.status().broken.is_none());
+}
+
+/// The files with the roster of a place that take its space, by inode, and their sizes.
+fn roster_files(place: &Path) -> Vec<(u64, u64)> {
+    let files = entries(place, "cairn-meta.json").into_iter();
+    let mut found: Vec<_> = files
+        .map(|path| std::fs::metadata(path).unwrap())
+        .map(|file| (file.ino(), file.blocks()))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// A candidate that is full must not speak for a copy that is stale.
+#[tokio::test]
+async fn a_place_learns_in_the_space_that_it_has_who_went_on() {
+    let disks = Disks::new(3, 1);
+    let (store, _) = disks.open();
+    let before = roster_files(&disks.place(2));
+    store.shared.places[2].is_full.store(true, Ordering::SeqCst);
+    disks.take_away(1);
+    until(|| store.status().holder_count() == 1).await;
+    put(&store, "alone", "1").await;
+    assert_eq!(roster_files(&disks.place(2)), before);
+    drop(store);
+    disks.bring_back(1);
+    disks.take_away(0);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::HoldersMissing { holders } if *holders == [disks.place(0)]),
+        "{error}"
+    );
+    disks.bring_back(0);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("1"));
 }
 
 #[tokio::test]

@@ -347,6 +347,7 @@ async fn a_place_that_hung_is_no_witness_when_it_answers_again() {
     let disks = impatient(3, 1);
     drop(disks.open());
     let unfinished = disks.place(2).join("cairn-meta.json.tmp");
+    crate::durable_file::remove_file(&unfinished).unwrap();
     mkfifo(&unfinished);
     let (store, report) = disks.open();
     until(|| store.status().epoch > report.epoch).await;

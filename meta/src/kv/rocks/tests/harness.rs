@@ -185,9 +185,10 @@ pub(in super::super) fn flip_bit(path: &Path, offset: usize) {
     overwrite(path, &bytes);
 }
 
-/// Has whoever writes these files, which are not there yet, told that the disk is full.
+/// Has whoever writes these files, in place of any that are there, told that the disk is full.
 pub(super) fn fill(unfinished: &[PathBuf]) {
     for path in unfinished {
+        crate::durable_file::remove_file(path).unwrap();
         std::os::unix::fs::symlink("/dev/full", path).unwrap();
     }
 }
