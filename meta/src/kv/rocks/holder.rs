@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use cairn_rpc::io_thread;
 
-use super::journal_copy::{DirectoryJournal, JournalCopy, has_no_room};
+use super::journal_copy::{DirectoryJournal, JournalCopy, has_no_room, says_nothing_of_copies};
 use super::journal_file::FileHead;
 use super::place::Place;
 use super::record::Frame;
@@ -44,6 +44,7 @@ pub(crate) enum Command {
         head: Arc<FileHead>,
         size_bytes: u64,
     },
+    Prepare,
     Append(Arc<Frame>),
     Cut(u64),
     Check,
@@ -53,6 +54,7 @@ impl Command {
     fn run(&self, journal: &mut dyn JournalCopy) -> io::Result<()> {
         match self {
             Self::Rotate { head, size_bytes } => journal.rotate(head, *size_bytes),
+            Self::Prepare => journal.prepare(),
             Self::Append(frame) => journal.append(&frame.bytes),
             Self::Cut(sequence) => journal.cut(*sequence),
             Self::Check => journal.check(),
@@ -134,11 +136,11 @@ pub(crate) struct Failure {
     pub(crate) is_hung: bool,
 }
 
-/// How a rotation of all holders went.
+/// How a rotation of all holders went, or the preparation of one.
 #[derive(Debug)]
 pub(crate) struct Rotation {
-    /// Whether anybody has begun the new file. Otherwise those that are left still write the old one.
-    pub(crate) has_begun: bool,
+    /// Whether anybody has done it. Otherwise those that are left still write the old file.
+    pub(crate) is_done: bool,
     /// Who was given up, see [`Holders::round`].
     pub(crate) failures: Result<Vec<Failure>, String>,
 }
@@ -269,19 +271,31 @@ impl Holders {
     /// Begins a new file of so many bytes on all holders. One that has no room for it is given up if another has; where
     /// nobody has, all keep their old files: giving them up would leave nobody to write to when there is room again.
     pub(crate) fn rotate(&mut self, head: &Arc<FileHead>, size_bytes: u64) -> Rotation {
+        let head = Arc::clone(head);
+        self.rotate_by(&Command::Rotate { head, size_bytes }, |is_done, error| {
+            !is_done && has_no_room(error)
+        })
+    }
+
+    /// Looks who has room for another file of the usual size. Nobody is given up for having none.
+    pub(crate) fn prepare(&mut self) -> Rotation {
+        self.rotate_by(&Command::Prepare, |_, error| says_nothing_of_copies(error))
+    }
+
+    /// Has all holders do `command`, and gives up those that do not, unless they are to be kept with their error. That is
+    /// told whether another has done it.
+    fn rotate_by(
+        &mut self,
+        command: &Command,
+        is_kept: impl Fn(bool, &io::Error) -> bool,
+    ) -> Rotation {
         let all = self.ids();
-        let command = Command::Rotate {
-            head: Arc::clone(head),
-            size_bytes,
-        };
-        let mut refusals = self.ask(&all, &command);
-        let has_begun = refusals.len() < all.len();
-        if !has_begun {
-            refusals.retain(|(_, error, is_hung)| *is_hung || !has_no_room(error));
-        }
+        let mut refusals = self.ask(&all, command);
+        let is_done = refusals.len() < all.len();
+        refusals.retain(|(_, error, is_hung)| *is_hung || !is_kept(is_done, error));
         Rotation {
-            has_begun,
-            failures: self.give_up(refusals, &command),
+            is_done,
+            failures: self.give_up(refusals, command),
         }
     }
 

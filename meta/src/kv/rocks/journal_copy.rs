@@ -25,6 +25,9 @@ pub(crate) trait JournalCopy: Send {
     /// [`has_no_room`] says that nothing was changed: the old file can still be written to.
     fn rotate(&mut self, head: &FileHead, size_bytes: u64) -> io::Result<()>;
 
+    /// Makes sure that the next file of the usual size finds its space. Nothing else is changed, however often it is called.
+    fn prepare(&mut self) -> io::Result<()>;
+
     /// Appends one framed record. Durable on return.
     fn append(&mut self, frame: &[u8]) -> io::Result<()>;
 
@@ -58,7 +61,8 @@ impl DirectoryJournal {
         })
     }
 
-    fn take_spare(&self, size_bytes: u64) -> io::Result<PathBuf> {
+    /// A spare file of at least so many bytes, made if there is none; it stays one until it is renamed.
+    fn spare(&self, size_bytes: u64) -> io::Result<PathBuf> {
         for spare in spares(&self.dir)? {
             if fs::metadata(&spare)?.len() >= size_bytes {
                 return Ok(spare);
@@ -104,7 +108,7 @@ impl DirectoryJournal {
 
 impl JournalCopy for DirectoryJournal {
     fn rotate(&mut self, head: &FileHead, size_bytes: u64) -> io::Result<()> {
-        let spare = self.take_spare(size_bytes)?;
+        let spare = self.spare(size_bytes)?;
         self.current = None;
         self.begin_file(&spare, head).map_err(|error| {
             // Of the kind that promises that nothing was changed.
@@ -114,6 +118,10 @@ impl JournalCopy for DirectoryJournal {
                 error
             }
         })
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        self.spare(self.file_size_bytes).map(|_| ())
     }
 
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
@@ -162,6 +170,11 @@ pub(crate) fn is_of_the_process(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Whether a copy is as good as before although work on it failed with this.
+pub(crate) fn says_nothing_of_copies(error: &io::Error) -> bool {
+    has_no_room(error) || is_of_the_process(error)
 }
 
 /// Makes sure that the next rotation in `dir` finds a file. Called from a background thread; a rotation that
@@ -256,6 +269,19 @@ mod tests {
         );
         assert_eq!(next_sequence(dir.path(), 4), 4);
         assert_eq!(next_sequence(dir.path(), 3), 4);
+    }
+
+    #[test]
+    fn preparing_for_the_next_file_again_and_again_makes_one_spare() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = DirectoryJournal::open(dir.path(), FILE_SIZE_BYTES).unwrap();
+        journal.rotate(&head(1, 1), FILE_SIZE_BYTES).unwrap();
+        for _ in 0..3 {
+            journal.prepare().unwrap();
+            assert_eq!(spares(dir.path()).unwrap().len(), 1);
+        }
+        journal.append(&frame(1, 1)).unwrap();
+        assert_eq!(next_sequence(dir.path(), 1), 2);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint;
 use super::failover::copy_closed_files;
-use super::journal_copy::{has_no_room, is_of_the_process, prepare_spare};
+use super::journal_copy::{has_no_room, is_of_the_process, prepare_spare, says_nothing_of_copies};
 use super::options::checkpoint_due_bytes;
 use super::place::Place;
 use super::quiet::Quiet;
@@ -557,11 +557,6 @@ impl Publication {
         );
         Ok(())
     }
-}
-
-/// Whether a copy is as good as before although work on it failed with this.
-fn says_nothing_of_copies(error: &io::Error) -> bool {
-    has_no_room(error) || is_of_the_process(error)
 }
 
 fn remove_checkpoints(place: &Place) -> io::Result<()> {

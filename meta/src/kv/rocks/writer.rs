@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::database::{Applied, Reach, ReadError};
 use super::deputy::Deputy;
-use super::holder::{Command, Holders};
+use super::holder::{Command, Holders, Rotation};
 use super::journal_file::{FILE_HEAD_BYTES, FileHead};
 use super::place::Place;
 use super::record::{Frame, RecordBuilder};
@@ -419,7 +419,7 @@ impl Writer {
             .next_multiple_of(BLOCK_BYTES as u64)
             .max(self.settings.file_size_bytes);
         let rotation = self.holders.rotate(&head, size_bytes);
-        if rotation.has_begun {
+        if rotation.is_done {
             // What a closed file has no record in takes space all the same: files that are closed before they are full
             // would otherwise add up. One without any record is replaced by the new one.
             if self.offset > FILE_HEAD_BYTES as u64 {
@@ -431,14 +431,19 @@ impl Writer {
             self.size_bytes = size_bytes;
         }
         self.settle(rotation.failures)?;
-        if !rotation.has_begun {
+        if !rotation.is_done {
             return Err(NO_ROOM.to_owned());
         }
+        self.tell_room();
+        self.wake_maintenance();
+        Ok(())
+    }
+
+    /// What was told by [`Writer::tell_no_room`] is over.
+    fn tell_room(&mut self) {
         if std::mem::take(&mut self.shared.view().lacks_room) {
             tracing::info!("metadata can be committed again");
         }
-        self.wake_maintenance();
-        Ok(())
     }
 
     /// A commit is refused because no disk has room: said once, until one has.
@@ -448,11 +453,16 @@ impl Writer {
         }
     }
 
-    /// Looks for room after there was none. It cannot be left to the next commit: who is not ready is sent none.
+    /// Looks for room after there was none. It cannot be left to the next commit: who is not ready is sent none. No file is
+    /// begun: a record that is larger than usual may be refused again and again, and each time would use up a spare one.
     fn look_for_room(&mut self) {
-        let lacks_room = self.shared.view().lacks_room;
-        if lacks_room && let Err(reason) = self.rotate() {
-            tracing::debug!(reason, "metadata cannot be committed yet");
+        if !self.shared.view().lacks_room {
+            return;
+        }
+        let Rotation { is_done, failures } = self.holders.prepare();
+        self.settle_or_log(failures);
+        if is_done && self.broken.is_none() {
+            self.tell_room();
         }
     }
 

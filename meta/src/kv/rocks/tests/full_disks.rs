@@ -45,10 +45,6 @@ async fn full_disks_refuse_commits_until_there_is_room_again() {
     assert_eq!((status.holder_count(), status.broken), (2, None));
     until(|| store.status().free_bytes_min().is_some()).await;
 
-    // The writer looks for room once a second, and is not looking when it has just refused: a disk that it finds full when
-    // another one is not any more would be given up.
-    let refused_too = try_put(&store, "refused too", &"x".repeat(3000)).await;
-    assert!(refused_too.is_err());
     for journal in &journals {
         make_room(&unfinished_spares(journal));
     }
@@ -100,6 +96,32 @@ async fn a_record_larger_than_a_file_is_refused_before_anything_of_it_is_written
         assert_values(&store, &[("large", &large), ("small", "1")]).await;
         assert_eq!(value(&store, "refused").await, None);
     }
+}
+
+/// The writer looks for room every second after it refused something.
+#[tokio::test]
+async fn looking_for_room_uses_up_no_spare_file() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    let journals = [0, 1].map(|disk| disks.place(disk).join("journal"));
+    until(|| journals.iter().all(|journal| has_spare(journal))).await;
+    for journal in &journals {
+        fill(&unfinished_spares(journal));
+    }
+    put(&store, "small", "1").await;
+    let large = "x".repeat(64 << 10);
+    for _ in 0..3 {
+        try_put(&store, "refused", &large).await.unwrap_err();
+        assert!(store.status().refusal().is_some());
+        // There is room for what is not as large.
+        until(|| store.status().refusal().is_none()).await;
+        for journal in &journals {
+            assert_eq!(entries(journal, "0").len(), 1);
+            assert!(has_spare(journal));
+        }
+    }
+    put(&store, "small too", "2").await;
+    assert_eq!(store.status().holder_count(), 2);
 }
 
 #[tokio::test]

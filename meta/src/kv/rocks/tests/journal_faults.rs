@@ -113,6 +113,10 @@ impl JournalCopy for FaultyJournal {
         self.inner.rotate(head, size_bytes)
     }
 
+    fn prepare(&mut self) -> io::Result<()> {
+        self.inner.prepare()
+    }
+
     fn append(&mut self, frame: &[u8]) -> io::Result<()> {
         self.faults.wait();
         if self.has_failed {
