@@ -255,8 +255,9 @@ pub(crate) enum Newest {
     Split { epoch: u64, places: Vec<PlaceId> },
 }
 
-/// Chooses the newest roster. On equal epochs with different content the one that more than half of the places
-/// seen at that epoch carry: the other was written by a start that did not complete.
+/// Chooses the newest roster. On equal epochs with different content one was written by a start that did not complete. It
+/// is the one that was sent to a place which carries another: had that been there before, this one would have a higher
+/// epoch. Where that does not tell, the one that more than half of the places seen at that epoch carry is chosen.
 pub(crate) fn newest(seen: &[PlaceFile]) -> Newest {
     let Some(epoch) = seen
         .iter()
@@ -270,6 +271,13 @@ pub(crate) fn newest(seen: &[PlaceFile]) -> Newest {
         .iter()
         .filter(|file| file.roster.epoch == epoch)
         .collect();
+    let came_first = |roster: &Roster| {
+        let mut others = at_epoch.iter().filter(|other| other.roster != *roster);
+        others.any(|other| roster.asked.contains(&other.place))
+    };
+    let (first, last): (Vec<&PlaceFile>, Vec<&PlaceFile>) =
+        at_epoch.iter().partition(|file| came_first(&file.roster));
+    let at_epoch = if last.is_empty() { first } else { last };
     for file in &at_epoch {
         let same = at_epoch
             .iter()
@@ -373,6 +381,27 @@ mod tests {
         let seen = [file(1, 8, 3), file(2, 8, 4), file(3, 8, 4)];
         assert_eq!(newest(&seen), Newest::Roster(seen[1].roster.clone()));
         assert!(matches!(newest(&seen[..2]), Newest::Split { epoch: 8, .. }));
+    }
+
+    #[test]
+    fn a_roster_that_did_not_reach_all_stands_behind_the_next_of_its_epoch() {
+        let sent_to = |place, nonce, asked: &[u8]| {
+            let mut file = file(place, 8, nonce);
+            file.roster.asked = asked.iter().map(|id| PlaceId([*id; 16])).collect();
+            file
+        };
+        let first = |place| sent_to(place, 3, &[1, 2, 3, 4]);
+        let next = |place| sent_to(place, 4, &[3, 4]);
+        for seen in [
+            vec![first(1), first(2), next(3)],
+            vec![next(3), first(1)],
+            vec![first(1), next(4), next(3)],
+        ] {
+            assert_eq!(newest(&seen), Newest::Roster(next(3).roster));
+        }
+        // Neither knows of the other.
+        let apart = [sent_to(1, 3, &[1, 2]), next(3)];
+        assert!(matches!(newest(&apart), Newest::Split { epoch: 8, .. }));
     }
 
     #[test]

@@ -217,6 +217,47 @@ async fn a_majority_that_was_away_does_not_win() {
     is_refused_without_the_first(&disks, 3).await;
 }
 
+/// It had told two places of its roster when it ended, and was not there when the others were used without them.
+#[tokio::test]
+async fn a_start_that_was_interrupted_does_not_win_over_the_next() {
+    let disks = Disks::new(5, 2);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    drop(store);
+    let interrupted = disks.image();
+    let (_, report) = interrupted.open();
+    // No place can be made a copy, which would be another roster.
+    for disk in [3, 4] {
+        overwrite(&disks.place(disk).join("journal"), b"");
+    }
+    disks.take_away(0);
+    disks.take_away(1);
+    let (store, next) = disks.open();
+    put(&store, "alone", "2").await;
+    drop(store);
+    assert_eq!(next.epoch, report.epoch);
+
+    for disk in [0, 1] {
+        disks.bring_back(disk);
+        let place_file = |disks: &Disks| disks.place(disk).join("cairn-meta.json");
+        overwrite(
+            &place_file(&disks),
+            &fs::read(place_file(&interrupted)).unwrap(),
+        );
+    }
+    disks.take_away(2);
+    disks.take_away(4);
+    let error = disks.try_open().unwrap_err();
+    assert!(
+        matches!(&error, OpenError::TooManyMissing { missing, .. } if missing.len() == 2),
+        "{error}"
+    );
+    disks.bring_back(2);
+    disks.bring_back(4);
+    let (store, _) = disks.open();
+    assert_eq!(value(&store, "alone").await.as_deref(), Some("2"));
+}
+
 /// More than `m` disks were away at a time: one side has to lose, and is kept.
 #[tokio::test]
 async fn what_went_on_without_the_others_is_kept_aside() {
