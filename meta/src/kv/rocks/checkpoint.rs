@@ -113,9 +113,12 @@ pub(crate) fn publish(
         (manifest.database == database).then_some((dir, manifest))
     });
     let finished = target.checkpoint_dir(sequence);
-    if read_manifest(&finished, cluster_id).is_ok() {
+    match read_manifest(&finished, cluster_id) {
         // Nothing was committed since: one sequence is one state, whichever RocksDB it comes from.
-        return Ok(Published::default());
+        Ok(_) => return Ok(Published::default()),
+        // What cannot be read now may be whole, and is not removed.
+        Err(error) if !is_no_manifest(&error) => return Err(CopyError::Target(error)),
+        Err(_) => {}
     }
     let unfinished = target
         .path
@@ -236,7 +239,7 @@ impl Source<'_> {
 /// Makes the new RocksDB directory `target_dir` from the checkpoint in `dir`, verifying every byte. Files are linked
 /// where the checkpoint is on the same disk, copied otherwise.
 pub(crate) fn restore(dir: &Path, cluster_id: [u8; 16], target_dir: &Path) -> io::Result<()> {
-    let manifest = read_manifest(dir, cluster_id).map_err(io::Error::other)?;
+    let manifest = read_manifest(dir, cluster_id)?;
     let unfinished = unfinished(target_dir);
     durable_file::remove_dir_all(&unfinished)?;
     durable_file::create_dir(&unfinished)?;
@@ -262,8 +265,7 @@ pub(crate) fn newest_files(
     let Some((_, dir)) = place.checkpoints()?.into_iter().next() else {
         return Ok((place.path.clone(), Vec::new()));
     };
-    let manifest = read_manifest(&dir, cluster_id)
-        .map_err(|detail| io::Error::new(io::ErrorKind::InvalidData, detail))?;
+    let manifest = read_manifest(&dir, cluster_id)?;
     Ok((dir, manifest.files))
 }
 
@@ -274,13 +276,20 @@ pub(crate) fn unfinished(target_dir: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads a checkpoint's manifest; the error names the file.
-pub(crate) fn read_manifest(dir: &Path, cluster_id: [u8; 16]) -> Result<Manifest, String> {
+/// Reads a checkpoint's manifest. The error is the system's, or says that the file is damaged.
+pub(crate) fn read_manifest(dir: &Path, cluster_id: [u8; 16]) -> io::Result<Manifest> {
     let path = dir.join(MANIFEST_NAME);
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    parse(&bytes)
+    parse(&fs::read(&path)?)
         .filter(|manifest| manifest.cluster_id == hex::encode(cluster_id))
-        .ok_or_else(|| format!("{} is damaged", path.display()))
+        .ok_or_else(|| {
+            let detail = format!("{} is damaged", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, detail)
+        })
+}
+
+/// Whether there is no manifest, or none that could be read another time.
+fn is_no_manifest(error: &io::Error) -> bool {
+    [io::ErrorKind::NotFound, io::ErrorKind::InvalidData].contains(&error.kind())
 }
 
 fn encode(manifest: &Manifest) -> io::Result<Vec<u8>> {
@@ -301,4 +310,39 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
     // A name with a slash would lead out of the directory.
     let names_are_plain = manifest.files.iter().all(|file| !file.name.contains('/'));
     (manifest.format_version == FORMAT_VERSION && names_are_plain).then_some(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A place with a checkpoint of record 1 whose manifest cannot be opened, which says nothing of the checkpoint.
+    fn place_with_checkpoint(dir: &Path) -> Place {
+        let place = Place::claim(&dir.join("place"), [7; 16]).unwrap();
+        durable_file::create_dir(&place.checkpoint_dir(1)).unwrap();
+        let manifest = place.checkpoint_dir(1).join(MANIFEST_NAME);
+        std::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+        place
+    }
+
+    #[test]
+    fn what_the_system_says_is_told_from_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place_with_checkpoint(dir.path());
+        let error = newest_files(&place, [7; 16]).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+    }
+
+    #[test]
+    fn a_checkpoint_that_may_be_whole_is_not_removed_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place_with_checkpoint(dir.path());
+        let identity = ([7; 16], DatabaseId([1; 8]), 1);
+        let outcome = publish(&dir.path().join("build"), &place, identity, &mut |_| Ok(()));
+        assert!(matches!(outcome, Err(CopyError::Target(_))), "{outcome:?}");
+        assert_eq!(place.checkpoints().unwrap(), [(1, place.checkpoint_dir(1))]);
+    }
 }
