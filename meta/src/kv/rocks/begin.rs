@@ -160,12 +160,16 @@ fn settings(options: &RocksKvOptions, cache: Cache) -> WriterSettings {
     }
 }
 
-/// Has the writer begin its first files and write its first roster, and tells what it begins with.
+/// Has the writer begin its first files and write its first roster, and tells what it begins with. Where no disk has room
+/// for such files they are begun when one has, as while running: until then it serves reads.
 fn begin_epoch(options: &RocksKvOptions, primary: &Place, writer: &mut Writer) -> io::Result<()> {
-    writer
-        .rotate()
-        .and_then(|()| writer.reorganize())
-        .map_err(io::Error::other)?;
+    // The next start would take a journal without any file for damaged.
+    let has_files = !journal_copy::list(&primary.journal_dir())?.is_empty();
+    match writer.rotate() {
+        Err(reason) if has_files && writer.broken.is_none() => writer.tell_no_room(&reason),
+        other => other.map_err(io::Error::other)?,
+    }
+    writer.reorganize().map_err(io::Error::other)?;
     let journal_bytes = closed_journal_bytes(options, primary)?;
     let mut view = writer.shared.view();
     view.sequence = writer.sequence;

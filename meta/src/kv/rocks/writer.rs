@@ -447,7 +447,7 @@ impl Writer {
     }
 
     /// A commit is refused because no disk has room: said once, until one has.
-    fn tell_no_room(&mut self, reason: &str) {
+    pub(crate) fn tell_no_room(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.shared.view().lacks_room, true) {
             tracing::error!(reason, "metadata cannot be committed");
         }

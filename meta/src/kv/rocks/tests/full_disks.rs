@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::super::OpenError;
 use super::harness::{Disks, assert_values, entries, fill, make_room, put, try_put, until, value};
+use super::journal_faults::Faults;
 use crate::kv::KvError;
 
 /// Whether a file of zeros is ready to be the next one of a journal.
@@ -136,6 +137,49 @@ async fn a_full_disk_is_given_up_while_another_has_room() {
     }
     assert_eq!(store.status().holder_count(), 1);
     assert!(store.status().broken.is_none());
+}
+
+#[tokio::test]
+async fn a_start_without_room_serves_reads_and_then_commits_when_there_is_some() {
+    let disks = Disks::new(2, 1);
+    let (store, _) = disks.open();
+    put(&store, "before", "1").await;
+    drop(store);
+    let full = || Faults::default().without_room();
+    let (store, faults) = disks.open_with_faults(disks.root(), full());
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+    assert!(
+        store
+            .status()
+            .refusal()
+            .unwrap()
+            .contains("no disk has room")
+    );
+    let outcome = try_put(&store, "refused", "2").await;
+    assert!(
+        matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
+        "{outcome:?}"
+    );
+    assert_eq!(store.status().holder_count(), 2);
+    let crashed = disks.image();
+    faults.make_room();
+    until(|| store.status().refusal().is_none()).await;
+    put(&store, "after", "3").await;
+    drop(store);
+    for lost in [0, 1] {
+        let image = disks.image();
+        image.lose(lost);
+        let (store, _) = image.open();
+        assert_values(&store, &[("before", "1"), ("after", "3")]).await;
+        assert_eq!(value(&store, "refused").await, None);
+    }
+    let (store, _) = crashed.open();
+    assert_eq!(value(&store, "before").await.as_deref(), Some("1"));
+
+    // In a new store there would be no journal for the next start to find.
+    let empty = Disks::new(1, 0);
+    let outcome = empty.try_open_with_faults(empty.root(), full());
+    assert!(matches!(outcome, Err(OpenError::Io { .. })));
 }
 
 /// The files with the roster of a place that take its space, by inode, and their sizes.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::super::RocksKv;
 use super::super::holder::{OpenJournal, directory_journal};
 use super::super::journal_copy::JournalCopy;
 use super::super::journal_file::FileHead;
+use super::super::{OpenError, RocksKv};
 use super::harness::Disks;
 
 /// What a failing append leaves in the file.
@@ -27,6 +27,7 @@ pub(super) struct Faults {
     waiting_rotation: u64,
     failing_rotation: u64,
     fails: AtomicBool,
+    is_full: AtomicBool,
     appends_after_failure: AtomicU64,
     waits: Mutex<bool>,
     resumed: Condvar,
@@ -54,6 +55,27 @@ impl Faults {
             failing_rotation,
             ..self
         }
+    }
+
+    /// There is no room for another file until some is made.
+    pub(super) fn without_room(self) -> Self {
+        self.fill();
+        self
+    }
+
+    pub(super) fn fill(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn make_room(&self) {
+        self.is_full.store(false, Ordering::SeqCst);
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     /// Appends fail from now on.
@@ -110,10 +132,12 @@ impl JournalCopy for FaultyJournal {
         if rotation == self.faults.failing_rotation {
             return Err(io::Error::other("injected"));
         }
+        self.faults.check_room()?;
         self.inner.rotate(head, size_bytes)
     }
 
     fn prepare(&mut self) -> io::Result<()> {
+        self.faults.check_room()?;
         self.inner.prepare()
     }
 
@@ -163,9 +187,17 @@ fn faulty(path: PathBuf, faults: &Arc<Faults>) -> OpenJournal {
 impl Disks {
     /// Opens the store, with these faults in its journals below `path`.
     pub(super) fn open_with_faults(&self, path: &Path, faults: Faults) -> (RocksKv, Arc<Faults>) {
+        self.try_open_with_faults(path, faults).unwrap()
+    }
+
+    pub(super) fn try_open_with_faults(
+        &self,
+        path: &Path,
+        faults: Faults,
+    ) -> Result<(RocksKv, Arc<Faults>), OpenError> {
         let faults = Arc::new(faults);
         let open_journal = faulty(path.to_owned(), &faults);
-        let (store, _) = RocksKv::open_with(&self.options, open_journal).unwrap();
-        (store, faults)
+        let (store, _) = RocksKv::open_with(&self.options, open_journal)?;
+        Ok((store, faults))
     }
 }
