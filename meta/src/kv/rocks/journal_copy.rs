@@ -189,6 +189,23 @@ pub(crate) fn prepare_spare(dir: &Path, file_size_bytes: u64) -> io::Result<()> 
     Ok(())
 }
 
+/// Removes files that were not finished: of a crash, or of a disk that filled up, where others need what room there is. No
+/// journal may be open in `dir`.
+pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.ends_with(durable_file::UNFINISHED_SUFFIX)) {
+            durable_file::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// First sequences of the journal files in `dir`, ascending.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut sequences = Vec::new();

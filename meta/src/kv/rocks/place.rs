@@ -17,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::journal_copy;
 use super::options::OpenError;
 use super::roster::{DatabaseId, PLACE_FILE_NAME, PlaceFile, PlaceId, Roster};
 use crate::durable_file::{self, LockFile, UNFINISHED_SUFFIX};
@@ -291,8 +292,9 @@ impl Place {
         Ok(checkpoints)
     }
 
-    /// Removes what a crash left unfinished, and every RocksDB but `live`.
+    /// Removes what a crash or a full disk left unfinished, and every RocksDB but `live`.
     pub(crate) fn remove_leftovers(&self, live: Option<DatabaseId>) -> io::Result<()> {
+        journal_copy::remove_unfinished(&self.journal_dir())?;
         let live = live.map(|id| self.database_dir(id));
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
@@ -359,5 +361,31 @@ impl Place {
         }
         durable_file::remove_dir_all(&self.journal_dir())?;
         durable_file::create_dir(&self.journal_dir())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_finished_is_removed_and_what_was_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::claim(&dir.path().join("place"), [7; 16]).unwrap();
+        place.remove_leftovers(None).unwrap();
+        durable_file::create_dir(&place.journal_dir()).unwrap();
+        let names = [
+            "00000000000000000001.journal",
+            "00000000000000000001.journal.tmp",
+            "spare-new",
+            "spare-new.tmp",
+        ];
+        let paths = names.map(|name| place.journal_dir().join(name));
+        for path in &paths {
+            durable_file::replace_file(path, b"").unwrap();
+        }
+        place.remove_leftovers(None).unwrap();
+        let stays = paths.map(|path| path.exists());
+        assert_eq!(stays, [true, false, true, false]);
     }
 }
