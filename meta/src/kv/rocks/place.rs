@@ -177,6 +177,12 @@ impl Place {
             .ok_or_else(|| OpenError::InUse {
                 path: path.to_owned(),
             })?;
+        // Since it was looked at, another process may have claimed it, and ended.
+        if fs::exists(path.join(PLACE_FILE_NAME)).map_err(failed)? {
+            return Err(OpenError::InUse {
+                path: path.to_owned(),
+            });
+        }
         let place = Self {
             id: PlaceId::random(),
             path: path.to_owned(),
@@ -367,6 +373,21 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_claimed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("place");
+        let place = Place::claim(&path, [7; 16]).unwrap();
+        let id = place.id;
+        drop(place);
+        let again = Place::claim(&path, [7; 16]).unwrap_err();
+        assert!(matches!(again, OpenError::InUse { .. }), "{again}");
+        let Ok(Sight::Known(place, _)) = inspect(&path, [7; 16]) else {
+            panic!("it is a place");
+        };
+        assert_eq!(place.id, id);
+    }
 
     #[test]
     fn what_was_not_finished_is_removed_and_what_was_stays() {
