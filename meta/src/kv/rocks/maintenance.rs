@@ -225,6 +225,7 @@ impl Maintenance {
             Ok(rotated) => rotated,
             Err(detail) => {
                 tracing::warn!(detail, "no metadata checkpoint could be made");
+                self.checkpoint_failed = Some((live.generation, Instant::now()));
                 return;
             }
         };

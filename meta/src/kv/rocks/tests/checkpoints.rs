@@ -90,6 +90,21 @@ async fn a_checkpoint_that_cannot_be_made_is_not_tried_over_and_over() {
     assert_eq!(store.status().counters.checkpoints, 0);
 }
 
+/// As where a quota is used up, which says nothing of the disk.
+#[tokio::test]
+async fn a_checkpoint_that_finds_no_room_for_a_journal_file_is_not_tried_over_and_over() {
+    let disks = Disks::with_checkpoints(1, 0, 1000);
+    let (store, faults) = disks.open_with_faults(&disks.place(0), Faults::default());
+    faults.fill();
+    put(&store, "key", &"value".repeat(1000)).await;
+    until(|| faults.rotation_count() == 2).await;
+    let begun = Instant::now();
+    until(|| begun.elapsed() > Duration::from_secs(3)).await;
+    assert_eq!(faults.rotation_count(), 2);
+    // Whoever commits is not refused for it.
+    assert_eq!(store.status().refusal(), None);
+}
+
 /// Nor is a disk left for being full, nor a file closed for nothing.
 #[tokio::test]
 async fn no_checkpoint_is_begun_on_a_disk_that_has_no_room_for_it() {
