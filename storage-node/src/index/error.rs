@@ -45,6 +45,15 @@ impl IndexError {
         }
     }
 
+    /// Whether RocksDB has no room and looks for some by itself, every five seconds: until then it refuses to be written to,
+    /// and loses nothing. Where a quota is used up it does not look, and refuses until it is opened again.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        match self {
+            Self::Database(error) => names_one_of(&[Errno::NOSPC], error.as_ref()),
+            Self::Io { .. } | Self::Value(_) => false,
+        }
+    }
+
     /// Whether an index that cannot be opened or caught up is at fault itself, so that a new one in its place helps. A full
     /// disk, one that takes no writes, or somebody else's lock leave it as good as it was.
     pub(crate) fn is_damage(&self) -> bool {

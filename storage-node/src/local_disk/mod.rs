@@ -12,11 +12,11 @@
 //! disk: one that hangs keeps its own callers waiting, and nobody else. [`recovery`] says what a crash can leave
 //! behind, [`compactor`] how space returns.
 //!
-//! Failures: a full disk refuses puts and goes on with the rest. After any other failed write or sync the disk takes
-//! no writes until it is opened again, and nothing is retried on it; what it has is still read. When the directory
-//! vanishes, or the index fails, it does nothing at all until then. A device that blocks without an error fails nothing:
-//! [`open_calls`] notices, and the disk says that it hangs for as long as it does. Segments are written through
-//! [`FileCalls`] alone, which is where tests make a disk fail.
+//! Failures: a full disk refuses puts and goes on with the rest, also while its index has no room. After any other failed
+//! write or sync the disk takes no writes until it is opened again, and nothing is retried on it; what it has is still
+//! read. When the directory vanishes, or the index fails, it does nothing at all until then. A device that blocks without
+//! an error fails nothing: [`open_calls`] notices, and the disk says that it hangs for as long as it does. Segments are
+//! written through [`FileCalls`] alone, which is where tests make a disk fail.
 
 mod active_segment;
 mod compaction;
@@ -167,7 +167,8 @@ impl LocalDisk {
     /// after this are refused. The directory stays locked until the value is dropped.
     ///
     /// # Errors
-    /// [`ShardError::DiskFailed`]: what was not acknowledged as durable may be lost.
+    /// [`ShardError::DiskFailed`]: what was not acknowledged as durable may be lost. [`ShardError::DiskFull`]: the index has
+    /// no room for what the next open has to find out again.
     pub async fn close(&self) -> Result<(), ShardError> {
         let threads = self.take_threads();
         let requests = self.requests.clone();

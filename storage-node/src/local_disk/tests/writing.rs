@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use tokio::sync::oneshot::Receiver;
@@ -193,4 +194,60 @@ async fn zeros_written_ahead_are_synced_when_nobody_waits() {
     assert!(fixture.calls.unsynced_count() > 0, "zeros after the put");
     fixture.writer.idle();
     assert_eq!(fixture.calls.unsynced_count(), 0);
+}
+
+/// As RocksDB finds it when its device is full: the tables that it is about to write take nothing.
+fn fill_up_index(dir: &TestDisk) {
+    for number in 0..1000 {
+        let table = dir.path().join(format!("index/{number:06}.sst"));
+        // Those that are there stay as they are.
+        drop(std::os::unix::fs::symlink("/dev/full", table));
+    }
+}
+
+#[tokio::test]
+async fn a_disk_whose_index_has_no_room_takes_deletes_and_then_writes_again() {
+    let mut fixture = Fixture::new();
+    let kept = fixture.serve([put_task(0, 1000), put_task(1, 100_000)]);
+    assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+    fill_up_index(&fixture.dir);
+    fixture.disk.index.flush().unwrap_err();
+
+    let deleted = fixture.serve([Task::Delete(vec![id(1)])]);
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+    assert_eq!(fixture.disk.health(u64::MAX), DiskHealth::Full);
+    assert!(is_full(&fixture.serve([put_task(2, 10)])[0]));
+    // Which makes room.
+    assert_eq!(fixture.disk.bookkeeping().dead_payloads.len(), 1);
+    assert!(is_full(&fixture.serve([Task::Retire(SegmentNumber(2))])[0]));
+
+    // RocksDB has removed them when it looks again, which it does every five seconds.
+    let start = Instant::now();
+    while fixture.disk.index.pending_count() > 0 {
+        assert!(start.elapsed() < Duration::from_mins(1));
+        fixture.writer.idle();
+        std::thread::yield_now();
+    }
+    assert_eq!(fixture.disk.bookkeeping().touched.len(), 0);
+    let served = fixture.serve([put_task(2, 10), Task::Delete(vec![id(0)])]);
+    assert!(served.iter().all(Result::is_ok), "{served:?}");
+    fixture.disk.index.flush().unwrap();
+    let index = &fixture.disk.index;
+    assert!(index.live(id(1)).unwrap().is_none() && index.live(id(2)).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_disk_whose_index_finds_no_room_for_too_long_is_only_read() {
+    let mut fixture = Fixture::new();
+    assert!(fixture.serve([put_task(0, 1000)]).iter().all(Result::is_ok));
+    fill_up_index(&fixture.dir);
+    fixture.disk.index.flush().unwrap_err();
+    // As if all of these had been deleted since.
+    let waiting = (1..=1 << 16).map(|number| (id(number), None));
+    fixture.disk.index.set_pending(waiting);
+    let deleted = fixture.serve([Task::Delete(vec![id(0)])]);
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+    assert_eq!(fixture.disk.health(u64::MAX), DiskHealth::Failed);
+    fixture.disk.check_readable().unwrap();
+    assert!(!fixture.dir.path().join("index-rebuild").exists());
 }

@@ -30,7 +30,8 @@ impl Writer {
         if self.disk.check_in_place().is_err() {
             return;
         }
-        self.disk.is_full.store(false, Ordering::Relaxed);
+        let is_full = self.save_refused_at.is_some();
+        self.disk.is_full.store(is_full, Ordering::Relaxed);
         self.measure_space();
     }
 
@@ -42,8 +43,11 @@ impl Writer {
             .map_or(0, |space| space.free_bytes);
     }
 
-    /// Refuses a put that would take from the reserve.
+    /// Refuses a put that would take from the reserve, or that the index has no room for.
     pub(super) fn check_space(&mut self, record_len: u64) -> Result<(), ShardError> {
+        if self.save_refused_at.is_some() {
+            return Err(self.disk.full_error());
+        }
         let needed = record_len.max(FREE_BYTES_MIN);
         if self.free_bytes < needed {
             self.measure_space();

@@ -6,7 +6,8 @@
 //! 2. segment synced → answered;
 //! 3. *all* written segments synced → entries and tails saved to RocksDB in one batch. Were entries of one
 //!    segment saved while another is not synced, a crash could lose a record that had replaced a durable one.
-//! 4. entries saved → payloads that were replaced or deleted may be punched out.
+//! 4. entries saved, or refused for want of room → payloads that were replaced or deleted may be punched out: what replaced
+//!    them is synced, and replayed after a crash.
 //!
 //! A group is in the log as a whole or not at all: nobody was told that any of it happened when a write failed. So all
 //! its records go behind the tails that the segments had, and a segment is closed only between groups.
@@ -58,6 +59,8 @@ pub(super) struct Writer {
     dead_segments: BTreeSet<SegmentNumber>,
     free_bytes: u64,
     checked_at: Option<Instant>,
+    /// When the index last had no room for what waits for it; `None` if it took everything.
+    save_refused_at: Option<Instant>,
     /// While the thread does anything that may wait for the disk.
     call: Option<OpenCall>,
 }
@@ -85,6 +88,7 @@ impl Writer {
             dead_segments: BTreeSet::new(),
             free_bytes: 0,
             checked_at: None,
+            save_refused_at: None,
             call: None,
         }
     }
@@ -171,15 +175,15 @@ impl Writer {
     /// Leaves the disk so that the next open has nothing to replay, and takes no more space than needed.
     fn close(&mut self) -> Result<(), ShardError> {
         self.disk.check_alive()?;
-        self.sync_all()?;
+        self.sync_for(&[], true)?;
         for class in SegmentClass::ALL {
             self.seal(class)?;
         }
-        self.save();
+        self.save()?;
         self.disk
             .index
             .flush()
-            .map_err(|err| self.disk.fail_index(&err))
+            .map_err(|err| self.disk.flush_error(&err))
     }
 
     /// Says that the disk has answered so far, and is asked something now. Each step of a round does: a round may be long,

@@ -1,6 +1,7 @@
 //! Makes what was written durable, and then tells the index.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::ShardError;
 use crate::local_disk::active_segment::ActiveSegment;
@@ -9,12 +10,17 @@ use crate::local_disk::state::{DiskState, count};
 use crate::segment::{SegmentClass, SegmentFile, SegmentNumber};
 
 use super::Writer;
+use super::free_space::CHECK_INTERVAL;
 use super::group::When;
 
 /// Buffered writes are synced at the latest when so much waits: it bounds what the index keeps in memory, what a
 /// restart replays, and how long the next sync takes.
 pub(super) const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 pub(super) const UNSAVED_ENTRIES_MAX: usize = 4096;
+
+/// So many entries wait in memory, where they take 10 MiB, until the index has room for them. Then the disk takes no writes
+/// until it is opened again.
+const UNSAVED_WITHOUT_ROOM_MAX: usize = 1 << 16;
 
 impl Writer {
     /// Syncs what the waiting requests need.
@@ -80,9 +86,18 @@ impl Writer {
     }
 
     /// Saves the index. All records behind it are synced: the caller made sure.
-    pub(super) fn save(&mut self) {
+    ///
+    /// Where the index has no room, what it should learn stays pending and is offered again once a second: RocksDB takes it
+    /// when it has found some. Deletes, which make room, go on meanwhile.
+    pub(super) fn save(&mut self) -> Result<(), ShardError> {
         if !self.has_unsaved() {
-            return;
+            return Ok(());
+        }
+        if self
+            .save_refused_at
+            .is_some_and(|at| at.elapsed() < CHECK_INTERVAL)
+        {
+            return Err(self.disk.full_error());
         }
         let (log, touched) = {
             let mut bookkeeping = self.disk.bookkeeping();
@@ -102,8 +117,25 @@ impl Writer {
             .bookkeeping()
             .dead_payloads
             .append(&mut self.dead_payloads);
-        if let Err(err) = saved {
-            self.disk.fail_index(&err);
+        let (disk_id, path) = (self.disk.disk_id(), self.disk.options.path.display());
+        match saved {
+            Ok(()) => {
+                if self.save_refused_at.take().is_some() {
+                    tracing::info!(%disk_id, %path, "the index of a disk has room again");
+                }
+                Ok(())
+            }
+            Err(err)
+                if err.waits_for_room()
+                    && self.disk.index.pending_count() < UNSAVED_WITHOUT_ROOM_MAX =>
+            {
+                self.disk.bookkeeping().touched.extend(touched);
+                if self.save_refused_at.replace(Instant::now()).is_none() {
+                    tracing::warn!(%disk_id, %path, "the index of a disk has no room");
+                }
+                Err(self.disk.filled_up())
+            }
+            Err(err) => Err(self.disk.fail_index(&err)),
         }
     }
 
@@ -115,7 +147,7 @@ impl Writer {
 
     pub(super) fn sync_all(&mut self) -> Result<(), ShardError> {
         self.sync_for(&[], true)?;
-        self.save();
+        self.save()?;
         self.disk.check_alive()
     }
 }
