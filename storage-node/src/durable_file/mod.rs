@@ -15,6 +15,7 @@ mod writeback;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) use data_file::{
     DataFile, FULL, FileCalls, SHORTAGES, SystemCalls, is_full, is_shortage, is_unreadable,
@@ -84,15 +85,15 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
 const PROBE_BYTES: usize = 1 << 20;
 
 /// Creates a file, makes it durable and removes it again: whether what holds it takes writes, and has room for some.
-pub(crate) fn probe(path: &Path) -> io::Result<()> {
+pub(crate) fn probe(path: &Path, calls: Arc<dyn FileCalls>) -> io::Result<()> {
     // A process that was killed in between may have left one.
     remove_if_exists(path)?;
-    let mut file = File::create_new(path)?;
-    let written = file
-        .write_all(&vec![0; PROBE_BYTES])
-        .and_then(|()| file.sync_all());
+    // File systems that compress have room for zeros when they are full.
+    let mut contents = vec![0; PROBE_BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut contents);
+    let written = DataFile::create(path, contents.into(), calls).map(drop);
     // What did not fit is not left there either.
-    remove_file(path).and(written)
+    written.and(ensure_removed(path))
 }
 
 /// Makes the names in a directory durable.
@@ -135,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("probe");
         File::create_new(&path).unwrap();
-        probe(&path).unwrap();
+        probe(&path, Arc::new(SystemCalls)).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

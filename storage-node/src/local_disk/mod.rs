@@ -160,7 +160,7 @@ impl LocalDisk {
     /// # Errors
     /// Why it does not.
     pub fn check_writable(path: &Path) -> std::io::Result<()> {
-        durable_file::probe(&path.join(PROBE_FILE))
+        durable_file::probe(&path.join(PROBE_FILE), Arc::new(SystemCalls))
     }
 
     /// Makes everything durable, leaves the index so that the next open is quick, and stops the threads. Requests

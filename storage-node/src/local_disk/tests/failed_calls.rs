@@ -309,6 +309,24 @@ async fn a_full_disk_keeps_its_index_and_is_read() {
     assert_recovers(&dir, &[(10, 400)]).await;
 }
 
+#[test]
+fn a_disk_is_not_opened_again_before_there_is_room_on_it() {
+    let dir = TestDisk::in_memory();
+    let path = dir.path().join(PROBE_FILE);
+    let calls = Arc::new(FaultyCalls::default());
+    for (fault, errno) in [
+        (CallFault::LongWrite(1 << 20, Errno::NOSPC), Errno::NOSPC),
+        (CallFault::WriteStopsAfter(4096, Errno::NOSPC), Errno::NOSPC),
+        (CallFault::SyncKeepsPages, Errno::IO),
+    ] {
+        calls.set(fault);
+        let refused = durable_file::probe(&path, Arc::clone(&calls) as _).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(errno), "{fault:?}");
+        assert!(calls.has_struck() && !path.exists(), "{fault:?}");
+    }
+    durable_file::probe(&path, calls).unwrap();
+}
+
 #[tokio::test]
 async fn compaction_that_is_short_of_something_tries_again() {
     let dir = TestDisk::in_memory();
