@@ -284,6 +284,37 @@ fn a_segment_removed_before_a_crash_costs_no_rebuild() {
     fixture.close();
 }
 
+/// Its tombstone went with its segment, and the crash before the index was flushed again.
+#[test]
+fn a_deleted_shard_that_a_crash_brought_back_to_the_index_does_no_harm() {
+    let dir = TestDisk::in_memory();
+    let mut fixture = Fixture::new(dir.options());
+    let [first, second] = [1, 2].map(SegmentNumber);
+    fixture.serve(writing::put_task(0, 1000));
+    fixture.serve(Task::Delete(vec![id(0)]));
+    fixture.serve(Task::Seal(first));
+    fixture.compactor.compact(first).unwrap();
+    assert_eq!(fixture.disk.index.entry(id(0)).unwrap(), None);
+    let crashed = TestDisk::unformatted();
+    damage::copy_all(dir.path(), crashed.path());
+    fixture.close();
+
+    let mut fixture = Fixture::new(crashed.options());
+    let disk = Arc::clone(&fixture.disk);
+    let dead = disk.index.entry(id(0)).unwrap().unwrap();
+    assert_eq!(dead.stale(), [first]);
+    assert_eq!(dead.live(), None);
+    assert_eq!(disk.bookkeeping().used_bytes(), 0);
+    fixture.serve(writing::put_task(0, 1000));
+    assert!(disk.index.live(id(0)).unwrap().unwrap().stale.is_empty());
+    fixture.serve(Task::Delete(vec![id(0)]));
+    fixture.serve(Task::Seal(second));
+    fixture.compactor.compact(second).unwrap();
+    assert_eq!(disk.index.entry(id(0)).unwrap(), None);
+    drop(disk);
+    fixture.close();
+}
+
 #[test]
 fn a_shard_that_a_segment_held_twice_is_forgotten_once() {
     let dir = TestDisk::in_memory();
