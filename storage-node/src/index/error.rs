@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rocksdb::ErrorKind;
 use rustix::io::Errno;
 
-use crate::durable_file::{FULL, SHORTAGES, is_full, is_shortage};
+use crate::durable_file::{FULL, SHORTAGES, is_full, is_shortage, is_unreadable};
 
 /// Why the index could not answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,9 +55,10 @@ impl IndexError {
     }
 
     /// Whether an index that cannot be opened or caught up is at fault itself, so that a new one in its place helps. A full
-    /// disk, one that takes no writes, or somebody else's lock leave it as good as it was.
+    /// disk, one that takes no writes, or somebody else's lock leave it as good as it was. So may a disk that cannot read it
+    /// now, and a new one costs reading all of the disk.
     pub(crate) fn is_damage(&self) -> bool {
-        if self.is_shortage() {
+        if self.is_shortage() || self.is_unreadable() {
             return false;
         }
         match self {
@@ -66,11 +67,21 @@ impl IndexError {
                 | ErrorKind::InvalidArgument
                 | ErrorKind::NotFound
                 | ErrorKind::NotSupported => true,
-                ErrorKind::IOError => names_one_of(&LOSSES, error.as_ref()),
+                // Of a file that is not there.
+                ErrorKind::IOError => names_one_of(&[Errno::NOENT], error.as_ref()),
                 _ => false,
             },
             Self::Value(_) => true,
             Self::Io { .. } => false,
+        }
+    }
+
+    /// Whether the disk did not give what was asked for.
+    fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Database(error) => names_one_of(&[Errno::IO], error.as_ref()),
+            Self::Io { source, .. } => is_unreadable(source),
+            Self::Value(_) => false,
         }
     }
 
@@ -82,11 +93,10 @@ impl IndexError {
     }
 }
 
-/// What a system call says of a file that is not there, or that the disk cannot read.
-const LOSSES: [Errno; 2] = [Errno::NOENT, Errno::IO];
-
-/// RocksDB passes the errno of a system call on as text alone, at the end of its message.
+/// RocksDB passes the errno of a system call on as text alone, at the end of its message: of an I/O error, or of corruption
+/// that it inferred from one.
 fn names_one_of(errnos: &[Errno], message: &str) -> bool {
+    let message = message.trim_end();
     errnos.iter().any(|errno| {
         let text = io::Error::from(*errno).to_string();
         // Without the number that Rust adds.

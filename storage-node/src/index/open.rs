@@ -24,7 +24,8 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<(Self, LogState), IndexError> {
         let marker = disk.join(REBUILD_MARKER);
-        let opened = if marker.exists() {
+        let is_marked = exists(&marker)?;
+        let opened = if is_marked {
             Ok(None)
         } else {
             Self::try_open(disk, disk_id, cache_bytes)
@@ -46,7 +47,7 @@ impl Index {
             ..LogState::default()
         };
         index.save_header(disk_id, &state)?;
-        if marker.exists() {
+        if is_marked {
             durable_file::remove_file(&marker).map_err(IndexError::io(&marker))?;
         }
         Ok((index, state))
@@ -68,7 +69,7 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<Option<(Self, LogState)>, IndexError> {
         let directory = Self::directory(disk);
-        if !directory.join("CURRENT").exists() {
+        if !exists(&directory.join("CURRENT"))? {
             return Ok(None);
         }
         let index = Self::new(&directory, cache_bytes)?;
@@ -122,4 +123,9 @@ impl Index {
         }
         Ok(stats)
     }
+}
+
+/// Whether there is such a file. That the disk cannot tell does not mean that there is none.
+fn exists(path: &Path) -> Result<bool, IndexError> {
+    path.try_exists().map_err(IndexError::io(path))
 }

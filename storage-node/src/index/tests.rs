@@ -71,6 +71,30 @@ fn an_index_that_cannot_be_removed_says_why() {
 }
 
 #[test]
+fn an_index_that_cannot_be_read_is_left_alone() {
+    // One of which nobody can tell whether it is there, and one that can be opened and not read.
+    for unreadable in ["CURRENT", "/proc/self/mem"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        index.set_pending([(id(0), Some(IndexEntry::Live(live(0))))]);
+        index.save_pending(DISK, &state, &[]).unwrap();
+        index.flush().unwrap();
+        drop(index);
+        let current = Index::directory(dir.path()).join("CURRENT");
+        let aside = current.with_extension("aside");
+        std::fs::rename(&current, &aside).unwrap();
+        std::os::unix::fs::symlink(unreadable, &current).unwrap();
+        let refused = Index::open(dir.path(), DISK, 1 << 20).map(drop);
+        let refused = refused.unwrap_err();
+        assert!(!refused.is_damage(), "{refused}");
+        std::fs::remove_file(&current).unwrap();
+        std::fs::rename(&aside, &current).unwrap();
+        let (index, _) = Index::open(dir.path(), DISK, 1 << 20).unwrap();
+        assert_eq!(index.live(id(0)).unwrap(), Some(live(0)));
+    }
+}
+
+#[test]
 fn an_index_that_somebody_has_open_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (index, state) = Index::open(dir.path(), DISK, 1 << 20).unwrap();

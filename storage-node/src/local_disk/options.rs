@@ -124,7 +124,7 @@ pub enum OpenError {
     },
     /// The index can be neither opened nor rebuilt.
     #[error(
-        "the index in {path} cannot be used ({detail}); check free space and permissions, or delete that directory: it is rebuilt from the segments"
+        "the index in {path} cannot be used ({detail}); check the disk, its free space and permissions, or delete that directory: it is rebuilt from the segments"
     )]
     Index {
         /// The index's directory.

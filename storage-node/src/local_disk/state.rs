@@ -159,8 +159,9 @@ impl DiskState {
         }
     }
 
-    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it. On a
-    /// full disk it can still be read, and so can what it leads to.
+    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it. What
+    /// the disk could not read of it counts as damage here: it would be asked for again after each open. A disk that is out
+    /// of order as a whole does not take the mark. On a full disk it can still be read, and so can what it leads to.
     pub(super) fn fail_index(&self, error: &IndexError) -> ShardError {
         if error.is_full() {
             return self.fail_writes(error.to_string());
