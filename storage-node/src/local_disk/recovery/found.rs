@@ -7,15 +7,18 @@ use crate::disk_identity::LockedIdentity;
 use crate::durable_file::is_unreadable;
 use crate::local_disk::options::OpenError;
 use crate::segment::{
-    HeaderFault, SegmentClass, SegmentFile, SegmentHeader, SegmentNumber, SegmentTable,
+    HeaderFault, PayloadCheck, SegmentClass, SegmentFile, SegmentHeader, SegmentNumber,
+    SegmentScan, SegmentTable,
 };
 
 /// A segment found on disk. Its file is not kept open: a large disk has more of them than a process may open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) number: SegmentNumber,
-    /// `None` if the header is damaged or cannot be read: then nothing is appended there.
+    /// `None` if neither the header nor any record tells.
     pub(super) class: Option<SegmentClass>,
+    /// Whether the header is damaged or cannot be read: then nothing is appended there.
+    pub(super) has_bad_header: bool,
 }
 
 /// All segment files in order of their numbers.
@@ -43,13 +46,17 @@ pub(super) fn find_segments(
         let segment = table
             .open(number)
             .map_err(|err| io(&table.path(number), err))?;
-        let class = read_class(&segment, identity)?;
-        found.push(Found { number, class });
+        let in_header = read_class(&segment, identity)?;
+        found.push(Found {
+            number,
+            class: in_header.or_else(|| class_of_records(&segment)),
+            has_bad_header: in_header.is_none(),
+        });
     }
     Ok(found)
 }
 
-/// The highest number of each class, `None` being those with a damaged header.
+/// The highest number of each class, `None` being those of which it is unknown.
 pub(super) fn last_of_each_class(found: &[Found]) -> BTreeMap<Option<SegmentClass>, SegmentNumber> {
     // In order of their numbers, so the last one stays.
     found.iter().map(|one| (one.class, one.number)).collect()
@@ -57,7 +64,7 @@ pub(super) fn last_of_each_class(found: &[Found]) -> BTreeMap<Option<SegmentClas
 
 /// Whether a segment may be the last of its class: only such a one can be torn.
 ///
-/// One with a damaged header may be of either class, but numbers rise: below the last segments of both it is neither's.
+/// One whose class is unknown may be of either, but numbers rise: below the last segments of both it is neither's.
 pub(super) fn may_be_last(
     one: Found,
     last: &BTreeMap<Option<SegmentClass>, SegmentNumber>,
@@ -117,4 +124,14 @@ fn read_class(
         }
         Err(HeaderFault::Damaged) => Ok(None),
     }
+}
+
+/// What the first record tells of a segment whose header does not: all of its records are of one class, and no other
+/// segment's pass for its own. Else it would count as the last of the class of which the disk has none, and what the disk
+/// cannot read of such a one refuses it.
+fn class_of_records(segment: &SegmentFile) -> Option<SegmentClass> {
+    let mut scan = SegmentScan::new(segment, 0, PayloadCheck::Skip).ok()?;
+    // Whoever replays the segment meets the same error.
+    let record = scan.next().ok()??;
+    Some(SegmentClass::of_payload(record.header.shape.payload_len))
 }

@@ -2,8 +2,8 @@
 //!
 //! What can be relied on, because the writer keeps to it:
 //! - a segment is synced before the next one of its class is created. So only the *last* of each class can be
-//!   torn, and only behind the tail that the index knows. A segment whose header is damaged counts as the last of its
-//!   class unless both classes have higher ones;
+//!   torn, and only behind the tail that the index knows. A segment whose class neither its header nor a record tells
+//!   counts as the last of its class unless both classes have higher ones;
 //! - the index knows nothing that is not synced. So what it knows is whole unless it rotted.
 //!
 //! Recovery keeps to both: it syncs a segment before it replays it.
@@ -161,8 +161,8 @@ fn count_holes(log: &mut LogState, segments: &SegmentTable) -> BTreeSet<SegmentN
 /// again.
 ///
 /// Of two copies of a record (compaction makes them) the one in the higher segment counts, so a copy must never go
-/// below a segment that it may come from. One whose header is damaged may be of either class: below such a segment
-/// nothing is appended, and the writer begins new ones.
+/// below a segment that it may come from. One whose class is unknown may be of either: below such a segment nothing is
+/// appended, and the writer begins new ones.
 fn reopen_last(
     found: &[Found],
     segments: &SegmentTable,
@@ -170,7 +170,7 @@ fn reopen_last(
     options: &LocalDiskOptions,
 ) -> Result<BTreeMap<SegmentClass, ActiveSegment>, OpenError> {
     let last = last_of_each_class(found);
-    let last_damaged = last.get(&None).copied();
+    let last_unknown = last.get(&None).copied();
     let mut active = BTreeMap::new();
     for one in found.iter().filter(|one| may_be_last(**one, &last)) {
         let number = one.number;
@@ -189,7 +189,8 @@ fn reopen_last(
         // Also where nothing is appended: no later start verifies what is left here.
         segment.file.truncate(tail).map_err(io)?;
         if let Some(class) = one.class
-            && last_damaged.is_none_or(|damaged| damaged < number)
+            && !one.has_bad_header
+            && last_unknown.is_none_or(|unknown| unknown < number)
         {
             let size_max = options.segment_size_max();
             active.insert(class, ActiveSegment::new(segment, class, tail, size_max));

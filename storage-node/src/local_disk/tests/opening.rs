@@ -172,6 +172,8 @@ async fn nothing_is_appended_below_a_segment_whose_header_is_damaged() {
     damage::flip(&dir.segments()[1], 20);
 
     let disk = LocalDisk::open(options.clone()).unwrap();
+    // Nor to that one.
+    assert!(disk.disk.bookkeeping().active.is_empty());
     // Now most of the damaged one is garbage, and what is left is copied.
     disk.delete(&[id(1)]).await.unwrap();
     disk.compact().await.unwrap();
@@ -355,6 +357,33 @@ async fn a_bad_sector_in_the_header_of_a_closed_segment_keeps_no_disk_out_of_ser
         disk.close().await.unwrap();
         drop(disk);
         dir.drop_index();
+    }
+}
+
+#[tokio::test]
+async fn a_bad_sector_in_a_header_keeps_no_disk_of_one_class_out_of_service() {
+    let dir = TestDisk::in_memory();
+    let options = LocalDiskOptions {
+        segment_size_bytes: 64 << 10,
+        ..dir.options()
+    };
+    let disk = LocalDisk::open(options.clone()).unwrap();
+    for number in 0..10 {
+        put(&disk, number, 10_000).await;
+    }
+    disk.close().await.unwrap();
+    drop(disk);
+    dir.drop_index();
+    let calls = Arc::new(FaultyCalls::default());
+    calls.set_unreadable(&dir.segments()[0], 0..4096);
+    let disk = LocalDisk::open_with(options.clone(), calls).unwrap();
+    assert_eq!(disk.list(None, 100).await.unwrap().shards.len(), 9);
+    disk.close().await.unwrap();
+    drop(disk);
+    let disk = LocalDisk::open(options).unwrap();
+    for number in 0..10 {
+        let found = read_whole(&disk, number).await.unwrap();
+        assert_eq!(found, payload(number, 0, 10_000));
     }
 }
 
