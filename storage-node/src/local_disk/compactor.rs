@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::compaction::{Candidates, CompactionStep, choose};
-use super::request::{Relocation, Request, Task};
+use super::request::{Queued, Relocation, Request, Task};
 use super::state::{DiskState, PanicGuard, count};
 use crate::durable_file::{is_shortage, is_unreadable};
 use crate::index::{Index, IndexEntry};
@@ -40,7 +40,7 @@ const HOLE_ALIGNMENT: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Compactor {
     disk: Arc<DiskState>,
-    requests: SyncSender<Request>,
+    requests: SyncSender<Queued>,
     /// Who waits for the work to be done; a dropped sender ends the thread.
     control: Receiver<oneshot::Sender<()>>,
     waiters: Vec<oneshot::Sender<()>>,
@@ -73,7 +73,7 @@ impl Interruption {
 impl Compactor {
     pub(super) fn new(
         disk: Arc<DiskState>,
-        requests: SyncSender<Request>,
+        requests: SyncSender<Queued>,
         control: Receiver<oneshot::Sender<()>>,
     ) -> Self {
         Self {
@@ -354,12 +354,13 @@ impl Compactor {
     /// Has the writer do something, and waits for it.
     fn ask(&self, task: Task) -> Result<(), Interruption> {
         let (reply, answer) = oneshot::channel();
+        let request = Request {
+            task,
+            reply,
+            permits: None,
+        };
         self.requests
-            .send(Request {
-                task,
-                reply,
-                permits: None,
-            })
+            .send(request.into())
             .map_err(|_| Interruption::Stopped)?;
         answer
             .blocking_recv()

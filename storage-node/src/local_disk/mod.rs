@@ -57,7 +57,7 @@ use crate::{
 };
 use compactor::Compactor;
 use reader::Reader;
-use request::{DELETE_COUNT_MAX, Request, Task};
+use request::{DELETE_COUNT_MAX, Queued, Request, Task};
 use state::DiskState;
 use writer::Writer;
 
@@ -81,7 +81,7 @@ const COMPACTION_WAITERS_MAX: usize = 16;
 pub struct LocalDisk {
     disk: Arc<DiskState>,
     reader: Reader,
-    requests: SyncSender<Request>,
+    requests: SyncSender<Queued>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -209,21 +209,22 @@ impl LocalDisk {
             .take()
     }
 
-    /// Queues a task for the writer and waits for its answer.
+    /// Queues a task for the writer and waits for its answer. Whoever does not wait takes back what the writer has not
+    /// come to.
     async fn ask(&self, task: Task) -> Result<WriteTicket, ShardError> {
         self.disk.check_alive()?;
         let permits = self.admit(&task).await?;
         let (reply, answer) = oneshot::channel();
-        self.requests
-            .try_send(Request {
-                task,
-                reply,
-                permits: Some(permits),
-            })
-            .map_err(|err| match err {
-                TrySendError::Full(_) => self.disk.busy_error(),
-                TrySendError::Disconnected(_) => self.disk.failed_error(),
-            })?;
+        let queued = Queued::from(Request {
+            task,
+            reply,
+            permits: Some(permits),
+        });
+        let _withdrawal = queued.withdrawal();
+        self.requests.try_send(queued).map_err(|err| match err {
+            TrySendError::Full(_) => self.disk.busy_error(),
+            TrySendError::Disconnected(_) => self.disk.failed_error(),
+        })?;
         answer.await.map_err(|_| self.disk.failed_error())?
     }
 
@@ -255,7 +256,7 @@ async fn acquire(semaphore: &Arc<Semaphore>, count: u32) -> Option<OwnedSemaphor
 /// First the compactor, which needs the writer to finish what it is at; then the writer.
 fn close_threads(
     threads: Option<Threads>,
-    requests: &SyncSender<Request>,
+    requests: &SyncSender<Queued>,
     disk: &DiskState,
 ) -> Result<(), ShardError> {
     let Some(Threads {
@@ -270,11 +271,12 @@ fn close_threads(
     let compactor = compactor.join();
     let (reply, _) = oneshot::channel();
     // If the writer is gone already, the join says why.
-    drop(requests.send(Request {
+    let close = Request {
         task: Task::Close,
         reply,
         permits: None,
-    }));
+    };
+    drop(requests.send(close.into()));
     match (compactor, writer.join()) {
         (Ok(()), Ok(closed)) => closed,
         _ => Err(disk.fail("a thread of the disk panicked".to_owned())),

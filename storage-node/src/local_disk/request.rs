@@ -1,5 +1,7 @@
 //! What the writer thread is asked to do.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::segment::{Place, PreparedRecord, RecordStamp, SegmentNumber};
@@ -13,9 +15,49 @@ pub(super) type Reply = oneshot::Sender<Result<WriteTicket, ShardError>>;
 pub(super) struct Request {
     pub(super) task: Task,
     pub(super) reply: Reply,
-    /// Released when the request was answered. Background work has a bound of its own: one at a time.
+    /// Released when the request was answered, or taken back. Background work has a bound of its own: one at a time.
     #[expect(dead_code, reason = "held until the request is dropped, never read")]
     pub(super) permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// A request on its way to the writer, where whoever asked can take it back.
+#[derive(Debug)]
+pub(super) struct Queued(Arc<Mutex<Option<Request>>>);
+
+/// Takes a request back when it is dropped, if the writer has not come to it yet: on a disk that hangs it might never do so,
+/// and the bytes of the shard, with those of the chunk that they are a part of, would stay in memory.
+#[derive(Debug)]
+pub(super) struct Withdrawal(Arc<Mutex<Option<Request>>>);
+
+impl Queued {
+    pub(super) fn withdrawal(&self) -> Withdrawal {
+        Withdrawal(Arc::clone(&self.0))
+    }
+
+    /// The request, unless it was taken back.
+    pub(super) fn take(self) -> Option<Request> {
+        take(&self.0)
+    }
+}
+
+impl From<Request> for Queued {
+    fn from(request: Request) -> Self {
+        Self(Arc::new(Mutex::new(Some(request))))
+    }
+}
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        drop(take(&self.0));
+    }
+}
+
+fn take(request: &Mutex<Option<Request>>) -> Option<Request> {
+    // One of two takes it; nobody waits for longer than that.
+    request
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
 }
 
 /// The writer looks a shard up before it deletes it, which may read a block of the index from the disk: that outweighs

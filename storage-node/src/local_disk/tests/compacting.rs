@@ -11,7 +11,7 @@ use crate::segment::SegmentNumber;
 /// A disk whose compactor runs only when it is told to.
 struct Fixture {
     disk: Arc<DiskState>,
-    requests: SyncSender<Request>,
+    requests: SyncSender<Queued>,
     writer: JoinHandle<Result<(), ShardError>>,
     compactor: Compactor,
     /// Dropping it would stop the compactor.
@@ -40,7 +40,7 @@ impl Fixture {
 
     fn serve(&self, task: Task) {
         let (request, answer) = writing::ask(task);
-        self.requests.send(request).unwrap();
+        self.requests.send(request.into()).unwrap();
         answer.blocking_recv().unwrap().unwrap();
     }
 
@@ -207,7 +207,7 @@ fn nothing_is_removed_from_a_directory_that_took_the_place_of_the_disk() {
     std::fs::rename(dir.path(), &ours).unwrap();
     damage::copy_all(&ours, dir.path());
     let (request, answer) = writing::ask(Task::Retire(SegmentNumber(1)));
-    fixture.requests.send(request).unwrap();
+    fixture.requests.send(request.into()).unwrap();
     answer.blocking_recv().unwrap().unwrap_err();
     assert!(fixture.disk.has_failed() && other.exists());
     drop((fixture.compactor, fixture.requests));

@@ -395,7 +395,7 @@ async fn a_torn_record_is_cut_off_below_a_damaged_header_as_well() {
     let opened = recovery::open(options.clone(), Arc::new(SystemCalls)).unwrap();
     let (requests, queue) = sync_channel(1);
     let (request, _answer) = writing::ask(writing::put_task(0, 5000));
-    requests.send(request).unwrap();
+    requests.send(request.into()).unwrap();
     drop(requests);
     Writer::new(opened.disk, opened.active, opened.next_lsn)
         .run(&queue)

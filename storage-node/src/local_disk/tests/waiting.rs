@@ -201,6 +201,41 @@ async fn a_disk_whose_writes_do_not_return_is_hung_until_they_do() {
 }
 
 #[tokio::test]
+async fn what_is_given_up_while_the_disk_hangs_takes_no_memory_and_is_not_written() {
+    let dir = TestDisk::in_memory();
+    let calls = Arc::new(HangingCalls::default());
+    let opened = LocalDisk::open_with(impatient(&dir), Arc::clone(&calls) as _);
+    let disk = Arc::new(opened.unwrap());
+    calls.set(true);
+    let waiting = Arc::clone(&disk);
+    let waiting = tokio::spawn(async move { put(&waiting, 0, 10).await });
+    // The writer has come to that one, and to nothing else before the call returns.
+    let is_hung = becomes(&disk, DiskHealth::Hung).await;
+    let all_bytes = disk.disk.options.queue_bytes_max;
+    let ShardPut {
+        id: given_up,
+        payload,
+        ..
+    } = shard(1, 0, 100_000);
+    let shard = ShardPut {
+        payload: payload.clone(),
+        ..shard(1, 0, 0)
+    };
+    let mut giving_up = disk.put(shard, Durability::Synced);
+    let is_queued = (&mut giving_up).now_or_never().is_none() && !payload.is_unique();
+    drop(giving_up);
+    let is_freed = payload.is_unique();
+    let free_bytes = disk.disk.queue_bytes.available_permits();
+    // Before anything is asserted: a disk that hangs cannot be dropped.
+    calls.set(false);
+    assert!(is_hung && is_queued && is_freed);
+    assert!(free_bytes > all_bytes - 100_000, "{free_bytes}");
+    waiting.await.unwrap();
+    put(&disk, 2, 10).await;
+    assert!(disk.stat(given_up).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_disk_whose_reads_do_not_return_is_hung_until_they_do() {
     let dir = TestDisk::in_memory();
     let disk = LocalDisk::open(impatient(&dir)).unwrap();

@@ -179,7 +179,7 @@ async fn a_writer_that_panics_fails_the_disk() {
     fixture.calls.set(CallFault::AllocationPanics);
     let (requests, queue) = sync_channel(1);
     let (request, _answer) = ask(put_task(1, 100_000));
-    requests.send(request).unwrap();
+    requests.send(request.into()).unwrap();
     let writer = std::thread::spawn(move || fixture.writer.run(&queue));
     assert!(writer.join().is_err());
     assert_eq!(disk.health(u64::MAX), DiskHealth::Failed);

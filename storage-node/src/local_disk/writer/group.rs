@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 
 use crate::index::IndexEntry;
-use crate::local_disk::request::{Reply, Request};
+use crate::local_disk::request::{Queued, Reply, Request};
 use crate::segment::{Place, RecordShape, SegmentClass};
 use crate::{ShardError, ShardId, WriteTicket};
 
@@ -38,14 +38,18 @@ pub(super) enum When {
     AllSynced,
 }
 
-/// The request and all others that are waiting already, up to the bounds of a group.
-pub(super) fn collect_group(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
-    let mut bytes = first.task.weight_bytes();
-    let mut group = vec![first];
-    while group.len() < GROUP_COUNT_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(next) = requests.try_recv() else { break };
-        bytes += next.task.weight_bytes();
-        group.push(next);
+/// The request and all others that are waiting already, up to the bounds of a group; none that were taken back.
+pub(super) fn collect_group(first: Queued, requests: &Receiver<Queued>) -> Vec<Request> {
+    let mut bytes = 0;
+    let mut group = Vec::new();
+    let mut next = Some(first);
+    while let Some(queued) = next {
+        if let Some(request) = queued.take() {
+            bytes += request.task.weight_bytes();
+            group.push(request);
+        }
+        let has_room = group.len() < GROUP_COUNT_MAX && bytes < GROUP_BYTES_MAX;
+        next = has_room.then(|| requests.try_recv().ok()).flatten();
     }
     group
 }
@@ -61,18 +65,19 @@ mod tests {
     use crate::DataId;
     use crate::local_disk::request::{DELETE_COUNT_MAX, Task};
 
-    fn deletes(shard_index: u8) -> Request {
+    fn deletes(shard_index: u8) -> Queued {
         let id = |chunk_index| ShardId {
             data_id: DataId([1; 16]),
             chunk_index,
             shard_index,
         };
         let (reply, _) = tokio::sync::oneshot::channel();
-        Request {
+        let request = Request {
             task: Task::Delete((0..).map(id).take(DELETE_COUNT_MAX).collect()),
             reply,
             permits: None,
-        }
+        };
+        request.into()
     }
 
     #[test]
@@ -81,5 +86,19 @@ mod tests {
         (0..100).for_each(|n| requests.send(deletes(n)).unwrap());
         let group = collect_group(queue.recv().unwrap(), &queue);
         assert_eq!(group.len(), 4);
+    }
+
+    #[test]
+    fn a_group_has_nothing_that_was_taken_back() {
+        let (requests, queue) = std::sync::mpsc::sync_channel(3);
+        for number in 0..3 {
+            let queued = deletes(number);
+            let withdrawal = (number < 2).then(|| queued.withdrawal());
+            requests.send(queued).unwrap();
+            drop(withdrawal);
+        }
+        let group = collect_group(queue.recv().unwrap(), &queue);
+        assert_eq!(group.len(), 1);
+        assert!(queue.try_recv().is_err());
     }
 }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::active_segment::ActiveSegment;
 use super::open_calls::OpenCall;
-use super::request::{Request, Task};
+use super::request::{Queued, Request, Task};
 use super::state::{DiskState, PanicGuard};
 use crate::segment::{Place, RecordShape, RecordStamp, SegmentClass, SegmentNumber};
 use crate::{ShardError, WriteTicket};
@@ -94,7 +94,7 @@ impl Writer {
     }
 
     /// Serves requests until asked to close, or until nobody can ask any more. Returns how closing went.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) -> Result<(), ShardError> {
+    pub(super) fn run(mut self, requests: &Receiver<Queued>) -> Result<(), ShardError> {
         let _guard = PanicGuard::new(&self.disk, "writer");
         loop {
             self.begin_call();
