@@ -45,6 +45,15 @@ impl IndexError {
         }
     }
 
+    /// Whether the file system takes no writes: then nothing is wrong with the index either.
+    pub(crate) fn is_read_only(&self) -> bool {
+        match self {
+            Self::Database(error) => names_one_of(&[Errno::ROFS], error.as_ref()),
+            Self::Io { source, .. } => Errno::from_io_error(source) == Some(Errno::ROFS),
+            Self::Value(_) => false,
+        }
+    }
+
     /// Whether RocksDB has no room and looks for some by itself, every five seconds: until then it refuses to be written to,
     /// and loses nothing. Where a quota is used up it does not look, and refuses until it is opened again.
     pub(crate) fn waits_for_room(&self) -> bool {

@@ -14,9 +14,9 @@
 //!
 //! Failures: a full disk refuses puts and goes on with the rest, also while its index has no room. After any other failed
 //! write or sync the disk takes no writes until it is opened again, and nothing is retried on it; what it has is still
-//! read. When the directory vanishes, or the index fails, it does nothing at all until then. A device that blocks without
-//! an error fails nothing: [`open_calls`] notices, and the disk says that it hangs for as long as it does. Segments are
-//! written through [`FileCalls`] alone, which is where tests make a disk fail.
+//! read. When the directory vanishes, or the index is damaged, it does nothing at all until then. A device that blocks
+//! without an error fails nothing: [`open_calls`] notices, and the disk says that it hangs for as long as it does.
+//! Segments are written through [`FileCalls`] alone, which is where tests make a disk fail.
 
 mod active_segment;
 mod compaction;

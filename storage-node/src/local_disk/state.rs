@@ -159,15 +159,16 @@ impl DiskState {
         }
     }
 
-    /// As [`Self::fail`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it. What
-    /// the disk could not read of it counts as damage here: it would be asked for again after each open. A disk that is out
-    /// of order as a whole does not take the mark. On a full disk it can still be read, and so can what it leads to.
+    /// As [`Self::fail_writes`]; the index is a cache, so the next open starts without it, unless nothing is wrong with it.
+    /// What the disk could not read or write of it counts as damage then: it would be asked for again after each open. A disk
+    /// that is out of order as a whole does not take the mark. Only an index that is damaged for certain is not asked any more.
     pub(super) fn fail_index(&self, error: &IndexError) -> ShardError {
-        if error.is_full() {
+        if error.is_full() || error.is_shortage() || error.is_read_only() {
             return self.fail_writes(error.to_string());
         }
-        if error.is_shortage() {
-            return self.fail(error.to_string());
+        let is_damage = error.is_damage();
+        if !is_damage && self.has_failed() {
+            return self.failed_error();
         }
         if let Err(replaced) = self.check_in_place() {
             return replaced;
@@ -178,9 +179,12 @@ impl DiskState {
         } else {
             String::new()
         };
-        self.fail(format!(
-            "{error}; reopening the disk rebuilds its index{detail}"
-        ))
+        let reason = format!("{error}; reopening the disk rebuilds its index{detail}");
+        if is_damage {
+            self.fail(reason)
+        } else {
+            self.fail_writes(reason)
+        }
     }
 
     /// Why the disk failed, if it did.

@@ -309,6 +309,39 @@ async fn a_full_disk_keeps_its_index_and_is_read() {
     assert_recovers(&dir, &[(10, 400)]).await;
 }
 
+/// RocksDB writes nothing more after any of these.
+#[tokio::test]
+async fn an_index_that_cannot_be_written_can_be_read_until_its_disk_is_opened_again() {
+    for (errno, is_rebuilt) in [
+        (Errno::MFILE, false),
+        (Errno::ROFS, false),
+        (Errno::IO, true),
+    ] {
+        let Fixture { dir, disk, .. } = fixture().await;
+        let refused = disk.disk.fail_index(&IndexError::Io {
+            path: PathBuf::from("index"),
+            source: Arc::new(errno.into()),
+        });
+        assert!(
+            matches!(refused, ShardError::DiskFailed { .. }),
+            "{refused}"
+        );
+        assert_kept(&disk).await;
+        let is_marked = dir.path().join("index-rebuild").exists();
+        assert_eq!(is_marked, is_rebuilt, "{errno}");
+        drop(disk);
+        assert_recovers(&dir, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_not_asked_until_its_disk_is_opened_again() {
+    let Fixture { dir, disk, .. } = fixture().await;
+    disk.disk.fail_index(&IndexError::Value("a test"));
+    disk.disk.check_readable().unwrap_err();
+    assert!(dir.path().join("index-rebuild").exists());
+}
+
 #[test]
 fn a_disk_is_not_opened_again_before_there_is_room_on_it() {
     let dir = TestDisk::in_memory();
