@@ -15,7 +15,6 @@ use crate::meta::{Committed, Evidence, Meta};
 use crate::queues::enqueue_deletion;
 use crate::random::random_bytes;
 use crate::records::{BucketRecord, BucketState, Versioning};
-use crate::retry::Attempts;
 
 /// A page of an account's buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl Meta {
             state: BucketState::Live,
         };
         let key = keys::bucket(&record.name);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             if let Some(existing) = self.bucket(&record.name).await? {
                 return Err(MetaError::BucketExists {
@@ -91,7 +90,7 @@ impl Meta {
     /// [`MetaError::NoSuchBucket`], [`MetaError::BucketNotEmpty`].
     pub async fn delete_bucket(&self, name: &BucketName, now_ms: u64) -> Result<(), MetaError> {
         let key = keys::bucket(name);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let found: Stored<BucketRecord> =
                 self.read(&key).await?.ok_or(MetaError::NoSuchBucket)?;
@@ -152,7 +151,7 @@ impl Meta {
             versioning != Versioning::Never,
             "versioning can be suspended, not undone"
         );
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let found = self.reread_bucket(bucket).await?;
             let changed = BucketRecord {

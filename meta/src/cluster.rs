@@ -7,7 +7,6 @@ use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
 use crate::records::{ClusterRecord, DiskRecord, DiskState, RebuildRecord};
-use crate::retry::Attempts;
 
 /// Most disks of a cluster; far beyond what one metadata engine serves.
 const DISKS_MAX: usize = 10_000;
@@ -29,7 +28,7 @@ impl Meta {
     /// # Errors
     /// Those of the store.
     pub async fn init_cluster(&self, record: &ClusterRecord) -> Result<ClusterRecord, MetaError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             if let Some(existing) = self.cluster().await? {
                 return Ok(existing);

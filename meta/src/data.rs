@@ -12,7 +12,6 @@ use crate::records::{
     CHUNKS_PER_RECORD, ChunkRecord, DataChunks, DataHead, DataRecord, NewData, RepairReason,
     RepairRecord, StagedRecord,
 };
-use crate::retry::Attempts;
 
 /// Most records of one datum: 5 GiB parts of 4 MiB chunks need 3; chunks of 64 KiB would need 160.
 const DATA_RECORDS_MAX: usize = 4096;
@@ -156,7 +155,7 @@ impl Meta {
     ) -> Result<(), MetaError> {
         let run = usize_from(chunk_index) / CHUNKS_PER_RECORD;
         let index = usize_from(chunk_index) % CHUNKS_PER_RECORD;
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let stored = self.data_run(id, run).await?.ok_or(MetaError::NoSuchData)?;
             let mut chunks = stored.chunks()?;

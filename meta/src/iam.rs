@@ -10,7 +10,6 @@ use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
 use crate::records::{KeyCheck, SealedKey, UserRecord};
-use crate::retry::Attempts;
 
 /// Most access keys of one user. AWS allows 2, which rotation needs; machines' users have one per machine.
 pub const ACCESS_KEYS_PER_USER_MAX: usize = 16;
@@ -48,7 +47,7 @@ impl Meta {
     /// [`MetaError::WrongMasterKey`].
     pub async fn check_master_key(&self) -> Result<(), MetaError> {
         let key = keys::master_key_check();
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             if let Some(check) = self.read::<KeyCheck>(&key).await? {
                 self.master_key
@@ -89,7 +88,7 @@ impl Meta {
         };
         let user_key = keys::user(&record.name);
         let email_key = record.email.as_ref().map(keys::email);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             if self.kv.get(&user_key).await?.is_some() {
                 return Err(MetaError::UserExists);
@@ -183,7 +182,7 @@ impl Meta {
     /// [`MetaError::NoSuchUser`]; [`MetaError::UserOwnsBuckets`]. (A bucket that the user creates in the very
     /// moment stays behind, without an owner who could sign in; root can delete it.)
     pub async fn delete_user(&self, name: &UserName) -> Result<(), MetaError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let user = self.stored_user(name).await?.ok_or(MetaError::NoSuchUser)?;
             if !self
@@ -229,7 +228,7 @@ impl Meta {
         let (nonce, sealed_secret) = self
             .master_key
             .seal(secret.expose().as_bytes(), access_key.as_str().as_bytes());
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let mut owner = self.stored_user(user).await?.ok_or(MetaError::NoSuchUser)?;
             if owner.record.access_keys.len() >= ACCESS_KEYS_PER_USER_MAX {
@@ -332,7 +331,7 @@ impl Meta {
     /// [`MetaError::NoSuchAccessKey`].
     pub async fn delete_key(&self, access_key: &AccessKey) -> Result<(), MetaError> {
         let key = keys::access_key(access_key);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let stored = self
                 .read::<SealedKey>(&key)

@@ -10,6 +10,7 @@ use crate::error::MetaError;
 use crate::keys;
 use crate::kv::{Batch, Direction, KvError, KvStore, Scan, ScanEntry, ScanPage};
 use crate::master_key::MasterKey;
+use crate::retry::Jitter;
 
 /// How long replaced and deleted data stay, so that readers in progress can finish. An S3 client that reads a
 /// chunk at a time is rarely slower than this; one that is gets a broken connection, never wrong bytes.
@@ -25,6 +26,7 @@ pub const DELETE_DELAY_DEFAULT: Duration = Duration::from_mins(10);
 pub struct Meta {
     pub(crate) kv: Arc<dyn KvStore>,
     pub(crate) master_key: MasterKey,
+    pub(crate) jitter: Jitter,
     delete_delay: Duration,
 }
 
@@ -34,6 +36,7 @@ impl Meta {
         Self {
             kv,
             master_key,
+            jitter: Jitter::new(None),
             delete_delay: DELETE_DELAY_DEFAULT,
         }
     }
@@ -43,6 +46,15 @@ impl Meta {
     pub fn with_delete_delay(self, delete_delay: Duration) -> Self {
         Self {
             delete_delay,
+            ..self
+        }
+    }
+
+    /// The same with waits between attempts that can be repeated; for tests.
+    #[must_use]
+    pub fn with_random_seed(self, seed: u64) -> Self {
+        Self {
+            jitter: Jitter::new(Some(seed)),
             ..self
         }
     }

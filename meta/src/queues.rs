@@ -13,7 +13,6 @@ use crate::keys::{self, DeletionTarget};
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
 use crate::records::{DeletionRecord, ManifestParts, PartRecord, RepairReason, RepairRecord};
-use crate::retry::Attempts;
 
 /// Parts of an upload that one commit turns into deletions of their data.
 const PARTS_PER_STEP: usize = 500;
@@ -311,7 +310,7 @@ impl Meta {
     ) -> Result<(), MetaError> {
         let key = keys::repair(data_id, chunk_index);
         let data = keys::data(data_id);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let queued = self.kv.get(&key).await?;
             if queued

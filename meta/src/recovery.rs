@@ -23,7 +23,6 @@ use crate::queues::enqueue_deletion;
 use crate::records::{
     BucketRecord, ManifestPart, NewData, ObjectBody, ObjectRecord, PartRecord, Versioning,
 };
-use crate::retry::Attempts;
 use crate::uploads::{put_attestation, put_manifest};
 
 /// What a rebuild finds superseded or unfinished stays so long, should somebody know better.
@@ -116,7 +115,7 @@ impl Meta {
     ) -> Result<Recovered, MetaError> {
         debug_assert_eq!(found.bucket.versioning, Versioning::Never);
         let bucket = found.bucket;
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let state = self.key_state(bucket, found.key).await?;
             // Another attestation of the same upload is no later version: in its own place it would discard its body.

@@ -1,6 +1,10 @@
 //! Trying again after a conflict: bounded, and with jitter, so that writers of one key do not march in step.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::error::MetaError;
 
@@ -12,13 +16,43 @@ const DELAY_FIRST_US: u64 = 500;
 /// Delays double up to this.
 const DELAY_MAX_US: u64 = 64_000;
 
+/// What the delays of all operations are drawn from: seeded by the machine, or by a test that wants to be replayed.
+/// Clones are one.
+#[derive(Debug, Clone)]
+pub(crate) struct Jitter {
+    rng: Arc<Mutex<StdRng>>,
+}
+
+impl Jitter {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        let rng = seed.map_or_else(rand::make_rng, StdRng::seed_from_u64);
+        Self {
+            rng: Arc::new(Mutex::new(rng)),
+        }
+    }
+
+    /// The attempts of a new operation.
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        Attempts {
+            jitter: self,
+            conflicts: 0,
+        }
+    }
+
+    fn draw_us(&self, longest_us: u64) -> u64 {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        rng.random_range(0..=longest_us)
+    }
+}
+
 /// Counts the attempts of one operation.
-#[derive(Debug, Default)]
-pub(crate) struct Attempts {
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    jitter: &'a Jitter,
     conflicts: u32,
 }
 
-impl Attempts {
+impl Attempts<'_> {
     /// Waits before the next attempt.
     ///
     /// # Errors
@@ -31,7 +65,7 @@ impl Attempts {
         let longest = DELAY_FIRST_US
             .saturating_mul(1 << self.conflicts.min(16))
             .min(DELAY_MAX_US);
-        tokio::time::sleep(Duration::from_micros(rand::random_range(0..=longest))).await;
+        tokio::time::sleep(Duration::from_micros(self.jitter.draw_us(longest))).await;
         Ok(())
     }
 }

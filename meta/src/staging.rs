@@ -11,7 +11,6 @@ use crate::keys;
 use crate::kv::Batch;
 use crate::meta::{Committed, Meta};
 use crate::records::{ChunkRecord, DataChunks, DataHead, RepairReason, StagedBytes, StagedRecord};
-use crate::retry::Attempts;
 
 impl Meta {
     /// The bytes of a staged datum, verified; `None` if it has shards by now, or is gone.
@@ -55,7 +54,7 @@ impl Meta {
         now_ms: u64,
     ) -> Result<(), MetaError> {
         let key = keys::data(id);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let stored: Stored<DataHead> = self.read(&key).await?.ok_or(MetaError::NoSuchData)?;
             let chunks = stored.record.chunks.clone().unpack()?;

@@ -7,7 +7,6 @@ use crate::ids::{ObjectKey, VersionId};
 use crate::keys;
 use crate::meta::{Committed, Meta};
 use crate::records::{BucketRecord, ObjectRecord, Versioning};
-use crate::retry::Attempts;
 
 use super::change::{KeyChange, KeyState};
 
@@ -54,7 +53,7 @@ impl Meta {
         precondition: &(dyn Fn(Option<&ObjectRecord>) -> Result<(), P> + Sync),
     ) -> Result<DeleteOutcome, DeleteError<P>> {
         let mut bucket = Stored::of(bucket.clone());
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let state = self.key_state(&bucket.record, key).await?;
             let mut change =

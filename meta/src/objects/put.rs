@@ -8,7 +8,6 @@ use crate::ids::ObjectKey;
 use crate::keys;
 use crate::meta::{Committed, Meta};
 use crate::records::{BucketRecord, ObjectBody, ObjectRecord};
-use crate::retry::Attempts;
 
 use super::change::KeyChange;
 use super::new_object::NewObject;
@@ -36,7 +35,7 @@ impl Meta {
         precondition: &(dyn Fn(Option<&ObjectRecord>) -> Result<(), P> + Sync),
     ) -> Result<ObjectRecord, PutError<P>> {
         let mut bucket = Stored::of(bucket.clone());
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let state = self.key_state(&bucket.record, key).await?;
             precondition(state.current_object()).map_err(PutError::Precondition)?;

@@ -8,7 +8,6 @@ use crate::meta::Meta;
 use crate::records::{
     KeyHead, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts, ObjectRecord,
 };
-use crate::retry::Attempts;
 
 use crate::ids::PART_NUMBER_MAX;
 
@@ -38,7 +37,7 @@ impl Meta {
         bucket: BucketId,
         key: &ObjectKey,
     ) -> Result<Option<ObjectRecord>, MetaError> {
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             if let Some(current) = self.object(bucket, key).await? {
                 return Ok(Some(current));
@@ -70,7 +69,7 @@ impl Meta {
         version: VersionId,
     ) -> Result<Option<ObjectRecord>, MetaError> {
         let object_key = keys::object(bucket, key);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         let mut current: Option<Stored<ObjectRecord>> = self.read(&object_key).await?;
         loop {
             if let Some(found) = current

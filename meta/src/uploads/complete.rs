@@ -18,7 +18,6 @@ use crate::records::{
     BucketRecord, CompletedRecord, MANIFEST_PARTS_PER_RECORD, ManifestPart, ManifestParts,
     ObjectBody, ObjectRecord, PartRecord, parts_digest,
 };
-use crate::retry::Attempts;
 
 /// Why an attempt ends.
 enum Stop<P> {
@@ -53,7 +52,7 @@ impl Meta {
     ) -> Result<ObjectRecord, PutError<P>> {
         let digest = parts_digest(parts.iter().map(|part| (part.part_number, part.etag_md5)));
         let mut bucket = Stored::of(bucket.clone());
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let request = Completion {
                 bucket: &bucket,

@@ -9,7 +9,6 @@ use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
 use crate::queues::enqueue_deletion;
 use crate::records::{NewData, PartRecord};
-use crate::retry::Attempts;
 
 impl Meta {
     /// Makes `part` the part of its number: the last to be committed wins, and the data of the one it replaces are
@@ -34,7 +33,7 @@ impl Meta {
         );
         let part_key = keys::part(id, part.part_number);
         let value = encode(part);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let (upload, replaced) = tokio::try_join!(
                 self.stored_upload(bucket, key, id),

@@ -9,7 +9,6 @@ use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
 use crate::queues::enqueue_deletion;
 use crate::records::{BucketRecord, ChecksumAlgorithm, ChecksumKind, SystemHeaders, UploadRecord};
-use crate::retry::Attempts;
 
 /// What an upload is initiated with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +54,7 @@ impl Meta {
         };
         let (upload_key, value) = (keys::upload(bucket.id, key, record.id), encode(&record));
         let mut bucket = Stored::of(bucket.clone());
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let mut batch = Batch::default();
             check_bucket(&mut batch, &bucket);
@@ -103,7 +102,7 @@ impl Meta {
         now_ms: u64,
     ) -> Result<(), MetaError> {
         let upload_key = keys::upload(bucket, key, id);
-        let mut attempts = Attempts::default();
+        let mut attempts = self.jitter.attempts();
         loop {
             let upload = self
                 .stored_upload(bucket, key, id)
