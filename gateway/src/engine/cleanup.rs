@@ -4,7 +4,7 @@
 //! what it missed. It must never delete what was committed, and asks the metadata before it does, while it holds the
 //! datum: a shard that was replaced may have been put back by a later repair by the time it is deleted here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
 use futures_util::future::join_all;
@@ -100,7 +100,7 @@ impl Core {
         &self,
         shards: Vec<(DiskId, ShardId)>,
     ) -> Vec<(DiskId, Vec<ShardId>, ShardError)> {
-        let mut by_disk: HashMap<DiskId, Vec<ShardId>> = HashMap::new();
+        let mut by_disk: BTreeMap<DiskId, Vec<ShardId>> = BTreeMap::new();
         for (disk, shard) in shards {
             by_disk.entry(disk).or_default().push(shard);
         }

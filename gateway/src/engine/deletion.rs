@@ -5,7 +5,7 @@
 //! record is damaged. All its other shards stay as well: half of a datum whose record is there looks like a loss to
 //! repair and scrub.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use cairn_meta::{DataRecord, Deletion, DueDeletions, MetaError};
@@ -36,7 +36,7 @@ pub struct DeletionReport {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct DeletionPlan {
     /// What to delete from which disk.
-    by_disk: HashMap<DiskId, Vec<ShardId>>,
+    by_disk: BTreeMap<DiskId, Vec<ShardId>>,
     /// Data that are put off, because a disk that holds some of them is away.
     postponed: HashSet<DataKey>,
 }
@@ -171,7 +171,7 @@ impl Core {
     }
 
     /// Deletes from all disks in parallel; the data some of whose shards could not be deleted.
-    async fn delete_shards(&self, by_disk: &HashMap<DiskId, Vec<ShardId>>) -> HashSet<DataKey> {
+    async fn delete_shards(&self, by_disk: &BTreeMap<DiskId, Vec<ShardId>>) -> HashSet<DataKey> {
         let map = self.disks.map();
         let deletions = by_disk.iter().map(|(disk_id, shards)| {
             let disk = map.disk(*disk_id).cloned();
@@ -244,7 +244,7 @@ mod tests {
         let plan = plan_deletions(&data, |_| false, disk);
         assert_eq!(plan.postponed, HashSet::from([b]));
         let of_a = |disk: u8, index| (DiskId([disk; 16]), vec![ids::shard(ids::data(a), 0, index)]);
-        assert_eq!(plan.by_disk, HashMap::from([of_a(1, 0), of_a(2, 1)]));
+        assert_eq!(plan.by_disk, BTreeMap::from([of_a(1, 0), of_a(2, 1)]));
     }
 
     #[test]

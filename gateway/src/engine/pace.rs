@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Debts shorter than this are not worth a timer: they add up until they are.
 const DEBT_MIN: Duration = Duration::from_millis(10);
@@ -13,6 +13,9 @@ const DEBT_MIN: Duration = Duration::from_millis(10);
 pub(crate) struct Permission {
     pub(crate) is_held: watch::Receiver<bool>,
     pub(crate) is_paused: watch::Receiver<bool>,
+    /// How long after it was granted this loop goes on. Each has its own: who waits for a change is told in no certain
+    /// order, and seven loops need not begin at one moment.
+    pub(crate) turn: Duration,
 }
 
 impl Permission {
@@ -31,6 +34,7 @@ impl Permission {
             if changed.is_err() {
                 std::future::pending::<()>().await;
             }
+            sleep(self.turn).await;
         }
     }
 }
@@ -89,6 +93,7 @@ mod tests {
             let permission = Permission {
                 is_held: watch::channel(true).1,
                 is_paused: watch::channel(false).1,
+                turn: Duration::ZERO,
             };
             Self::new(permission, per_second_max)
         }
@@ -118,7 +123,14 @@ mod tests {
     async fn without_the_lease_or_while_paused_nothing_goes_on() {
         let (held, is_held) = watch::channel(true);
         let (paused, is_paused) = watch::channel(false);
-        let mut pace = Pace::new(Permission { is_held, is_paused }, 1);
+        let mut pace = Pace::new(
+            Permission {
+                is_held,
+                is_paused,
+                turn: Duration::ZERO,
+            },
+            1,
+        );
         for (is_held, is_paused) in [(true, true), (false, false), (false, true)] {
             held.send_replace(is_held);
             paused.send_replace(is_paused);

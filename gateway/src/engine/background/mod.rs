@@ -35,6 +35,8 @@ const LEASE_NAME: &str = "engine-maintenance";
 const CLEAN_UP_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How long the end of a process waits for staged bytes to get their shards. They are safe without.
 const UNSTAGE_AT_END_MAX: Duration = Duration::from_secs(5);
+/// How much later than the one before each leased loop goes on when the lease was got, the first one than that.
+const TURN: Duration = Duration::from_millis(2);
 /// After a panic or an error a loop goes on this much later.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -68,13 +70,14 @@ impl Engine {
             stop: CancellationToken::new(),
             is_paused: Arc::new(watch::Sender::new(false)),
         };
-        let permission = Permission {
-            is_held: self.core().is_maintainer.subscribe(),
-            is_paused: background.is_paused.subscribe(),
-        };
         let options = Arc::new(options);
-        for (name, which) in LEASED_LOOPS {
-            let (options, permission) = (Arc::clone(&options), permission.clone());
+        for ((name, which), turn) in LEASED_LOOPS.into_iter().zip(1..) {
+            let permission = Permission {
+                is_held: self.core().is_maintainer.subscribe(),
+                is_paused: background.is_paused.subscribe(),
+                turn: TURN * turn,
+            };
+            let options = Arc::clone(&options);
             background.begin(name, move |engine| {
                 Worker::new(which, engine, Arc::clone(&options), permission.clone()).run(which)
             });
