@@ -10,8 +10,10 @@
 
 mod client;
 mod clock;
+mod in_process;
 mod server;
 
 pub use client::{Answer, Client, Payload, RequestBuilder, now};
 pub use clock::MovedClock;
+pub use in_process::ask;
 pub use server::{ROOT_ACCESS_KEY, ROOT_SECRET_KEY, TestServer, TestServerOptions};
