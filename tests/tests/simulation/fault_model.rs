@@ -54,7 +54,7 @@ impl FaultModel {
     };
     /// A bad day, each in its own way: what hits everything at once hides what a single fault would show.
     pub(crate) fn stormy(random: &mut SmallRng) -> Self {
-        let mut about = |usual: f64| usual * [0.0, 0.3, 1.0, 4.0][random.random_range(0..4)];
+        let mut about = |usual: f64| usual * [0.0, 0.3, 1.0, 10.0][random.random_range(0..4)];
         Self {
             refused: about(0.01),
             busy: about(0.005),

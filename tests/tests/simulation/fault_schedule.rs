@@ -62,7 +62,7 @@ impl FaultSchedule {
         }
         Self {
             world,
-            longest_pause_ms: [5_000, 40_000, 200_000][random.random_range(0..3)],
+            longest_pause_ms: [20_000, 100_000, 600_000][random.random_range(0..3)],
             random,
             lots,
             away: Vec::new(),
@@ -201,7 +201,7 @@ impl FaultSchedule {
     }
 
     async fn lose_metadata(&mut self) {
-        let time = Duration::from_millis(self.random.random_range(1..20_000));
+        let time = Duration::from_millis(self.random.random_range(1..120_000));
         let metadata = &self.world.stores.metadata;
         self.world
             .journal

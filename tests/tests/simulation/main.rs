@@ -40,7 +40,7 @@ use std::ops::Range;
 use run::run;
 
 /// What every change is tested with; about half a minute.
-const SEEDS: Range<u64> = 0..40;
+const SEEDS: Range<u64> = 0..100;
 
 /// The seeds to run, and whether one of them is replayed.
 fn seeds() -> (Range<u64>, bool) {

@@ -102,8 +102,8 @@ fn engine_options(disk_count: usize, seed: u64) -> EngineOptions {
         sync_deadline: Duration::from_secs(5),
         get_deadline: Duration::from_secs(3),
         status_deadline: Duration::from_secs(1),
-        store_duration_max: 30 * MINUTE,
-        orphan_age_min: 60 * MINUTE,
+        store_duration_max: 10 * MINUTE,
+        orphan_age_min: 30 * MINUTE,
         disk_absence_max: 5 * MINUTE,
         random_seed: Some(seed),
         ..EngineOptions::new(Geometry::for_disk_count(disk_count))

@@ -16,7 +16,7 @@ use crate::workload::{self, Client};
 use crate::world::World;
 
 const CLIENT_COUNT: usize = 5;
-const OPERATIONS_PER_CLIENT: usize = 24;
+const OPERATIONS_PER_CLIENT: usize = 30;
 /// How often it is looked whether the background work is done.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
 /// By then it has to be: orphans are an hour old before they are collected, and anything may take a second try.

@@ -21,8 +21,8 @@ use crate::simulated_disk::{Condition, SimulatedDisk};
 use crate::simulated_metadata::SimulatedMetadata;
 use crate::values::Values;
 
-/// Two more than the shards of a chunk, so that disks that are away have stand-ins.
-const DISK_COUNT: u8 = 8;
+/// As many as a chunk has shards, or more: then disks that are away have stand-ins.
+const DISK_COUNTS: [u8; 3] = [6, 7, 9];
 
 /// How far the clock of the second gateway may be from the first one's.
 const SKEW_MS_MAX: i64 = 4 * 60_000;
@@ -46,6 +46,7 @@ impl World {
     pub(crate) async fn begin(seed: u64, journal: Arc<Journal>) -> Arc<Self> {
         let mut random = SmallRng::seed_from_u64(!seed);
         let place_count = random.random_range(1..=2);
+        let disk_count = DISK_COUNTS[random.random_range(0..DISK_COUNTS.len())];
         let clock = Arc::new(SimulatedClock::new());
         let disk = |number| {
             let clock = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -53,7 +54,7 @@ impl World {
             SimulatedDisk::new(number, seed, clock, Arc::clone(&journal))
         };
         let stores = Stores {
-            disks: (0..DISK_COUNT).map(disk).collect(),
+            disks: (0..disk_count).map(disk).collect(),
             metadata: SimulatedMetadata::new(seed, Arc::clone(&journal)),
             clock,
         };
