@@ -16,7 +16,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "a test ends by panicking with the reason, after it has told the seed"
 )]
 

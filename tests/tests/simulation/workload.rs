@@ -221,7 +221,7 @@ impl Client {
     async fn read(&mut self, key: &str) {
         let called = self.world.history.now();
         let answer = self.send(self.signer.get(key)).await;
-        self.note_read(key, called, answer, |body| body);
+        self.note_read(key, called, answer.as_ref(), |body| body);
     }
 
     async fn read_range(&mut self, key: &str) {
@@ -233,7 +233,7 @@ impl Client {
         let answer = self
             .send(request.header("range", format!("bytes={start}-{}", end - 1)))
             .await;
-        self.note_read(key, called, answer, |body| {
+        self.note_read(key, called, answer.as_ref(), |body| {
             &body[start.min(body.len())..end.min(body.len())]
         });
     }
@@ -249,7 +249,7 @@ impl Client {
             outcome == "206" || outcome == "404 NoSuchKey",
             "{key} cannot be read though nothing goes wrong: {outcome}"
         );
-        self.note_read(key, called, Some(answer), |body| body);
+        self.note_read(key, called, Some(&answer), |body| body);
     }
 
     /// Deletes all objects, and aborts all uploads that were forgotten.
@@ -287,12 +287,12 @@ impl Client {
         &mut self,
         key: &str,
         called: u64,
-        answer: Option<Answer>,
+        answer: Option<&Answer>,
         wanted: impl Fn(&[u8]) -> &[u8],
     ) {
-        let event = match outcome(answer.as_ref()).as_str() {
+        let event = match outcome(answer).as_str() {
             "200" | "206" => {
-                let answer = answer.as_ref().expect("it has an outcome");
+                let answer = answer.expect("it has an outcome");
                 let etag = answer.header("etag");
                 let value = self.world.values.of_etag(etag);
                 let value = value.unwrap_or_else(|| panic!("{key} has {etag}, which nobody wrote"));
@@ -318,7 +318,7 @@ impl Client {
                 return;
             }
         };
-        self.note(key, called, "GET", event, answer.as_ref());
+        self.note(key, called, "GET", event, answer);
     }
 
     fn seen(&self, key: &str) -> Option<(String, Value)> {
