@@ -273,7 +273,7 @@ impl Meta {
     }
 
     /// Enqueues the repair of a chunk one of whose shards was found missing or corrupt, unless it waits already for
-    /// that.
+    /// that. What was [begun](Meta::begin_repair) does not wait any more.
     ///
     /// # Errors
     /// Those of the store.
@@ -315,7 +315,7 @@ impl Meta {
             let queued = self.kv.get(&key).await?;
             if queued
                 .as_ref()
-                .is_some_and(|value| read_repair(value).reason >= reason)
+                .is_some_and(|value| read_repair(value).reason.covers(reason))
             {
                 return Ok(());
             }
@@ -370,10 +370,34 @@ impl Meta {
     /// Those of the store.
     pub async fn finish_repair(&self, repair: &Repair) -> Result<(), MetaError> {
         let key = keys::repair(repair.data_id, repair.chunk_index);
-        self.replace_repair(repair, |batch| {
+        let replaced = self.replace_repair(repair, |batch| {
             batch.delete(key);
-        })
-        .await
+        });
+        replaced.await.map(drop)
+    }
+
+    /// Notes that the shards of a suspected chunk are going to be looked at, and returns its entry from then on; `None`
+    /// if that changed meanwhile. What is suspected while they are looked at keeps the chunk in the queue; without the
+    /// note it would be taken for what had been enqueued before, and be forgotten with that.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn begin_repair(&self, repair: &Repair) -> Result<Option<Repair>, MetaError> {
+        if repair.reason != RepairReason::Suspected {
+            return Ok(Some(repair.clone()));
+        }
+        let key = keys::repair(repair.data_id, repair.chunk_index);
+        let reason = RepairReason::LookedInto;
+        let value = new_repair(reason, repair.enqueued_at_ms);
+        let begun = Repair {
+            reason,
+            value: value.clone(),
+            ..repair.clone()
+        };
+        let is_noted = self.replace_repair(repair, |batch| {
+            batch.put(key, value);
+        });
+        Ok(is_noted.await?.then_some(begun))
     }
 
     /// Notes that all shards of a chunk were looked at, and that it lacks nothing but what its record tells; unless
@@ -384,24 +408,26 @@ impl Meta {
     pub async fn dispel_suspicion(&self, repair: &Repair) -> Result<(), MetaError> {
         let key = keys::repair(repair.data_id, repair.chunk_index);
         let value = new_repair(RepairReason::Missing, repair.enqueued_at_ms);
-        self.replace_repair(repair, |batch| {
+        let replaced = self.replace_repair(repair, |batch| {
             batch.put(key, value);
-        })
-        .await
+        });
+        replaced.await.map(drop)
     }
 
     async fn replace_repair(
         &self,
         repair: &Repair,
         write: impl FnOnce(&mut Batch),
-    ) -> Result<(), MetaError> {
+    ) -> Result<bool, MetaError> {
         let key = keys::repair(repair.data_id, repair.chunk_index);
         let mut batch = Batch::default();
         batch.check(key, Some(repair.value.clone()));
         write(&mut batch);
         match self.try_commit(batch).await? {
-            Committed::Applied | Committed::Conflict => Ok(()),
+            Committed::Applied => Ok(true),
+            Committed::Conflict => Ok(false),
             Committed::Unknown(error) => Err(error.into()),
+    /// Whether the entry still was the one that was read.
         }
     }
 

@@ -331,6 +331,14 @@ fn queues() {
         },
         "02ac02030303030303030300",
     );
+    golden(
+        &RepairRecord {
+            enqueued_at_ms: 300,
+            ticket: WriteId([3; 8]),
+            reason: RepairReason::LookedInto,
+        },
+        "02ac02030303030303030302",
+    );
     golden_of_old(
         &RepairRecord {
             enqueued_at_ms: 300,

@@ -28,12 +28,25 @@ pub(crate) struct RepairRecord {
 }
 
 /// Why a chunk is to be looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RepairReason {
     /// Its record tells what it lacks: shards that are placed nowhere, or on disks that are lost.
     Missing,
     /// A shard was found missing or corrupt where it should be: which one, only a look at all of them tells.
     Suspected,
+    /// As [`RepairReason::Suspected`], and a look at all of them has begun since: what is suspected from now on may have
+    /// been whole when it was looked at.
+    LookedInto,
+}
+
+impl RepairReason {
+    /// Whether an entry for this reason makes another one, for `other`, unnecessary.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        match self {
+            Self::Suspected => true,
+            Self::Missing | Self::LookedInto => other == Self::Missing,
+        }
+    }
 }
 
 impl Record for RepairRecord {

@@ -163,6 +163,40 @@ async fn a_suspicion_outweighs_what_is_known_until_it_is_dispelled() {
 }
 
 #[tokio::test]
+async fn what_is_suspected_while_a_chunk_is_looked_at_keeps_it_in_the_queue() {
+    let meta = meta();
+    let bucket = bucket(&meta, "data").await;
+    let (id, _) = put_big(&meta, &bucket, 1).await;
+    let queued = async || meta.repairs(None, 10).await.unwrap().repairs;
+    meta.enqueue_repair(id, 0, 1).await.unwrap();
+    let waiting = queued().await.remove(0);
+    let begun = meta.begin_repair(&waiting).await.unwrap().unwrap();
+    assert_eq!(
+        (begun.reason, begun.enqueued_at_ms),
+        (RepairReason::LookedInto, 1)
+    );
+    assert_eq!(queued().await, std::slice::from_ref(&begun));
+    assert_eq!(meta.begin_repair(&waiting).await.unwrap(), None);
+    // Begun already, by a process that did not end it.
+    let again = meta.begin_repair(&begun).await.unwrap();
+    assert_eq!(again.as_ref(), Some(&begun));
+
+    meta.enqueue_missing(id, 0, 2).await.unwrap();
+    assert_eq!(queued().await, std::slice::from_ref(&begun));
+    meta.enqueue_repair(id, 0, 2).await.unwrap();
+    meta.finish_repair(&begun).await.unwrap();
+    meta.dispel_suspicion(&begun).await.unwrap();
+    let anew = queued().await.remove(0);
+    assert_eq!(
+        (anew.reason, anew.enqueued_at_ms),
+        (RepairReason::Suspected, 2)
+    );
+    let begun = meta.begin_repair(&anew).await.unwrap().unwrap();
+    meta.finish_repair(&begun).await.unwrap();
+    assert!(queued().await.is_empty());
+}
+
+#[tokio::test]
 async fn finished_deletions_leave_no_records() {
     let meta = meta();
     let bucket = bucket(&meta, "data").await;

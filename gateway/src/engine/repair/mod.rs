@@ -178,7 +178,7 @@ impl Engine {
 }
 
 impl Core {
-    /// Repairs a chunk of the queue, and takes it off when that is done.
+    /// Repairs a chunk of the queue, and takes it off when that is done; not if it is suspected anew meanwhile.
     async fn repair_queued(
         &self,
         repair: &meta::Repair,
@@ -190,16 +190,19 @@ impl Core {
         let Some(record) = self.chunk_record(data_id, index).await? else {
             return self.meta.finish_repair(repair).await;
         };
+        let Some(repair) = &self.meta.begin_repair(repair).await? else {
+            return Ok(());
+        };
         let look = match repair.reason {
             RepairReason::Missing => Look::IfUseful,
-            RepairReason::Suspected => Look::Always,
+            RepairReason::Suspected | RepairReason::LookedInto => Look::Always,
         };
         let chunk = ChunkRef {
             data_id,
             index,
             record: &record,
         };
-        let is_suspected = repair.reason == RepairReason::Suspected;
+        let is_suspected = look == Look::Always;
         let Repaired { outcome, sight } = self.repair_chunk(chunk, look, pace, report).await?;
         match outcome {
             // What could not be asked for may be the one that is bad.

@@ -356,6 +356,40 @@ async fn a_suspected_shard_is_not_forgotten_when_its_disk_cannot_be_asked() {
     assert_eq!(cluster.queued_repairs().await, 0);
 }
 
+/// A read comes across a shard that went bad after the repair had looked at it.
+#[tokio::test]
+async fn what_is_suspected_while_its_chunk_is_repaired_is_looked_into_afterwards() {
+    let cluster = Cluster::new(6).await;
+    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    let (data_id, _) = cluster.parts("key").await[0];
+    let before = cluster.shards().await;
+    let mut shards = before.iter();
+    let (first, second) = (shards.next().unwrap(), shards.next().unwrap());
+    let store = |disks: &[usize]| &cluster.stores[disks[0]];
+    store(first.1).delete(&[*first.0]).await.unwrap();
+    cluster.meta.enqueue_repair(data_id, 0, 1).await.unwrap();
+
+    let target = &cluster.switches[first.1[0]];
+    target.fail_nth(ShardCall::Put, 0, Fault::Hang);
+    let puts_before = target.call_count(ShardCall::Put);
+    let read_meanwhile = async {
+        while target.call_count(ShardCall::Put) == puts_before {
+            tokio::task::yield_now().await;
+        }
+        store(second.1).delete(&[*second.0]).await.unwrap();
+        cluster.get("key").await.unwrap();
+        cluster.engine.run_errands().await;
+        target.clear();
+    };
+    let (repaired, ()) = tokio::join!(cluster.engine.repair_queue_once(None, 10), read_meanwhile);
+    assert_eq!(repaired.unwrap().0.shard_count, 1);
+    assert_eq!(cluster.queued_repairs().await, 1);
+    let (report, _) = cluster.engine.repair_queue_once(None, 10).await.unwrap();
+    assert_eq!(report.shard_count, 1);
+    assert_eq!(cluster.shards().await, before);
+    assert_eq!(cluster.queued_repairs().await, 0);
+}
+
 #[tokio::test]
 async fn a_scrub_enqueues_nothing_because_a_disk_cannot_be_asked() {
     let cluster = Cluster::new(6).await;
