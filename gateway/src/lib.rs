@@ -37,6 +37,7 @@ pub mod measured_kv;
 pub mod metadata_state;
 pub mod metrics;
 pub mod metrics_access;
+mod object_of_parts;
 pub mod operation;
 mod ops;
 mod percent;

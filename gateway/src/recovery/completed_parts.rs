@@ -7,9 +7,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use cairn_meta::{ManifestPart, PartNumber, PartRecord};
-use md5::{Digest, Md5};
 
 use crate::keepsake::{Completion, Content};
+use crate::object_of_parts;
 
 /// Combinations to try: all, if there are two parts of each of 16 numbers, more than clients have under way. The largest
 /// upload takes 0.3 ms for each (160 KB of MD5), so 20 s for the object that is lost otherwise.
@@ -89,15 +89,10 @@ fn chosen<'a>(choices: &[&'a Vec<PartRecord>], combination: usize) -> Vec<&'a Pa
 
 /// Whether these parts are what was completed.
 fn is_content(parts: &[&PartRecord], content: &Content) -> bool {
-    let sizes = parts.iter().map(|part| part.size_bytes);
-    if parts.is_empty() || sizes.fold(0, u64::saturating_add) != content.size_bytes {
-        return false;
-    }
-    let mut md5 = Md5::new();
-    for part in parts {
-        md5.update(part.etag_md5);
-    }
-    <[u8; 16]>::from(md5.finalize()) == content.md5
+    let parts = || parts.iter().copied();
+    parts().next().is_some()
+        && object_of_parts::size_bytes(parts()) == content.size_bytes
+        && object_of_parts::md5(parts()) == content.md5
 }
 
 fn manifest_part(part: &PartRecord, checksum_len: Option<usize>) -> ManifestPart {
@@ -132,18 +127,15 @@ mod tests {
     }
 
     fn completed(parts: &[PartRecord]) -> (Completion, Content) {
-        let md5 = Md5::digest(
-            parts
-                .iter()
-                .flat_map(|part| part.etag_md5)
-                .collect::<Vec<_>>(),
-        );
         let numbers = parts.iter().map(|part| part.part_number);
         let checksum = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, b"");
-        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
+        let (size_bytes, md5) = (
+            object_of_parts::size_bytes(parts),
+            object_of_parts::md5(parts),
+        );
         (
             Completion::new(UploadId([1; 16]), false, numbers),
-            Content::new(size_bytes, md5.into(), &checksum),
+            Content::new(size_bytes, md5, &checksum),
         )
     }
 

@@ -30,6 +30,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::engine::found_data::{Finding, FoundData, IncompleteDatum, Selection, WholeDatum};
 use crate::handlers::object_headers;
 use crate::keepsake::{Completion, Content, Keepsake, Origin};
+use crate::object_of_parts;
 use buckets::FoundBuckets;
 use completed_parts::{COMBINATION_COUNT_MAX, PartsError, completed_parts};
 use report::INCOMPLETE_LISTED_MAX;
@@ -401,7 +402,7 @@ impl Recovery {
             completion,
         } = attested;
         let has_all_parts = parts.len() == found_count;
-        let etag = format!("{}-{}", hex::encode(content.md5), parts.len());
+        let etag = object_of_parts::etag(content.md5, parts.len());
         let composite_of = completion
             .is_composite
             .then(|| u16::try_from(parts.len()).unwrap_or(u16::MAX));

@@ -13,7 +13,6 @@ use cairn_meta::{
 };
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use md5::{Digest, Md5};
 
 use super::commit;
 use super::delete_object::refused;
@@ -32,6 +31,7 @@ use crate::checksum::{
 use crate::engine::StoredData;
 use crate::gateway::Gateway;
 use crate::keepsake::{Completion as KeptCompletion, Content, Keepsake, Origin};
+use crate::object_of_parts;
 use crate::request_documents::{self, CompletedPart};
 use crate::response::{self, Response};
 use crate::s3_error::{ErrorCode, S3Error};
@@ -179,15 +179,15 @@ impl Completion {
         }
         let parts = self.match_parts(&stored, algorithm)?;
         check_sizes(&parts)?;
-        let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
+        let size_bytes = object_of_parts::size_bytes(&parts);
         check_object_size(&self.headers, size_bytes)?;
         let checksum = self.object_checksum(upload, algorithm, &parts)?;
-        let md5 = md5_of_parts(&parts);
+        let md5 = object_of_parts::md5(&parts);
         let kept_at_ms = self.gateway.now_ms();
         let mut new = NewObject {
             modified_ms: Some(kept_at_ms),
             size_bytes,
-            etag: format!("{}-{}", hex::encode(md5), parts.len()),
+            etag: object_of_parts::etag(md5, parts.len()),
             owner: upload.owner,
             storage_class: upload.storage_class.clone(),
             headers: upload.headers.clone(),
@@ -538,15 +538,6 @@ fn manifest_part(part: PartRecord) -> ManifestPart {
         etag_md5: part.etag_md5,
         checksum: part.checksum,
     }
-}
-
-/// MD5 of the parts' MD5s: the ETag, with how many they are behind it.
-fn md5_of_parts(parts: &[PartRecord]) -> [u8; 16] {
-    let mut hasher = Md5::new();
-    for part in parts {
-        hasher.update(part.etag_md5);
-    }
-    hasher.finalize().into()
 }
 
 /// The MD5 in a part's ETag, which clients send with or without quotes.
