@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
-use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use super::core::Core;
@@ -15,6 +14,7 @@ use super::deletion::DeletionDisk;
 use super::ids;
 use super::leftovers::{Leftover, LeftoverReason, Remainder};
 use super::orphan_collection::is_placed;
+use super::shard_deletes::Undeleted;
 
 /// How many are worked off at the same time, so that a disk that hangs delays few.
 const CLEANED_AT_ONCE: usize = 8;
@@ -45,7 +45,16 @@ impl Core {
             let Some(unneeded) = self.unneeded(data_id, there, reason).await else {
                 return self.count_cleaned(reason, Remainder::Orphans);
             };
-            for (disk_id, shards, error) in self.delete_leftovers(unneeded).await {
+            let mut by_disk: BTreeMap<DiskId, Vec<ShardId>> = BTreeMap::new();
+            for (disk_id, shard) in unneeded {
+                by_disk.entry(disk_id).or_default().push(shard);
+            }
+            for undeleted in self.delete_shards(by_disk).await {
+                let Undeleted {
+                    disk_id,
+                    shards,
+                    error,
+                } = undeleted;
                 if may_be_deleted_soon(&error) {
                     away.extend(shards.into_iter().map(|shard| (disk_id, shard)));
                 } else {
@@ -93,29 +102,6 @@ impl Core {
             }
         }
         Some(shards)
-    }
-
-    /// Deletes from all disks in parallel; what could not be deleted, and why.
-    async fn delete_leftovers(
-        &self,
-        shards: Vec<(DiskId, ShardId)>,
-    ) -> Vec<(DiskId, Vec<ShardId>, ShardError)> {
-        let mut by_disk: BTreeMap<DiskId, Vec<ShardId>> = BTreeMap::new();
-        for (disk, shard) in shards {
-            by_disk.entry(disk).or_default().push(shard);
-        }
-        let map = self.disks.map();
-        let deletions = by_disk.into_iter().map(|(disk_id, shards)| {
-            let disk = map.disk(disk_id).cloned();
-            async move {
-                let deleted = match disk {
-                    Some(disk) => disk.delete(&shards, self.options.get_deadline).await,
-                    None => Ok(()),
-                };
-                deleted.err().map(|error| (disk_id, shards, error))
-            }
-        });
-        join_all(deletions).await.into_iter().flatten().collect()
     }
 }
 

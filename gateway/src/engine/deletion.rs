@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use cairn_meta::{DataRecord, Deletion, DueDeletions, MetaError};
-use cairn_storage_node::{DataId, DiskId, ShardError, ShardId};
-use futures_util::future::join_all;
+use cairn_storage_node::{DataId, DiskId, ShardId};
 use tokio::time::Instant;
 
 use super::core::{Core, Engine};
@@ -18,8 +17,6 @@ use super::ids;
 
 /// How much later a deletion is tried again whose disk is away, or whose datum is being read or cannot be.
 const POSTPONED_BY: Duration = Duration::from_mins(2);
-/// Most shards in one call to a disk.
-const SHARDS_PER_CALL: usize = 1000;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,8 +69,11 @@ impl Engine {
         }
         let is_busy = |id: DataKey| core.pins.is_pinned(ids::data(id));
         let mut plan = plan_deletions(&data, is_busy, |disk| core.deletion_disk(disk));
-        let failed = core.delete_shards(&plan.by_disk).await;
-        plan.postponed.extend(failed);
+        for failed in core.delete_shards(plan.by_disk).await {
+            let data = failed.shards.iter();
+            plan.postponed
+                .extend(data.map(|shard| ids::meta_data(shard.data_id)));
+        }
         plan.postponed.extend(unreadable);
 
         let (postponed, done): (Vec<Deletion>, Vec<Deletion>) = due
@@ -168,31 +168,6 @@ impl Core {
                 .data_exists(&[id])
                 .await
                 .is_ok_and(|exists| exists == [false])
-    }
-
-    /// Deletes from all disks in parallel; the data some of whose shards could not be deleted.
-    async fn delete_shards(&self, by_disk: &BTreeMap<DiskId, Vec<ShardId>>) -> HashSet<DataKey> {
-        let map = self.disks.map();
-        let deletions = by_disk.iter().map(|(disk_id, shards)| {
-            let disk = map.disk(*disk_id).cloned();
-            async move {
-                let mut failed = HashSet::new();
-                // One that has not answered is not called again for each of the rest.
-                let mut reached = disk.as_ref();
-                for shards in shards.chunks(SHARDS_PER_CALL) {
-                    if let Some(disk) = reached {
-                        match disk.delete(shards, self.options.get_deadline).await {
-                            Ok(()) => continue,
-                            Err(ShardError::Unreachable { .. }) => reached = None,
-                            Err(_) => {}
-                        }
-                    }
-                    failed.extend(shards.iter().map(|shard| ids::meta_data(shard.data_id)));
-                }
-                failed
-            }
-        });
-        join_all(deletions).await.into_iter().flatten().collect()
     }
 }
 

@@ -43,6 +43,7 @@ mod repair;
 mod repair_notices;
 mod repair_plan;
 mod scrub;
+mod shard_deletes;
 mod staging;
 mod unstaging;
 mod write;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cairn_storage_node::{DiskId, ShardStore};
+use cairn_storage_node::{DiskId, ShardError, ShardStore};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -243,6 +243,14 @@ pub(crate) enum Dependability {
     InTime,
     /// All that are not known to fail.
     Any,
+}
+
+/// The answer of a disk that is in no map.
+pub(crate) fn unknown_disk(disk_id: DiskId) -> ShardError {
+    ShardError::Unreachable {
+        disk_id,
+        detail: "it left the cluster".to_owned(),
+    }
 }
 
 /// Numbers names by first appearance.

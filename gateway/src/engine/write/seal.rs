@@ -10,12 +10,11 @@ use tokio::time::Instant;
 
 use super::WriteError;
 use super::chunk_write::{WriteContext, WrittenChunk};
-use super::shard_puts::unknown_disk;
 use super::write_quorum::WriteVerdict;
 use crate::engine::chunker::Chunk;
 use crate::engine::coding::shard_size_bytes;
 use crate::engine::descriptor::LastChunk;
-use crate::engine::disks::Dependability;
+use crate::engine::disks::{Dependability, unknown_disk};
 use crate::engine::geometry::spare_count;
 use crate::engine::ids;
 use crate::engine::placement::{Candidate, choose};

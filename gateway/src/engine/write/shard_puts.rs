@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::chunk_write::{Slot, WriteContext};
-use crate::engine::disks::Disk;
+use crate::engine::disks::{Disk, unknown_disk};
 use crate::engine::hedge::write_replace_after;
 use crate::engine::ids;
 use crate::engine::placement::{Candidate, choose};
@@ -217,13 +217,6 @@ impl PutRace {
             slots: self.slots,
             failed,
         }
-    }
-}
-
-pub(super) fn unknown_disk(disk_id: DiskId) -> ShardError {
-    ShardError::Unreachable {
-        disk_id,
-        detail: "it left the cluster".to_owned(),
     }
 }
 
