@@ -26,8 +26,8 @@ const RECORDS_PER_DATA_MAX: usize = 8192;
 const DAMAGED_POSTPONED_BY_MS: u64 = 60 * 60 * 1000;
 /// Entries that [`Meta::queue_depths`] counts before it stops.
 const DEPTH_COUNT_MAX: usize = 50_000;
-/// Entries that [`Meta::awaits_deletion`] looks through: many times what a worker takes at once.
-const SOUGHT_COUNT_MAX: usize = 10_000;
+/// Entries that [`Meta::awaits_deletion`] has in memory at a time.
+const SOUGHT_PER_PAGE: usize = 1000;
 
 /// A datum whose shards are to be deleted, then [`Meta::finish_deletions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,18 +216,30 @@ impl Meta {
         }
     }
 
-    /// Whether a datum is on the deletion queue, among the first entries at least: those are worked off first, and
-    /// nothing is deleted of a datum that has no entry.
+    /// Whether a datum is on the deletion queue; nothing is deleted of one that is not. All of the queue is looked through,
+    /// which is in the order of time: this is for what would be called lost otherwise, and much of a datum may be deleted
+    /// when the rest is put off to the end of a long queue.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn awaits_deletion(&self, id: DataId) -> Result<bool, MetaError> {
         let queue = keys::all_deletions();
-        let first = self.records(&queue, queue.clone(), SOUGHT_COUNT_MAX);
-        Ok(first.await?.records.iter().any(|(key, _)| {
-            let entry = keys::parse_deletion(key);
-            entry.is_ok_and(|(_, target)| target == DeletionTarget::Data(id))
-        }))
+        let mut start = queue.clone();
+        // An entry that is put off meanwhile moves towards the end, and is met there.
+        loop {
+            let page = self.records(&queue, start, SOUGHT_PER_PAGE).await?;
+            let is_sought = |(key, _): &(Bytes, Bytes)| {
+                let entry = keys::parse_deletion(key);
+                entry.is_ok_and(|(_, target)| target == DeletionTarget::Data(id))
+            };
+            if page.records.iter().any(is_sought) {
+                return Ok(true);
+            }
+            match page.records.last() {
+                Some((key, _)) if page.is_truncated => start = keys::successor(key),
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// Puts deletions off, of data with shards on disks that cannot be reached, in one commit. Where somebody else
@@ -364,18 +376,6 @@ impl Meta {
         }
     }
 
-    /// Takes a repaired chunk off the queue, unless it was enqueued again meanwhile.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn finish_repair(&self, repair: &Repair) -> Result<(), MetaError> {
-        let key = keys::repair(repair.data_id, repair.chunk_index);
-        let replaced = self.replace_repair(repair, |batch| {
-            batch.delete(key);
-        });
-        replaced.await.map(drop)
-    }
-
     /// Notes that the shards of a suspected chunk are going to be looked at, and returns its entry from then on; `None`
     /// if that changed meanwhile. What is suspected while they are looked at keeps the chunk in the queue; without the
     /// note it would be taken for what had been enqueued before, and be forgotten with that.
@@ -400,6 +400,18 @@ impl Meta {
         Ok(is_noted.await?.then_some(begun))
     }
 
+    /// Takes a repaired chunk off the queue, unless it was enqueued again meanwhile.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn finish_repair(&self, repair: &Repair) -> Result<(), MetaError> {
+        let key = keys::repair(repair.data_id, repair.chunk_index);
+        let replaced = self.replace_repair(repair, |batch| {
+            batch.delete(key);
+        });
+        replaced.await.map(drop)
+    }
+
     /// Notes that all shards of a chunk were looked at, and that it lacks nothing but what its record tells; unless
     /// it was enqueued again meanwhile.
     ///
@@ -414,6 +426,7 @@ impl Meta {
         replaced.await.map(drop)
     }
 
+    /// Whether the entry still was the one that was read.
     async fn replace_repair(
         &self,
         repair: &Repair,
@@ -427,7 +440,6 @@ impl Meta {
             Committed::Applied => Ok(true),
             Committed::Conflict => Ok(false),
             Committed::Unknown(error) => Err(error.into()),
-    /// Whether the entry still was the one that was read.
         }
     }
 

@@ -161,13 +161,12 @@ impl Core {
     /// metadata cannot be asked.
     pub(super) async fn is_deleted(&self, data_id: DataId) -> bool {
         let id = ids::meta_data(data_id);
-        // In this order: its record goes in the commit that takes it off the queue.
-        self.meta.awaits_deletion(id).await.unwrap_or(false)
-            || self
-                .meta
-                .data_exists(&[id])
-                .await
-                .is_ok_and(|exists| exists == [false])
+        let is_gone = async || {
+            let exists = self.meta.data_exists(&[id]).await;
+            exists.is_ok_and(|exists| exists == [false])
+        };
+        // Its record goes in the commit that takes it off the queue, perhaps while that is looked through.
+        is_gone().await || self.meta.awaits_deletion(id).await.unwrap_or(false) || is_gone().await
     }
 }
 

@@ -227,6 +227,23 @@ async fn finished_deletions_leave_no_records() {
     assert!(meta.list_data(None, 10).await.unwrap().data.is_empty());
 }
 
+#[tokio::test]
+async fn a_deletion_is_found_behind_however_many_others() {
+    let kv = MemoryKv::new();
+    let meta = meta_over(&kv);
+    let mut others = Batch::default();
+    for number in 0..12_345u128 {
+        let (due_ms, id) = (1u64.to_be_bytes(), number.to_be_bytes());
+        others.put([b"q", &due_ms[..], b"d", &id[..]].concat(), "other");
+    }
+    kv.commit(others).await.unwrap();
+    let bucket = bucket(&meta, "data").await;
+    let (id, _) = put_big(&meta, &bucket, 1).await;
+    assert!(!meta.awaits_deletion(id).await.unwrap());
+    delete(&meta, &bucket, &key("big"), None, 50).await;
+    assert!(meta.awaits_deletion(id).await.unwrap());
+}
+
 /// Between the last byte and the commit the disks may take minutes.
 #[tokio::test]
 async fn what_a_write_sets_going_counts_from_its_commit_on() {
