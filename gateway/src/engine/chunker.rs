@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_meta::Coding;
 use futures_util::{Stream, StreamExt};
 
+use super::coding::coded_bytes;
 use super::memory::{BufferPool, MemoryBudget, OutOfBudget, PooledBuffer, Reservation};
 
 /// Zeros behind the bytes of a chunk, so that data shards of every geometry are slices of its buffer.
@@ -34,9 +36,9 @@ pub(crate) struct ChunkerOptions {
     pub(crate) chunk_size_bytes: usize,
     /// Up to here a chunk that is the whole stream is not copied into a buffer.
     pub(crate) small_size_bytes_max: usize,
-    /// How much memory a chunk and its parity take, per chunk byte: `numerator / denominator`, by the disks that are
-    /// there when the stream begins.
-    pub(crate) coded_bytes_per_chunk_byte: (usize, usize),
+    /// How large chunks are coded on the disks that are there when the stream begins: memory is paid for that, parity
+    /// included.
+    pub(crate) coding: Coding,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) pool: Arc<BufferPool>,
 }
@@ -64,7 +66,7 @@ pub(crate) struct Chunk {
     pub(crate) size_bytes: u32,
     pub(crate) is_last: bool,
     /// Given back when the chunk was written.
-    pub(crate) _memory: Option<Reservation>,
+    pub(crate) memory: Option<Reservation>,
 }
 
 impl Chunk {
@@ -87,7 +89,7 @@ impl Chunk {
             // Chunks are at most as large as their records can say.
             size_bytes: u32::try_from(len).unwrap_or(u32::MAX),
             is_last,
-            _memory: None,
+            memory: None,
         }
     }
 
@@ -98,7 +100,7 @@ impl Chunk {
             padded: Bytes::new(),
             size_bytes: 0,
             is_last: true,
-            _memory: None,
+            memory: None,
         }
     }
 }
@@ -204,10 +206,8 @@ where
         Ok(budget.reserve_within(cost, STEP_WAIT_MAX).await.ok())
     }
 
-    /// What bytes of a chunk take, with those that coding adds.
     fn cost(&self, chunk_bytes: usize) -> usize {
-        let (coded, plain) = self.options.coded_bytes_per_chunk_byte;
-        chunk_bytes.saturating_mul(coded) / plain.max(1)
+        coded_bytes(chunk_bytes, self.options.coding)
     }
 
     async fn finish(
@@ -245,7 +245,7 @@ where
             padded,
             size_bytes,
             is_last: self.rest.is_empty(),
-            _memory: memory,
+            memory,
         })
     }
 }
@@ -266,7 +266,7 @@ mod tests {
         ChunkerOptions {
             chunk_size_bytes: CHUNK,
             small_size_bytes_max: SMALL,
-            coded_bytes_per_chunk_byte: (3, 2),
+            coding: Coding::Erasure { data: 2, parity: 1 },
             budget: Arc::new(MemoryBudget::new(1 << 20, Duration::from_secs(1))),
             pool: BufferPool::new(CHUNK + PADDING_LEN, 2),
         }

@@ -44,6 +44,16 @@ pub(crate) fn shard_size_bytes(chunk_size_bytes: u32, coding: Coding) -> u32 {
     }
 }
 
+/// What bytes of a chunk take in memory with those that coding adds. Copies share the chunk's own buffer.
+pub(crate) fn coded_bytes(chunk_bytes: usize, coding: Coding) -> usize {
+    match coding {
+        Coding::Erasure { data, .. } => {
+            chunk_bytes.saturating_mul(coding.shard_count()) / usize::from(data.max(1))
+        }
+        Coding::Copies { .. } => chunk_bytes,
+    }
+}
+
 /// The coders in use, by geometry. A coder's matrices cost far more than coding one small chunk, so they are kept;
 /// there are at most a handful of geometries in a cluster's life.
 #[derive(Debug, Default)]

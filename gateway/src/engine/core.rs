@@ -144,7 +144,7 @@ impl Core {
         ChunkerOptions {
             chunk_size_bytes: self.options.chunk_size_bytes,
             small_size_bytes_max: self.options.small_size_bytes_max,
-            coded_bytes_per_chunk_byte: self.coded_bytes_per_chunk_byte(),
+            coding: self.coding_now(),
             budget: Arc::clone(&self.write_budget),
             pool: Arc::clone(&self.pool),
         }

@@ -1,7 +1,8 @@
 //! The bound on buffer memory, and the reuse of buffers.
 //!
 //! Bytes in flight are paid for from a budget. Past it nobody waits for long who holds a part of it already, or slow
-//! clients could keep each other from ever ending: reads go on in smaller pieces, and writes store what they have.
+//! clients could keep each other from ever ending: reads go on in smaller pieces, and writes store what they have. What
+//! storing takes beside is paid for too; where it is not free, one chunk at a time goes beyond the budget by that.
 //! Buffers of chunk size go back to a pool: fresh ones cost a page fault per 4 KiB, which is more than coding them.
 
 use std::fmt;
@@ -22,15 +23,25 @@ pub(crate) struct MemoryBudget {
     units: Arc<Semaphore>,
     unit_count: u32,
     wait_max: Duration,
+    /// The leave to go beyond the budget, of which there is one.
+    overdraft: Arc<Semaphore>,
 }
 
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     permit: OwnedSemaphorePermit,
+    overdraft: Option<OwnedSemaphorePermit>,
 }
 
 impl Reservation {
+    fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            permit,
+            overdraft: None,
+        }
+    }
+
     /// Makes one of two of the same budget.
     pub(crate) fn merge(&mut self, other: Self) {
         self.permit.merge(other.permit);
@@ -57,6 +68,7 @@ impl MemoryBudget {
             units: Arc::new(Semaphore::new(unit_count as usize)),
             unit_count,
             wait_max,
+            overdraft: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -80,7 +92,7 @@ impl MemoryBudget {
         let units = Arc::clone(&self.units);
         let acquired = units.acquire_many_owned(self.units_of(size_bytes));
         match timeout(wait_max, acquired).await {
-            Ok(Ok(permit)) => Ok(Reservation { permit }),
+            Ok(Ok(permit)) => Ok(Reservation::of(permit)),
             Ok(Err(_)) | Err(_) => Err(OutOfBudget),
         }
     }
@@ -88,7 +100,26 @@ impl MemoryBudget {
     /// A share of the budget, if that much is free and nobody waits for it.
     pub(crate) fn try_reserve(&self, size_bytes: usize) -> Option<Reservation> {
         let permit = Arc::clone(&self.units).try_acquire_many_owned(self.units_of(size_bytes));
-        permit.ok().map(|permit| Reservation { permit })
+        permit.ok().map(Reservation::of)
+    }
+
+    /// Makes a share one of `size_bytes`, if it is less. While that much is not free, one share at a time is enlarged beyond
+    /// the budget: if all waited for what the others have, nobody would go on. What that takes is given back with the share,
+    /// which should be soon.
+    pub(crate) async fn enlarge(&self, share: &mut Reservation, size_bytes: usize) {
+        let held = u32::try_from(share.permit.num_permits()).unwrap_or(u32::MAX);
+        let missing = self.units_of(size_bytes).saturating_sub(held);
+        if missing == 0 || share.overdraft.is_some() {
+            return;
+        }
+        let (units, overdraft) = (Arc::clone(&self.units), Arc::clone(&self.overdraft));
+        tokio::select! {
+            biased;
+            Ok(permit) = units.acquire_many_owned(missing) => share.permit.merge(permit),
+            Ok(leave) = overdraft.acquire_owned() => share.overdraft = Some(leave),
+            // They are never closed.
+            else => {}
+        }
     }
 
     fn units_of(&self, size_bytes: usize) -> u32 {
@@ -212,6 +243,8 @@ impl fmt::Debug for PooledBuffer {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::poll;
+
     use super::*;
 
     #[tokio::test]
@@ -238,6 +271,23 @@ mod tests {
         assert_eq!(budget.used_bytes(), 2 << 10);
         assert_eq!(share.give_back(6 << 10), 0);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_share_at_a_time_is_enlarged_beyond_the_budget() {
+        let budget = MemoryBudget::new(8 << 10, Duration::from_millis(20));
+        let mut first = budget.reserve(4 << 10).await.unwrap();
+        let mut second = budget.reserve(4 << 10).await.unwrap();
+        budget.enlarge(&mut second, 4 << 10).await;
+        budget.enlarge(&mut first, 6 << 10).await;
+        let mut waiting = Box::pin(budget.enlarge(&mut second, 6 << 10));
+        assert!(poll!(&mut waiting).is_pending());
+        drop(first);
+        waiting.await;
+        assert_eq!(budget.used_bytes(), 6 << 10);
+        let mut third = budget.reserve(2 << 10).await.unwrap();
+        budget.enlarge(&mut third, 3 << 10).await;
+        assert_eq!(budget.used_bytes(), 8 << 10);
     }
 
     #[test]

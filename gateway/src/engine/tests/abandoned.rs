@@ -1,11 +1,12 @@
 //! Writes that are given up leave nothing behind, and memory stays within its bound.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_storage_node::fault::{Fault, ShardCall};
 use cairn_storage_node::{Durability, ShardPut, ShardStore};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
 use super::cluster::{CHUNK, Cluster, endless, options, pattern};
@@ -229,6 +230,55 @@ async fn a_narrower_coding_is_paid_for() {
         };
         assert_eq!(paid, Some(expected));
     }
+}
+
+/// What is paid for when a write first waits for an answer to its `nth` put or a later one.
+async fn paid_at_put<S>(cluster: &Cluster, source: S, nth: usize) -> Option<u64>
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + Unpin,
+{
+    let owner = cluster.owner("key");
+    let write = cluster.engine.store(source, owner, None, Bytes::new);
+    let paid = async {
+        while cluster.call_count(ShardCall::Put) <= nth {
+            tokio::task::yield_now().await;
+        }
+        cluster.engine.metrics().write_memory_used_bytes
+    };
+    tokio::select! {
+        _ = write => None,
+        paid = paid => Some(paid),
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_became_narrower_meanwhile_is_paid_for() {
+    let cluster = Cluster::new(6).await;
+    let bytes = Bytes::from(pattern(CHUNK));
+    let second_half = async {
+        let used = cluster.engine.metrics().write_memory_used_bytes;
+        assert_eq!(used, 6 << 10);
+        cluster.fail(&[1, 4], Fault::Down);
+        cluster.refresh().await;
+        cluster.fail(&[0, 2, 3, 5], Fault::Hang);
+        Ok(bytes.slice(CHUNK / 2..))
+    };
+    let first_half = stream::iter([Ok(bytes.slice(..CHUNK / 2))]);
+    let source = first_half.chain(stream::once(second_half)).boxed();
+    assert_eq!(paid_at_put(&cluster, source, 0).await, Some(8 << 10));
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_coded_anew_after_its_last_sync_is_paid_for() {
+    let cluster = Cluster::new(6).await;
+    for disk in [1, 4] {
+        cluster.switches[disk].fail_nth(ShardCall::Sync, 0, Fault::Failed);
+    }
+    for disk in [0, 2, 3, 5] {
+        cluster.switches[disk].fail_nth(ShardCall::Put, 2, Fault::Hang);
+    }
+    let source = stream::iter([Ok(Bytes::from(pattern(2 * CHUNK)))]);
+    assert_eq!(paid_at_put(&cluster, source, 12).await, Some(8 << 10));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::WriteError;
 use super::stored_data::WriteGuard;
 use super::write_quorum::{WriteVerdict, judge};
 use crate::engine::chunker::Chunk;
+use crate::engine::coding::coded_bytes;
 use crate::engine::core::Core;
 use crate::engine::descriptor::{Describer, LastChunk};
 use crate::engine::disks::Dependability;
@@ -82,7 +83,7 @@ impl<'a> WriteContext<'a> {
     /// Puts all shards of a chunk, none of them on the disks `failed`; gives its memory back when they are stored.
     pub(super) async fn write_chunk(
         &self,
-        chunk: Chunk,
+        mut chunk: Chunk,
         durability: Durability,
         last: Option<&LastChunk>,
         failed: &[DiskId],
@@ -90,6 +91,11 @@ impl<'a> WriteContext<'a> {
         let mut failed = failed.to_vec();
         for _ in 0..ROUND_COUNT_MAX {
             let (coding, candidates) = self.core.coding(chunk.size_bytes, &failed)?;
+            // On fewer disks than when its bytes came it is coded narrower, which takes more.
+            if let Some(memory) = &mut chunk.memory {
+                let size_bytes = coded_bytes(chunk.size_bytes as usize, coding);
+                self.core.write_budget.enlarge(memory, size_bytes).await;
+            }
             let seed = if self.core.is_small(chunk.size_bytes) {
                 self.core.entropy.seed_of_small()
             } else {
@@ -146,17 +152,13 @@ impl<'a> WriteContext<'a> {
 }
 
 impl Core {
-    /// What the bytes of a large chunk take with those that coding adds, `numerator / denominator`, on the disks that
-    /// are there now: with fewer of them the coding is narrower and adds more.
-    pub(crate) fn coded_bytes_per_chunk_byte(&self) -> (usize, usize) {
+    /// How a large chunk is coded on the disks that are there now.
+    pub(crate) fn coding_now(&self) -> Coding {
         let size_bytes = u32::try_from(self.options.chunk_size_bytes).unwrap_or(u32::MAX);
-        match self.coding(size_bytes, &[]) {
-            Ok((coding @ Coding::Erasure { .. }, _)) => {
-                (coding.shard_count(), coding.shards_needed())
-            }
-            // Copies share the chunk's own buffer, and what is refused is not coded.
-            Ok((Coding::Copies { .. }, _)) | Err(_) => (1, 1),
-        }
+        // What is refused takes no more than its bytes.
+        let refused = Coding::Copies { count: 1 };
+        let coding = self.coding(size_bytes, &[]);
+        coding.map_or(refused, |(coding, _)| coding)
     }
 
     pub(super) fn is_small(&self, size_bytes: u32) -> bool {

@@ -12,11 +12,12 @@ use super::WriteError;
 use super::chunk_write::{WriteContext, WrittenChunk};
 use super::write_quorum::WriteVerdict;
 use crate::engine::chunker::Chunk;
-use crate::engine::coding::shard_size_bytes;
+use crate::engine::coding::coded_bytes;
 use crate::engine::descriptor::LastChunk;
 use crate::engine::disks::{Dependability, unknown_disk};
 use crate::engine::geometry::spare_count;
 use crate::engine::ids;
+use crate::engine::memory::Reservation;
 use crate::engine::placement::{Candidate, choose};
 use crate::engine::read::ChunkRef;
 
@@ -92,8 +93,8 @@ impl WriteContext<'_> {
         last: Option<&LastChunk>,
         failed: &[DiskId],
     ) -> Result<(), WriteError> {
-        let memory_bytes = coded_size_bytes(chunk);
-        let Ok(_memory) = self.core.write_budget.reserve(memory_bytes).await else {
+        let memory_bytes = coded_bytes(chunk.size_bytes as usize, chunk.coding);
+        let Ok(memory) = self.core.write_budget.reserve(memory_bytes).await else {
             return match chunk.verdict() {
                 WriteVerdict::Insufficient => Err(WriteError::OutOfBudget),
                 // Enough of it is durable; the rest is left to repair.
@@ -102,7 +103,7 @@ impl WriteContext<'_> {
         };
         self.put_again(chunk, last, failed).await;
         if chunk.verdict() == WriteVerdict::Insufficient {
-            *chunk = self.write_anew(chunk, last, failed).await?;
+            *chunk = self.write_anew(chunk, last, failed, memory).await?;
         }
         Ok(())
     }
@@ -207,13 +208,21 @@ impl WriteContext<'_> {
         )
     }
 
-    /// Writes a chunk as if it had just arrived, from what can still be read of it, on the disks that are left.
+    /// Writes a chunk as if it had just arrived, from what can still be read of it, on the disks that are left. `memory` is
+    /// what is paid for it.
     async fn write_anew(
         &self,
         chunk: &WrittenChunk,
         last: Option<&LastChunk>,
         failed: &[DiskId],
+        mut memory: Reservation,
     ) -> Result<WrittenChunk, WriteError> {
+        // While it is copied it is there twice.
+        let copied_bytes = 2 * chunk.size_bytes as usize;
+        self.core
+            .write_budget
+            .enlarge(&mut memory, copied_bytes)
+            .await;
         let record = chunk.record();
         let reference = self.reference(chunk, &record);
         let pieces = match self.core.read_chunk(reference, 0..chunk.size_bytes).await {
@@ -223,8 +232,10 @@ impl WriteContext<'_> {
                 return Err(self.too_few_disks());
             }
         };
-        let again = Chunk::again(chunk.index, &pieces, last.is_some());
-        // They are copied: what is paid for holds the chunk once.
+        let again = Chunk {
+            memory: Some(memory),
+            ..Chunk::again(chunk.index, &pieces, last.is_some())
+        };
         drop(pieces);
         self.write_chunk(again, Durability::Synced, last, failed)
             .await
@@ -247,11 +258,6 @@ struct StandIns {
     chosen: Vec<Candidate>,
     /// All that may stand in, should one of the chosen fail too.
     free: Vec<Candidate>,
-}
-
-/// What a chunk takes in memory with the shards that coding adds.
-fn coded_size_bytes(chunk: &WrittenChunk) -> usize {
-    shard_size_bytes(chunk.size_bytes, chunk.coding) as usize * chunk.coding.shard_count()
 }
 
 fn is_missing(chunk: &WrittenChunk, index: usize) -> bool {
