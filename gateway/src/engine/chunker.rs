@@ -3,8 +3,9 @@
 //! Memory is paid for as bytes arrive. When it is used up, a chunk ends with what there is of it and is stored, so that
 //! its memory is free again: many slow uploads make each other's chunks smaller, and none waits for another to end.
 //!
-//! Invariants: no chunk of a stream is larger than the chunk size or empty; one but the last is smaller only for want
-//! of memory; the last one is marked: a chunk is given out only when it is known whether anything follows it.
+//! Invariants: no chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory;
+//! the last one is marked. A chunk is given out when it is known whether anything follows it, or said by the client: one
+//! that falls silent between two chunks keeps neither in memory. Where less came than was said, the last one is empty.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,12 +49,14 @@ pub(crate) struct ChunkerOptions {
 pub(crate) struct Chunker<S> {
     source: S,
     options: ChunkerOptions,
-    /// How many bytes are still expected: sizes buffers, nothing else depends on it.
+    /// How many bytes are still expected; they may be more or fewer.
     expected_bytes: Option<u64>,
     /// What was received and is in no chunk yet.
     rest: Bytes,
     next_index: u32,
     source_ended: bool,
+    /// Whether chunks were given out, and not the last one.
+    is_last_owed: bool,
 }
 
 /// One chunk.
@@ -132,13 +135,18 @@ where
             rest: Bytes::new(),
             next_index: 0,
             source_ended: false,
+            is_last_owed: false,
         }
     }
 
     /// The next chunk, or `None` behind the last. Not cancellation-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Chunk>, ChunkerError<E>> {
         if !self.receive().await? {
-            return Ok(None);
+            return if self.is_last_owed {
+                self.chunk(Bytes::new(), 0, true, None).map(Some)
+            } else {
+                Ok(None)
+            };
         }
         if self.next_index == 0 && self.rest.len() <= self.options.small_size_bytes_max {
             // Most small bodies arrive in one piece: they become shards without a copy.
@@ -165,7 +173,7 @@ where
 
     fn small_chunk(&mut self, bytes: Bytes) -> Result<Chunk, ChunkerError<E>> {
         let size_bytes = bytes.len();
-        self.chunk(bytes, size_bytes, None)
+        self.chunk(bytes, size_bytes, true, None)
     }
 
     /// Fills a buffer with `first` (a small frame that was received before `rest`) and what follows.
@@ -216,8 +224,10 @@ where
         memory: Reservation,
     ) -> Result<Chunk, ChunkerError<E>> {
         let size_bytes = buffer.len();
-        // Looks ahead, so that `is_last` is right.
-        self.receive().await?;
+        // What is said to follow is not waited for, which may take long.
+        let is_more_said = |expected| expected > size_bytes as u64;
+        let is_followed = !self.source_ended && self.expected_bytes.is_some_and(is_more_said);
+        let is_last = !is_followed && !self.receive().await?;
         let padded = if size_bytes <= self.options.small_size_bytes_max {
             // A short tail must not keep the memory of a whole chunk.
             Bytes::copy_from_slice(buffer.as_ref())
@@ -225,15 +235,17 @@ where
             buffer.resize(size_bytes + PADDING_LEN);
             buffer.freeze()
         };
-        self.chunk(padded, size_bytes, Some(memory))
+        self.chunk(padded, size_bytes, is_last, Some(memory))
     }
 
     fn chunk(
         &mut self,
         padded: Bytes,
         size_bytes: usize,
+        is_last: bool,
         memory: Option<Reservation>,
     ) -> Result<Chunk, ChunkerError<E>> {
+        self.is_last_owed = !is_last;
         let index = self.next_index;
         self.next_index = index.checked_add(1).ok_or(ChunkerError::TooManyChunks)?;
         self.expected_bytes = self
@@ -244,7 +256,7 @@ where
             index,
             padded,
             size_bytes,
-            is_last: self.rest.is_empty(),
+            is_last,
             memory,
         })
     }
@@ -254,7 +266,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use futures_util::stream;
+    use futures_util::{FutureExt, stream};
     use proptest::prelude::*;
 
     use super::*;
@@ -298,11 +310,15 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let chunks = runtime.block_on(cut(frames, size_hint));
 
-            let expected: Vec<&[u8]> = whole.chunks(CHUNK).collect();
+            let mut expected: Vec<&[u8]> = whole.chunks(CHUNK).collect();
+            let is_cut_at_end = !whole.is_empty() && whole.len() % CHUNK == 0;
+            if is_cut_at_end && size_hint.is_some_and(|hint| hint > whole.len() as u64) {
+                expected.push(&[]);
+            }
             prop_assert_eq!(chunks.len(), expected.len());
             for (index, (chunk, expected)) in chunks.iter().zip(&expected).enumerate() {
                 prop_assert_eq!(chunk.index as usize, index);
-                prop_assert_eq!(chunk.is_last, index + 1 == expected_len(&whole));
+                prop_assert_eq!(chunk.is_last, index + 1 == chunks.len());
                 let size = chunk.size_bytes as usize;
                 prop_assert_eq!(&chunk.padded[..size], *expected);
                 let padding = if size <= SMALL { 0 } else { PADDING_LEN };
@@ -311,8 +327,16 @@ mod tests {
         }
     }
 
-    fn expected_len(whole: &[u8]) -> usize {
-        whole.len().div_ceil(CHUNK)
+    #[tokio::test]
+    async fn a_chunk_does_not_wait_for_what_is_said_to_follow_it() {
+        for (size_hint, is_given_out) in [(2 * CHUNK, true), (CHUNK + 1, true), (CHUNK, false)] {
+            let frame = Ok::<_, Infallible>(Bytes::from(vec![1; CHUNK]));
+            let source = stream::iter([frame]).chain(stream::pending());
+            let mut chunker = Chunker::new(source, Some(size_hint as u64), options());
+            let chunk = chunker.next().now_or_never().map(Result::unwrap);
+            assert_eq!(chunk.is_some(), is_given_out, "{size_hint}");
+            assert!(chunk.flatten().is_none_or(|chunk| !chunk.is_last));
+        }
     }
 
     #[tokio::test]

@@ -258,10 +258,17 @@ impl Cluster {
 
     /// Stores bytes and commits them as an object.
     pub(super) async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError<Infallible>> {
-        let (data, guard) = self.store(key, bytes).await?.begin_commit();
+        self.commit(key, self.store(key, bytes).await?).await;
+        Ok(())
+    }
+
+    /// Commits what was stored as an object.
+    pub(super) async fn commit(&self, key: &str, stored: StoredData) {
+        let size_bytes = stored.size_bytes();
+        let (data, guard) = stored.begin_commit();
         let new = NewObject {
             modified_ms: None,
-            size_bytes: bytes.len() as u64,
+            size_bytes,
             etag: String::new(),
             owner: CanonicalId([1; 32]),
             storage_class: "STANDARD".to_owned(),
@@ -278,7 +285,6 @@ impl Cluster {
             .await
             .unwrap();
         guard.committed();
-        Ok(())
     }
 
     pub(super) async fn delete(&self, key: &str) {

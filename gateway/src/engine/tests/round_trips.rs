@@ -1,5 +1,9 @@
 //! What is stored comes back: every size around a border, every geometry, any range.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream;
 use proptest::prelude::*;
 
 use super::cluster::{CHUNK, Cluster, SMALL, options, pattern};
@@ -68,6 +72,29 @@ async fn an_empty_object_stores_descriptors_and_reads_as_nothing() {
     }
 }
 
+/// Its last chunk is empty: those before it were written when more was expected.
+#[tokio::test]
+async fn an_object_that_is_shorter_than_expected_comes_back() {
+    let cluster = Cluster::new(6).await;
+    let bytes = pattern(2 * CHUNK);
+    for (number, expected) in [2 * CHUNK + 1, 5 * CHUNK].into_iter().enumerate() {
+        let key = format!("key-{number}");
+        let source = stream::iter([Ok::<_, Infallible>(Bytes::from(bytes.clone()))]);
+        let (owner, size_hint) = (cluster.owner(&key), Some(expected as u64));
+        let stored = cluster.engine.store(source, owner, size_hint, Bytes::new);
+        cluster.commit(&key, stored.await.unwrap()).await;
+        assert!(cluster.get(&key).await.unwrap() == bytes);
+        let tail = bytes.len() as u64 - 5..bytes.len() as u64;
+        assert_eq!(
+            cluster.get_range(&key, tail).await.unwrap(),
+            bytes[bytes.len() - 5..]
+        );
+    }
+    let (report, _) = cluster.engine.scrub_once(None, 10).await.unwrap();
+    assert_eq!((report.whole_count, report.shard_count), (6, 0));
+    cluster.assert_full_redundancy().await;
+}
+
 #[tokio::test]
 async fn a_range_reads_only_the_shards_that_hold_it() {
     let cluster = Cluster::new(6).await;
@@ -114,7 +141,7 @@ async fn parts_are_read_as_one() {
         .await
         .unwrap();
     assert_eq!(stream.remaining_bytes() as usize, bytes.len() - 200);
-    let pieces: Vec<bytes::Bytes> = futures_util::TryStreamExt::try_collect(stream)
+    let pieces: Vec<Bytes> = futures_util::TryStreamExt::try_collect(stream)
         .await
         .unwrap();
     assert!(pieces.concat() == bytes[100..bytes.len() - 100]);

@@ -106,10 +106,11 @@ impl Engine {
     /// Stores all bytes of `source`; they are durable on return, and named by nothing until the caller commits what
     /// [`StoredData::begin_commit`] gives out.
     ///
-    /// `size_hint` is how many bytes are expected; it sizes buffers and need not be right. `manifest` is called once,
-    /// after the source ended, and what it returns (at most [`MANIFEST_SIZE_BYTES_MAX`] bytes) is kept with the last
-    /// chunk's shards, for the day when the metadata has to be rebuilt from the disks. A source should end only
-    /// when all its digests are verified: an error at its end is as good as one in its middle.
+    /// `size_hint` is how many bytes are expected: it sizes buffers, and a chunk does not wait for what it says will
+    /// follow. It need not be right. `manifest` is called once, after the source ended, and what it returns (at most
+    /// [`MANIFEST_SIZE_BYTES_MAX`] bytes) is kept with the last chunk's shards, for the day when the metadata has to be
+    /// rebuilt from the disks. A source should end only when all its digests are verified: an error at its end is as
+    /// good as one in its middle.
     ///
     /// Dropping the future is safe: what was stored is deleted in the background.
     ///
