@@ -1,7 +1,8 @@
 //! Cuts a stream of bytes into chunks.
 //!
-//! Memory is paid for as bytes arrive. When it is used up, a chunk ends with what there is of it and is stored, so that
-//! its memory is free again: many slow uploads make each other's chunks smaller, and none waits for another to end.
+//! Memory is paid for as bytes arrive. When it is used up, a chunk that needs more, or whose client is silent, ends with
+//! what there is of it and is stored, so that its memory is free again: many slow uploads make each other's chunks smaller,
+//! and none waits for another to end.
 //!
 //! Invariants: no chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory;
 //! the last one is marked. A chunk is given out when it is known whether anything follows it, or said by the client: one
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_meta::Coding;
 use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
 
 use super::coding::coded_bytes;
 use super::memory::{BufferPool, MemoryBudget, OutOfBudget, PooledBuffer, Reservation};
@@ -27,6 +29,9 @@ const STEP_BYTES: usize = 256 << 10;
 /// free again sooner; for clients nobody waits longer.
 const STEP_WAIT_MAX: Duration = Duration::from_millis(100);
 
+/// A client that sends nothing for so long keeps no memory that others wait for. Connections rarely pause longer.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 /// So many chunks of a stream may be smaller for want of memory; those behind it wait. Each is an entry in the record
 /// of its datum, and a batch must hold the record of 5 GiB with these.
 const SHORT_CHUNK_COUNT_MAX: u32 = 1024;
@@ -40,6 +45,8 @@ pub(crate) struct ChunkerOptions {
     /// How large chunks are coded on the disks that are there when the stream begins: memory is paid for that, parity
     /// included.
     pub(crate) coding: Coding,
+    /// In production [`SILENCE_MAX`].
+    pub(crate) silence_max: Duration,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) pool: Arc<BufferPool>,
 }
@@ -190,7 +197,7 @@ where
         let mut buffer = self.options.pool.buffer(size_expected + PADDING_LEN);
 
         buffer.extend(first);
-        while buffer.len() < chunk_size && self.receive().await? {
+        while buffer.len() < chunk_size && self.receive_for(buffer.len()).await? {
             if buffer.len() == paid {
                 let step = STEP_BYTES.min(chunk_size - paid);
                 let Some(further) = self.pay_further(step).await? else {
@@ -203,6 +210,28 @@ where
             buffer.extend(&part);
         }
         self.finish(buffer, memory).await
+    }
+
+    /// As [`Chunker::receive`], for a chunk that has `len` bytes by now; `false` also if it is to end with those: the client is
+    /// silent, and others wait for memory.
+    async fn receive_for(&mut self, len: usize) -> Result<bool, ChunkerError<E>> {
+        loop {
+            if let Ok(received) = timeout(self.options.silence_max, self.receive()).await {
+                return received;
+            }
+            let may_end = self.next_index < SHORT_CHUNK_COUNT_MAX && self.is_followed(len);
+            if may_end && self.options.budget.is_used_up() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Whether more is said to follow than a chunk of `len` bytes.
+    fn is_followed(&self, len: usize) -> bool {
+        !self.source_ended
+            && self
+                .expected_bytes
+                .is_some_and(|expected| expected > len as u64)
     }
 
     /// Memory for further bytes of a chunk; `None` if the chunk is to end instead.
@@ -225,9 +254,7 @@ where
     ) -> Result<Chunk, ChunkerError<E>> {
         let size_bytes = buffer.len();
         // What is said to follow is not waited for, which may take long.
-        let is_more_said = |expected| expected > size_bytes as u64;
-        let is_followed = !self.source_ended && self.expected_bytes.is_some_and(is_more_said);
-        let is_last = !is_followed && !self.receive().await?;
+        let is_last = !self.is_followed(size_bytes) && !self.receive().await?;
         let padded = if size_bytes <= self.options.small_size_bytes_max {
             // A short tail must not keep the memory of a whole chunk.
             Bytes::copy_from_slice(buffer.as_ref())
@@ -266,7 +293,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use futures_util::{FutureExt, stream};
+    use futures_util::{FutureExt, poll, stream};
     use proptest::prelude::*;
 
     use super::*;
@@ -279,6 +306,7 @@ mod tests {
             chunk_size_bytes: CHUNK,
             small_size_bytes_max: SMALL,
             coding: Coding::Erasure { data: 2, parity: 1 },
+            silence_max: Duration::from_millis(1),
             budget: Arc::new(MemoryBudget::new(1 << 20, Duration::from_secs(1))),
             pool: BufferPool::new(CHUNK + PADDING_LEN, 2),
         }
@@ -337,6 +365,22 @@ mod tests {
             assert_eq!(chunk.is_some(), is_given_out, "{size_hint}");
             assert!(chunk.flatten().is_none_or(|chunk| !chunk.is_last));
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_silent_keeps_no_memory_that_others_need() {
+        let options = options();
+        let budget = Arc::clone(&options.budget);
+        let frame = Ok::<_, Infallible>(Bytes::from(vec![1; CHUNK / 2]));
+        let source = stream::iter([frame]).chain(stream::pending());
+        let mut chunker = Chunker::new(source, Some(CHUNK as u64), options);
+        let mut next = Box::pin(chunker.next());
+        assert!(poll!(&mut next).is_pending());
+        let rest = (1 << 20) - usize::try_from(budget.used_bytes()).unwrap();
+        let _others = budget.try_reserve(rest).unwrap();
+        let given_out = timeout(Duration::from_secs(10), next).await;
+        let chunk = given_out.unwrap().unwrap().unwrap();
+        assert_eq!((chunk.size_bytes, chunk.is_last), (50, false));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 
-use super::chunker::{ChunkerOptions, PADDING_LEN};
+use super::chunker::{ChunkerOptions, PADDING_LEN, SILENCE_MAX};
 use super::coding::{CodeError, Coders};
 use super::damage::{Damage, MayBeDamage};
 use super::disks::Disks;
@@ -145,6 +145,7 @@ impl Core {
             chunk_size_bytes: self.options.chunk_size_bytes,
             small_size_bytes_max: self.options.small_size_bytes_max,
             coding: self.coding_now(),
+            silence_max: SILENCE_MAX,
             budget: Arc::clone(&self.write_budget),
             pool: Arc::clone(&self.pool),
         }

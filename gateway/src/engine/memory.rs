@@ -122,6 +122,11 @@ impl MemoryBudget {
         }
     }
 
+    /// Whether nothing is free, or what is would not do for those who wait.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.units.available_permits() == 0
+    }
+
     fn units_of(&self, size_bytes: usize) -> u32 {
         u32::try_from(size_bytes.div_ceil(UNIT_BYTES))
             .unwrap_or(u32::MAX)
