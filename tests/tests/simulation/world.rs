@@ -127,7 +127,11 @@ impl World {
         for disk in &self.stores.disks {
             disk.suffer(model);
         }
-        self.stores.metadata.suffer(model);
+        // Commits are few beside the calls to disks, and their unknown outcomes are what clients meet.
+        self.stores.metadata.suffer(FaultModel {
+            late: model.late * 4.0,
+            ..model
+        });
     }
 
     /// Everything is there again, and works from now on.
