@@ -223,6 +223,8 @@ impl Maintenance {
             live,
         } = match self.rotate() {
             Ok(rotated) => rotated,
+            // The writer was told to stop before us.
+            Err(_) if self.shared.pause(Duration::ZERO) => return,
             Err(detail) => {
                 tracing::warn!(detail, "no metadata checkpoint could be made");
                 self.checkpoint_failed = Some((live.generation, Instant::now()));
