@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::authority::{Authority, CertificateFiles};
+use crate::faults::{self, Messages};
 use crate::process::CairnProcess;
 use crate::serve::{ACCESS_KEY, SECRET_KEY};
 
@@ -32,7 +33,7 @@ struct Node {
     arguments: Vec<String>,
     endpoint: String,
     process: Option<CairnProcess>,
-    expected_errors: Vec<&'static str>,
+    expected: Vec<Messages>,
 }
 
 /// One of the processes of a [`Cluster`].
@@ -108,6 +109,7 @@ impl Cluster {
             .chain(identity("meta"))
             .collect();
         let mut meta = Node::new("meta", meta);
+        meta.expect(&[faults::ONE_FILE_SYSTEM]);
         meta.start(root.path());
         let mut nodes = Vec::new();
         for index in 0..Self::NODE_COUNT {
@@ -171,11 +173,11 @@ impl Cluster {
         gateway.spawn(self.root.path())
     }
 
-    /// Does not fail on errors with one of these messages in any log, from now on and over restarts.
-    pub fn expect_errors(&mut self, messages: &[&'static str]) {
+    /// As [`CairnProcess::expect`] for every process, from now on and over restarts.
+    pub fn expect(&mut self, faults: &[Messages]) {
         let nodes = self.gateways.iter_mut().chain(&mut self.nodes);
         for node in nodes.chain([&mut self.meta]) {
-            node.expect_errors(messages);
+            node.expect(faults);
         }
     }
 
@@ -325,14 +327,14 @@ impl Node {
             arguments,
             endpoint: String::new(),
             process: None,
-            expected_errors: Vec::new(),
+            expected: Vec::new(),
         }
     }
 
-    fn expect_errors(&mut self, messages: &[&'static str]) {
-        self.expected_errors.extend(messages);
+    fn expect(&mut self, faults: &[Messages]) {
+        self.expected.extend(faults);
         if let Some(process) = &mut self.process {
-            process.expect_errors(messages);
+            process.expect(faults);
         }
     }
 
@@ -374,7 +376,7 @@ impl Node {
             ]);
         }
         let mut process = CairnProcess::start(&self.name, &arguments, &environment, root);
-        process.expect_errors(&self.expected_errors);
+        process.expect(&self.expected);
         process
     }
 }

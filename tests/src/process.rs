@@ -1,12 +1,15 @@
 //! One `cairn` process: started, watched for a line of its output, killed or ended.
 //!
-//! What it logs as ERROR, and a panic, fail the test when the process is dropped or terminated, unless the test expects
-//! them.
+//! What it logs as ERROR or WARN, and a panic, fail the test when the process is dropped or terminated, unless the test
+//! expects them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::faults::Messages;
+use crate::log::unexpected_line;
 
 /// How long a process may take to say that it is ready, or to end when told to.
 ///
@@ -21,8 +24,8 @@ pub struct CairnProcess {
     stderr: PathBuf,
     /// Where in `stderr` this run begins.
     log_begins_at: usize,
-    /// Messages of errors that the test provokes.
-    expected_errors: Vec<String>,
+    /// The faults that the test brings about.
+    expected: Vec<Messages>,
 }
 
 impl CairnProcess {
@@ -62,33 +65,22 @@ impl CairnProcess {
             stdout,
             stderr,
             log_begins_at: usize::try_from(log_begins_at).unwrap(),
-            expected_errors: Vec::new(),
+            expected: Vec::new(),
         }
     }
 
-    /// Does not fail on errors with one of these messages.
-    pub fn expect_errors(&mut self, messages: &[&str]) {
-        let messages = messages.iter().map(|message| (*message).to_owned());
-        self.expected_errors.extend(messages);
+    /// Does not fail on the errors and warnings that these faults bring along.
+    pub fn expect(&mut self, faults: &[Messages]) {
+        self.expected.extend(faults);
     }
 
-    /// Fails on the first error or panic that nobody expects.
+    /// Fails on the first error, warning or panic that nobody expects.
     fn check_log(&self) {
         let log = self.stderr();
-        let unexpected = log
-            .get(self.log_begins_at..)
-            .unwrap_or_default()
-            .lines()
-            .find(|line| is_error(line) && !self.expects(line));
-        if let Some(line) = unexpected {
+        let log = log.get(self.log_begins_at..).unwrap_or_default();
+        if let Some(line) = unexpected_line(log, &self.expected) {
             panic!("{} has an unexpected line: {line}", self.stderr.display());
         }
-    }
-
-    fn expects(&self, line: &str) -> bool {
-        self.expected_errors
-            .iter()
-            .any(|message| line.contains(message))
     }
 
     /// Waits until the process has printed a loopback URL, and returns it.
@@ -199,11 +191,6 @@ impl Drop for CairnProcess {
     }
 }
 
-/// Whether a line of a log, be it JSON or text, tells of an error or of a panic.
-fn is_error(line: &str) -> bool {
-    line.contains("\"level\":\"ERROR\"") || line.contains(" ERROR ") || line.contains("panicked at")
-}
-
 /// Lets other processes work between two looks at a condition.
 #[expect(
     clippy::disallowed_methods,
@@ -247,34 +234,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_and_panics_are_told_from_other_lines() {
-        for (line, expected) in [
-            (r#"{"level":"ERROR","message":"a chunk is lost"}"#, true),
-            ("2026-01-01T00:00:00Z ERROR cairn: a chunk is lost", true),
-            ("thread 'main' panicked at src/main.rs:1:1:", true),
-            (r#"{"level":"WARN","message":"a disk failed"}"#, false),
+    fn an_error_or_a_warning_in_the_log_fails_the_test_unless_it_is_expected() {
+        const MESSAGE: &str = "a disk failed";
+        let faults: [&[Messages]; 3] = [&[], &[&["a chunk is lost"]], &[&[], &[MESSAGE]]];
+        let [none, another, this] = faults;
+        for (level, expected, fails) in [
+            ("INFO", none, false),
+            ("WARN", none, true),
+            ("WARN", another, true),
+            ("WARN", this, false),
+            ("ERROR", none, true),
+            ("ERROR", another, true),
+            ("ERROR", this, false),
         ] {
-            assert_eq!(is_error(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn an_error_in_the_log_fails_the_test_unless_it_is_expected() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = |process: &mut CairnProcess| {
+            let directory = tempfile::tempdir().unwrap();
+            let arguments = ["--version".to_owned()];
+            let mut process = CairnProcess::start("version", &arguments, &[], directory.path());
+            process.expect(expected);
             process.wait();
-            let line = r#"{"level":"ERROR","message":"a chunk is lost"}"#;
+            let line = format!(r#"{{"level":"{level}","message":"{MESSAGE}"}}"#);
             std::fs::write(&process.stderr, line).unwrap();
-        };
-        let start = || CairnProcess::start("version", &["--version".into()], &[], directory.path());
-        let mut expecting = start();
-        expecting.expect_errors(&["a chunk is lost"]);
-        log(&mut expecting);
-        drop(expecting);
-        std::fs::remove_file(directory.path().join("version.stderr")).unwrap();
-        let mut surprised = start();
-        log(&mut surprised);
-        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(surprised)));
-        assert!(dropped.is_err());
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(process)));
+            assert_eq!(dropped.is_err(), fails, "{level}, expected {expected:?}");
+        }
     }
 }

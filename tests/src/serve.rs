@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 
 use tempfile::TempDir;
 
+use crate::faults::Messages;
 use crate::process::CairnProcess;
 
 /// Access key of the root user in all tests.
@@ -22,7 +23,7 @@ pub struct Server {
     endpoint: String,
     /// Further arguments of `cairn serve`.
     pub arguments: Vec<String>,
-    expected_errors: Vec<&'static str>,
+    expected: Vec<Messages>,
 }
 
 /// A command that has ended.
@@ -61,15 +62,15 @@ impl Server {
             process: None,
             endpoint: String::new(),
             arguments: Vec::new(),
-            expected_errors: Vec::new(),
+            expected: Vec::new(),
         }
     }
 
-    /// Does not fail on errors with one of these messages in its log, from now on and over restarts.
-    pub fn expect_errors(&mut self, messages: &[&'static str]) {
-        self.expected_errors.extend(messages);
+    /// As [`CairnProcess::expect`], from now on and over restarts.
+    pub fn expect(&mut self, faults: &[Messages]) {
+        self.expected.extend(faults);
         if let Some(process) = &mut self.process {
-            process.expect_errors(messages);
+            process.expect(faults);
         }
     }
 
@@ -92,7 +93,7 @@ impl Server {
             ("CAIRN_ROOT_SECRET_KEY", SECRET_KEY.to_owned()),
         ];
         let mut process = CairnProcess::start("serve", &arguments, &environment, self.root.path());
-        process.expect_errors(&self.expected_errors);
+        process.expect(&self.expected);
         self.endpoint = process.endpoint()?;
         self.process = Some(process);
         Ok(())
@@ -108,6 +109,7 @@ impl Server {
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let log_dir = tempfile::tempdir().unwrap();
         let mut process = CairnProcess::start(command, &all, &[], log_dir.path());
+        process.expect(&self.expected);
         Finished {
             status: process.wait(),
             stdout: process.stdout(),

@@ -15,6 +15,7 @@ use aws_sdk_s3::Client;
 use cairn_tests::cluster::Cluster;
 use cairn_tests::damage::{flip_bytes_in_segments, pairs};
 use cairn_tests::eventually::eventually;
+use cairn_tests::faults::{self, Messages};
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, delete, get, list, put, refusal};
@@ -108,12 +109,12 @@ enum Damage {
 }
 
 impl Damage {
-    fn expected_errors(self) -> &'static [&'static str] {
+    fn expected(self) -> &'static [Messages] {
         match self {
             Self::Killed => &[],
-            Self::DisksRemoved => &["disk failed"],
-            // Of what was stored for earlier pairs, and is not read again.
-            Self::BytesFlipped => &["a chunk is lost"],
+            Self::DisksRemoved => &[faults::DISK_FAILS],
+            // Chunks of what was stored for earlier pairs, and is not read again.
+            Self::BytesFlipped => &[faults::BYTES_ARE_FLIPPED, faults::CHUNK_IS_LOST],
         }
     }
 
@@ -142,7 +143,13 @@ impl Damage {
 /// writes succeed. Then the nodes are back before the next pair is damaged.
 async fn damage_every_pair(damage: Damage) {
     let (mut cluster, client) = filled().await;
-    cluster.expect_errors(damage.expected_errors());
+    cluster.expect(damage.expected());
+    cluster.expect(&[
+        faults::SHARDS_ARE_AWAY,
+        faults::DISK_OWNER_IS_KILLED,
+        faults::METADATA_ARE_AWAY,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+    ]);
     for (turn, pair) in pairs().enumerate() {
         let context = format!("{damage:?}: nodes {pair:?}");
         let mut prefix = String::new();
@@ -223,6 +230,7 @@ async fn a_new_cluster_is_coded_for_all_its_disks_however_late_their_nodes_are()
         cluster.kill_node(node);
     }
     let mut waiting = cluster.start_misled_gateway(|_| {});
+    waiting.expect(&[faults::GATEWAY_HAS_TO_WAIT, faults::SHARDS_ARE_AWAY]);
     eventually("a line that names those it waits for", async || {
         let log = waiting.stderr();
         let mut lines = log.lines();
@@ -253,6 +261,7 @@ async fn a_new_cluster_is_coded_for_all_its_disks_however_late_their_nodes_are()
         cluster.kill_node(node);
     }
     let mut second = cluster.start_misled_gateway(|_| {});
+    second.expect(&[faults::SHARDS_ARE_AWAY]);
     second.endpoint().unwrap();
     let welcome = second.stdout();
     assert!(
@@ -287,6 +296,8 @@ async fn is_whole(gateway: &str) -> Result<(), String> {
 #[tokio::test]
 async fn a_replaced_disk_is_refilled_and_the_old_one_is_forgotten() {
     let mut cluster = Cluster::start_with(1, &["--disk-lost-after=1s"]);
+    let faults = [faults::SHARDS_ARE_AWAY, faults::DISK_OWNER_IS_KILLED];
+    cluster.expect(&faults);
     let gateway = cluster.endpoint(0).to_owned();
     fill(&client(&gateway)).await;
     let old = disk_of_node(&gateway, 0).await.unwrap();
@@ -303,6 +314,7 @@ async fn a_replaced_disk_is_refilled_and_the_old_one_is_forgotten() {
 
     // If it were still known, this one would miss it for a quarter of an hour.
     let mut second = cluster.start_misled_gateway(|_| {});
+    second.expect(&faults);
     let gateway = second.endpoint().unwrap();
     eventually("redundancy", async || is_whole(&gateway).await).await;
     assert_ne!(disk_of_node(&gateway, 0).await.unwrap(), old);
@@ -315,7 +327,11 @@ async fn a_replaced_disk_is_refilled_and_the_old_one_is_forgotten() {
 #[tokio::test]
 async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() {
     let (mut cluster, client) = filled().await;
-    cluster.expect_errors(&["object unavailable", "write refused"]);
+    cluster.expect(&[
+        faults::SHARDS_ARE_AWAY,
+        faults::TOO_MANY_SHARDS_ARE_AWAY,
+        faults::DISK_OWNER_IS_KILLED,
+    ]);
     for node in [0, 2, 4] {
         cluster.kill_node(node);
     }
@@ -355,6 +371,10 @@ async fn with_three_nodes_gone_errors_are_clear_and_all_is_back_when_they_are() 
 #[tokio::test]
 async fn the_metadata_service_may_die_and_lose_its_directory() {
     let (mut cluster, client) = filled().await;
+    cluster.expect(&[
+        faults::METADATA_ARE_AWAY,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+    ]);
     cluster.kill_meta();
     assert!(get(&client, BUCKET, "object-1").await.is_err());
     cluster.empty_metadata_directory(0);
@@ -369,6 +389,7 @@ async fn the_metadata_service_may_die_and_lose_its_directory() {
 #[tokio::test]
 async fn metadata_that_begin_anew_under_disks_in_use_are_refused() {
     let (mut cluster, _) = filled().await;
+    cluster.expect(&[faults::GATEWAY_IS_KILLED]);
     cluster.kill_gateway(0);
     cluster.kill_meta();
     cluster.set_metadata_aside();
@@ -391,6 +412,7 @@ async fn metadata_that_begin_anew_under_disks_in_use_are_refused() {
 #[tokio::test]
 async fn a_killed_gateway_takes_nothing_with_it() {
     let mut cluster = Cluster::start(2);
+    cluster.expect(&[faults::GATEWAY_IS_KILLED]);
     let [first, second] = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));
     fill(&first).await;
     cluster.kill_gateway(0);

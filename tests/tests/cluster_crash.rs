@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use cairn_tests::cluster::{Cluster, Process};
 use cairn_tests::eventually::eventually_within;
+use cairn_tests::faults;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::s3::client;
 use cairn_tests::workload::{Keys, Progress, begin, check_all, delete_everything, spawn_all};
@@ -55,6 +56,12 @@ async fn any_process_may_be_killed_at_any_instant() {
     let mut random = SmallRng::seed_from_u64(SEED);
     println!("seed {SEED:#x}");
     let mut cluster = Cluster::start_with(GATEWAYS, &[DELETE_DELAY, "--orphan-age=6s"]);
+    cluster.expect(&[
+        faults::SHARDS_ARE_AWAY,
+        faults::METADATA_ARE_AWAY,
+        faults::GATEWAY_IS_KILLED,
+        faults::DISK_OWNER_IS_KILLED,
+    ]);
     let mut workers = begin(&client(cluster.endpoint(0)), WORKERS, KEYS_PER_WORKER).await;
     let mut acknowledged = 0;
 

@@ -14,6 +14,7 @@ use cairn_rpc::tls::TlsTrust;
 use cairn_tests::authority::Authority;
 use cairn_tests::cluster::Cluster;
 use cairn_tests::eventually::{PATIENCE, eventually};
+use cairn_tests::faults;
 use cairn_tests::payload::payload;
 use cairn_tests::process::{CairnProcess, pause};
 use cairn_tests::s3::{client_with_bucket, get, put};
@@ -59,6 +60,7 @@ fn complaint(process: &mut CairnProcess, expected: &str) {
 #[tokio::test]
 async fn objects_go_through_an_encrypted_cluster() {
     let mut cluster = Cluster::start_encrypted(1);
+    cluster.expect(&[faults::SHARDS_ARE_AWAY]);
     let client = client_with_bucket(cluster.endpoint(0), BUCKET).await;
     let sizes = [0, 1, 40_000, 9_000_000];
     for size in sizes {
@@ -104,6 +106,7 @@ async fn a_gateway_believes_no_other_authority() {
         let file = arguments.last_mut().unwrap();
         *file = stranger.file().display().to_string();
     });
+    gateway.expect(&[faults::GATEWAY_HAS_TO_WAIT]);
     complaint(&mut gateway, "issued by none of the authorities in");
     complaint(&mut gateway, "stranger.pem");
     assert!(gateway.terminate().success());
@@ -118,6 +121,7 @@ async fn a_gateway_that_calls_plainly_waits_and_says_so() {
             *argument = argument.replace("https://", "http://");
         }
     });
+    gateway.expect(&[faults::GATEWAY_HAS_TO_WAIT]);
     complaint(&mut gateway, "waiting before serving");
     assert!(gateway.terminate().success());
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cairn_tests::faults;
 use cairn_tests::s3::client;
 use cairn_tests::serve::Server;
 use cairn_tests::workload::{Progress, begin, check_all, spawn_all};
@@ -26,6 +27,7 @@ async fn acknowledged_writes_survive_kill_9_at_random_instants() {
     let mut random = SmallRng::seed_from_u64(SEED);
     println!("seed {SEED:#x}");
     let mut server = Server::start(6);
+    server.expect(&[faults::DISK_OWNER_IS_KILLED]);
     let mut workers = begin(&client(server.endpoint()), WORKERS, KEYS_PER_WORKER).await;
     let mut acknowledged = 0;
 

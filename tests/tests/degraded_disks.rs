@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use cairn_tests::damage::{flip_bytes_in_segments, pairs};
 use cairn_tests::eventually::eventually;
+use cairn_tests::faults::{self, Messages};
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, client_with_bucket, delete, get, list, put, refusal};
@@ -104,12 +105,30 @@ enum Damage {
     BytesFlipped,
 }
 
+impl Damage {
+    fn expected(self) -> &'static [Messages] {
+        match self {
+            Self::MissingAtStart => &[
+                faults::DISK_IS_MISSING,
+                faults::METADATA_DIRECTORY_IS_MISSING,
+            ],
+            Self::RemovedWhileRunning => &[
+                faults::DISK_FAILS,
+                faults::METADATA_DIRECTORY_FAILS,
+                faults::SHARDS_ARE_AWAY,
+            ],
+            Self::BytesFlipped => &[faults::BYTES_ARE_FLIPPED, faults::SHARDS_ARE_AWAY],
+        }
+    }
+}
+
 /// Damages each pair on a copy of all disks: a server on it must give back every object and take new ones.
 async fn damage_every_pair(damage: Damage) {
     let filled = filled_and_stopped().await;
     for pair in pairs() {
         let context = format!("{damage:?}: disks {pair:?}");
         let mut server = filled.fork();
+        server.expect(damage.expected());
         match damage {
             Damage::MissingAtStart => {
                 // The copies are at paths of their own, which the store has to have seen before it can miss them.
@@ -121,7 +140,6 @@ async fn damage_every_pair(damage: Damage) {
                 restart(&mut server, &context);
             }
             Damage::RemovedWhileRunning => {
-                server.expect_errors(&["disk failed"]);
                 server.restart().unwrap();
                 for disk in pair {
                     server.remove_disk(disk);
@@ -183,7 +201,12 @@ async fn with_three_disks_gone_errors_are_clear_and_all_is_back_when_they_are() 
 async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_are_back() {
     let filled = filled_and_stopped().await;
     let mut server = filled.fork();
-    server.expect_errors(&["disk failed", "object unavailable", "write refused"]);
+    server.expect(&[
+        faults::DISK_FAILS,
+        faults::METADATA_DIRECTORY_FAILS,
+        faults::SHARDS_ARE_AWAY,
+        faults::TOO_MANY_SHARDS_ARE_AWAY,
+    ]);
     server.restart().unwrap();
     for disk in TAKEN_AWAY {
         server.hide_disk(disk);

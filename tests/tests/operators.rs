@@ -10,6 +10,7 @@ use std::path::Path;
 
 use cairn_tests::cluster::Cluster;
 use cairn_tests::eventually::eventually;
+use cairn_tests::faults;
 use cairn_tests::http::{get, get_with};
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
@@ -125,6 +126,7 @@ async fn a_listener_for_operators_shows_metrics_to_whoever_reaches_it() {
         let url = format!("{admin}/-/{path}");
         assert_eq!(get_with(&url, &[PROXIED]).await.unwrap().0, status, "{url}");
     }
+    node.process.expect(&[faults::STRANGER_CALLS]);
     // Only health is left beside the calls; everything else there is the guard's.
     for (path, status) in [
         ("-/metrics", 401),
@@ -144,7 +146,7 @@ async fn a_listener_for_operators_shows_metrics_to_whoever_reaches_it() {
 #[tokio::test]
 async fn a_node_without_a_working_disk_is_alive_and_not_ready() {
     let mut node = Node::start(&[]);
-    node.process.expect_errors(&["disk failed"]);
+    node.process.expect(&[faults::DISK_FAILS]);
     let endpoint = node.process.endpoint().unwrap();
     let disk = node.directory.path().join("disk");
     std::fs::remove_dir_all(disk).unwrap();
@@ -186,7 +188,7 @@ async fn a_disk_that_hangs_does_not_hold_up_the_end_of_a_process() {
         .await;
     };
     let mut node = Node::start(&[]);
-    node.process.expect_errors(&["disk failed"]);
+    node.process.expect(&[faults::DISK_HANGS]);
     node.process.endpoint().unwrap();
     replace_by_one_that_hangs(&node.directory.path().join("disk"));
     hangs(&node.process).await;
@@ -195,7 +197,7 @@ async fn a_disk_that_hangs_does_not_hold_up_the_end_of_a_process() {
     assert!(log.contains("ending without closing it"), "{log}");
 
     let mut server = Server::start(6);
-    server.expect_errors(&["disk failed"]);
+    server.expect(&[faults::DISK_HANGS]);
     replace_by_one_that_hangs(&server.disk(5));
     hangs(server.process()).await;
     assert!(server.terminate().success());
@@ -249,6 +251,8 @@ fn every_process_may_open_as_many_files_as_the_administrator_allows() {
             .map(|text| (*text).to_owned())
             .collect();
         let mut process = CairnProcess::start(command, &arguments, &environment, directory.path());
+        // The gateway's metadata service does not answer.
+        process.expect(&[faults::GATEWAY_HAS_TO_WAIT]);
         process.handles_sigterm();
         let [soft, hard] = process.open_files_limits();
         assert_eq!(soft, hard, "{command}");

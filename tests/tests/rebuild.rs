@@ -22,6 +22,7 @@ use aws_sdk_s3::types::{
     MetadataDirective, ObjectAttributes,
 };
 use cairn_tests::eventually::eventually;
+use cairn_tests::faults;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, client_with_bucket, code, delete, get, list, put};
@@ -469,7 +470,12 @@ async fn every_object_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn every_object_comes_back_without_two_of_six_disks() {
-    let (server, model, described) = filled().await;
+    let (mut server, model, described) = filled().await;
+    server.expect(&[
+        faults::DISK_IS_MISSING,
+        faults::DISK_IS_REPLACED,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+    ]);
     lose_all_metadata(&server);
     // The first would hold the metadata; the other one is replaced by an empty one.
     server.remove_disk(0);
@@ -515,6 +521,7 @@ async fn metadata_that_are_there_are_not_touched() {
     let before = contents(disks);
     refusal_to_rebuild(&server);
     assert!(contents(disks) == before);
+    server.expect(&[faults::METADATA_DIRECTORY_IS_MISSING]);
     server.restart().unwrap();
     assert!(get(&client_of(&server), BUCKET, "key").await.unwrap() == payload(100, 1));
 }
@@ -522,7 +529,12 @@ async fn metadata_that_are_there_are_not_touched() {
 #[tokio::test]
 async fn an_object_that_needs_disks_that_are_away_is_there_when_they_are() {
     let mut server = server();
-    server.expect_errors(&["object unavailable"]);
+    server.expect(&[
+        faults::DISK_IS_MISSING,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+        faults::SHARDS_ARE_AWAY,
+        faults::TOO_MANY_SHARDS_ARE_AWAY,
+    ]);
     client_with_bucket(server.endpoint(), BUCKET).await;
     assert!(server.terminate().success());
     // One of the disks as it was before the write, which then has five shards of six: enough to be acknowledged.

@@ -22,6 +22,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedMultipartUpload;
 use cairn_tests::eventually::eventually;
+use cairn_tests::faults;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, client_with_bucket, code, delete, get, list, put, upload_parts};
@@ -259,6 +260,7 @@ async fn a_client_that_disappears_and_a_refused_digest_leave_nothing() {
 async fn what_killed_processes_left_half_written_is_collected() {
     const ROUNDS: usize = 2;
     let mut server = start(6, &[]);
+    server.expect(&[faults::DISK_OWNER_IS_KILLED]);
     with_bucket(&server).await;
     let before = occupied_by_shards(&server);
     for round in 0..ROUNDS {
@@ -303,7 +305,7 @@ async fn what_killed_processes_left_half_written_is_collected() {
 async fn full_disks_refuse_writes_cleanly_and_take_them_again_after_deletes() {
     const SIZE: usize = 2 * MIB;
     let mut server = start(3, &["--disk-capacity-max=48MiB"]);
-    server.expect_errors(&["write refused"]);
+    server.expect(&[faults::DISKS_ARE_FULL]);
     let client = with_bucket(&server).await;
     let mut stored = 0;
     let refusal = loop {
@@ -367,6 +369,12 @@ async fn a_replaced_disk_is_refilled_so_that_two_others_may_be_lost() {
     let whole = live_bytes(&server).await;
     assert!(server.terminate().success());
 
+    server.expect(&[
+        faults::DISK_IS_REPLACED,
+        faults::DISK_IS_MISSING,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+        faults::DISK_OWNER_IS_KILLED,
+    ]);
     server.remove_disk(2);
     std::fs::create_dir(server.disk(2)).unwrap();
     server.restart().unwrap();

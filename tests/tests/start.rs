@@ -7,6 +7,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use cairn_tests::faults;
 use cairn_tests::payload::payload;
 use cairn_tests::s3::{client, client_with_bucket, client_with_keys, code, get, put};
 use cairn_tests::serve::{ACCESS_KEY, Server};
@@ -133,6 +134,10 @@ async fn an_identity_that_cannot_be_read_costs_one_disk_and_not_the_store() {
     let identity = server.disk(5).join("cairn-disk.json");
     std::fs::remove_file(&identity).unwrap();
     std::fs::create_dir(&identity).unwrap();
+    server.expect(&[
+        faults::DISK_IS_MISSING,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+    ]);
     server.restart().unwrap();
     let after = client(server.endpoint());
     assert!(get(&after, "eio", "key").await.unwrap() == payload(100_000, 1));
