@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cairn_rpc::random::random_bytes;
 use http::HeaderValue;
 
 /// Thirty-two characters, so that five random bits give one without bias.
@@ -14,7 +15,7 @@ pub struct RequestId([u8; 16]);
 impl RequestId {
     /// A fresh id of 80 random bits.
     pub fn random() -> Self {
-        Self::from_bits(rand::random())
+        Self::from_bits(u128::from_ne_bytes(random_bytes()))
     }
 
     fn from_bits(bits: u128) -> Self {
@@ -66,7 +67,7 @@ pub struct HostId {
 impl HostId {
     /// A fresh id of 256 random bits.
     pub fn random() -> Self {
-        let text = hex::encode(rand::random::<[u8; 32]>());
+        let text = hex::encode(random_bytes::<32>());
         let header = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
         Self { text, header }
     }

@@ -6,6 +6,8 @@
 //! and the deletion fails, or the deletion does and the write finds no bucket; and an attempt to delete that died
 //! half-way hinders nobody.
 
+use cairn_rpc::random::random_bytes;
+
 use crate::codec::{Stored, encode};
 use crate::error::MetaError;
 use crate::ids::{BucketId, BucketName, CanonicalId, WriteId};
@@ -13,7 +15,6 @@ use crate::keys::{self, DeletionTarget};
 use crate::kv::Batch;
 use crate::meta::{Committed, Evidence, Meta};
 use crate::queues::enqueue_deletion;
-use crate::random::random_bytes;
 use crate::records::{BucketRecord, BucketState, Versioning};
 
 /// A page of an account's buckets.

@@ -23,7 +23,6 @@ mod master_key;
 mod meta;
 mod objects;
 mod queues;
-mod random;
 mod records;
 mod recovery;
 mod retry;

@@ -6,12 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cairn_rpc::random::random_bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 use crate::error::MetaError;
-use crate::random::random_bytes;
 
 /// 32 bytes that must not be lost: without them no secret can be read. Wiped when dropped, not shown by `Debug`.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cairn_rpc::random::random_bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,7 +26,7 @@ pub(crate) struct Jitter {
 
 impl Jitter {
     pub(crate) fn new(seed: Option<u64>) -> Self {
-        let rng = seed.map_or_else(rand::make_rng, StdRng::seed_from_u64);
+        let rng = seed.map_or_else(|| StdRng::from_seed(random_bytes()), StdRng::seed_from_u64);
         Self {
             rng: Arc::new(Mutex::new(rng)),
         }

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use cairn_rpc::random::random_bytes;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -148,7 +149,7 @@ impl DiskIdentity {
     ) -> Result<Self, IdentityError> {
         let path = directory.join(IDENTITY_FILE_NAME);
         let identity = Self {
-            disk_id: DiskId(rand::random()),
+            disk_id: DiskId(random_bytes()),
             cluster_id,
             created_at_ms: now_ms,
         };

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use cairn_rpc::random::random_bytes;
 use cairn_storage_node::DataId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -35,7 +36,9 @@ struct SmallChoice {
 impl Entropy {
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self {
-            rng: Mutex::new(seed.map_or_else(rand::make_rng, StdRng::seed_from_u64)),
+            rng: Mutex::new(
+                seed.map_or_else(|| StdRng::from_seed(random_bytes()), StdRng::seed_from_u64),
+            ),
             small: Mutex::default(),
         }
     }

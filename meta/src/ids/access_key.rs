@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::InvalidName;
-use crate::random::random_bytes;
 
 /// Length of the access keys that Cairn makes, as AWS's.
 const ACCESS_KEY_LEN: usize = 20;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::InvalidName;
-use crate::random::random_bytes;
 
 /// Gives a byte-array newtype its text (lower-case hex), its JSON form (the text) and its binary form (the bytes).
 macro_rules! hex_identity {

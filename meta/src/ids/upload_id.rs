@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{InvalidName, random_id::hex_identity};
-use crate::random::random_bytes;
 
 /// Names one multipart upload: the millisecond it was initiated in (6 bytes, big-endian), then 10 random bytes.
 ///

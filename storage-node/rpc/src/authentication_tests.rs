@@ -26,6 +26,7 @@ use tower_service::Service as _;
 
 use crate::clock::Clock;
 use crate::listener::Peer;
+use crate::random::random_bytes;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
 use crate::standing::{Patience, Strangers};
 use crate::{
@@ -184,7 +185,7 @@ fn path(path: &'static str) -> PathAndQuery {
 fn seal_of(body: &'static str) -> RequestSeal {
     RequestSeal {
         timestamp_ms: NOW_MS,
-        session: SessionId(rand::random()),
+        session: SessionId(random_bytes()),
         counter: 7,
         run: RunId::UNKNOWN,
         body: BodyParts::from(body).digest(),

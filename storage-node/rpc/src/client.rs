@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::body::collect;
 use crate::clock::{Clock, SystemClock};
 use crate::connector::Connector;
+use crate::random::random_bytes;
 use crate::refusal::Refusal;
 use crate::seal::{REPLY_HEADER, ReplySeal, RequestSeal, RunId, SessionId};
 use crate::tls::TlsTrust;
@@ -121,7 +122,7 @@ impl RpcClient {
             endpoint,
             secret,
             http,
-            session: SessionId(rand::random()),
+            session: SessionId(random_bytes()),
             counter: AtomicU64::new(0),
             run: Mutex::new(RunId::UNKNOWN),
             calls: Semaphore::new(options.call_count_max),

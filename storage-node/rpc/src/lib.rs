@@ -10,8 +10,8 @@
 //! [`RpcClient`] is the other end. The services of the storage node and of the metadata store are written above these,
 //! and know nothing of seals.
 //!
-//! Because all of Cairn's processes stand on it, it also has the one [`clock`] that they are given, [`io_thread`] and
-//! [`tls`].
+//! Because all of Cairn's processes stand on it, it also has the one [`clock`] that they are given, the one source of
+//! unseeded randomness ([`random`]), [`io_thread`] and [`tls`].
 //!
 //! It must not know: what is called, or why.
 
@@ -24,6 +24,7 @@ mod connector;
 mod endpoint;
 pub mod io_thread;
 mod listener;
+pub mod random;
 mod refusal;
 mod replay;
 mod reply;

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use crate::body::collect;
 use crate::clock::{Clock, SystemClock};
 use crate::listener::Peer;
+use crate::random::random_bytes;
 use crate::refusal::Refusal;
 use crate::replay::ReplayWindow;
 use crate::seal::{BodyDigest, REPLY_HEADER, ReplySeal, RequestSeal, RunId};
@@ -91,7 +92,7 @@ impl Guard {
         let units = |bytes| Semaphore::new(bytes / BUFFER_UNIT_BYTES);
         Self(Arc::new(Inner {
             secret,
-            run: RunId(rand::random()),
+            run: RunId(random_bytes()),
             replay: Mutex::default(),
             requests: Arc::new(Semaphore::new(options.request_count_max)),
             buffer_units: units(options.buffered_bytes_max),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use cairn_rpc::random::random_bytes;
 use tokio::sync::Semaphore;
 
 use crate::disk_identity::LockedIdentity;
@@ -83,7 +84,7 @@ impl DiskState {
         let queue_bytes = Arc::new(Semaphore::new(options.queue_bytes_max));
         Self {
             options,
-            run: rand::random(),
+            run: u64::from_ne_bytes(random_bytes()),
             index,
             segments,
             unread,

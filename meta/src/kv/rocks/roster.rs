@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Serialize};
 
 /// The name of the file in each place.
@@ -44,7 +45,7 @@ macro_rules! hex_id {
         impl $name {
             /// A new one.
             pub(crate) fn random() -> Self {
-                Self(rand::random())
+                Self(random_bytes())
             }
         }
 

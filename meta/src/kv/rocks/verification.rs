@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use cairn_rpc::random::random_in;
+
 use super::checkpoint::{self, ManifestFile};
 use super::journal_copy;
 use super::journal_file::file_name;
@@ -48,7 +50,7 @@ impl Verification {
         places: &'places [Arc<Place>],
     ) -> Option<(&'places Arc<Place>, Option<String>)> {
         let Some((last, name)) = &self.last else {
-            let index = rand::random_range(0..places.len().max(1));
+            let index = random_in(0..places.len().max(1));
             return Some((places.get(index)?, None));
         };
         if let Some(place) = places.iter().find(|place| place.id == *last) {
@@ -110,7 +112,7 @@ pub(crate) fn verify_next(
     let file_count = files.len();
     let index = match after {
         Some(after) => files.partition_point(|(name, _)| name.as_str() <= after),
-        None => rand::random_range(0..file_count.max(1)),
+        None => random_in(0..file_count.max(1)),
     };
     let Some((name, file)) = files.into_iter().nth(index) else {
         return Ok(None);

@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cairn_rpc::random::random_bytes;
 use tokio::sync::oneshot;
 
 use super::database::{Applied, Reach, ReadError};
@@ -411,7 +412,7 @@ impl Writer {
         }
         let head = Arc::new(FileHead {
             cluster_id: self.settings.cluster_id,
-            salt: rand::random(),
+            salt: random_bytes(),
             epoch: self.roster.epoch,
             first_sequence: self.sequence + 1,
         });
