@@ -145,8 +145,9 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             ) {
                 guard.drain(&mut body).await;
             }
-            // The wrong run is how every caller meets a new process: nothing to see.
-            if refusal != Refusal::WrongRun {
+            // The wrong run is how every caller meets a new process, and callers that have enough answers break off: nothing to
+            // see.
+            if !matches!(refusal, Refusal::WrongRun | Refusal::BrokenBody { .. }) {
                 tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
             }
             (refusal.into_response(), None)
