@@ -241,7 +241,7 @@ mod tests {
         for (level, expected, fails) in [
             ("INFO", none, false),
             ("WARN", none, true),
-            ("WARN", another, true),
+            ("WARN", another, false),
             ("WARN", this, false),
             ("ERROR", none, true),
             ("ERROR", another, true),
