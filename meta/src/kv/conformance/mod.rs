@@ -56,6 +56,8 @@ pub async fn run<Guard>(open: impl AsyncFn() -> (Arc<dyn KvStore>, Guard)) {
         scans::a_page_is_bounded_in_entries,
         scans::a_page_is_bounded_in_bytes,
         scans::a_scan_is_one_snapshot,
+        scans::a_page_of_groups_follows_each_write,
+        scans::a_page_of_groups_is_never_stale,
         limits::the_largest_records_are_kept,
         limits::what_exceeds_a_limit_is_refused_whole,
         limits::a_key_that_cannot_exist_is_absent,

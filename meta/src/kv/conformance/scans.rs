@@ -1,5 +1,6 @@
 //! Ranges, directions, groups, and the bounds of a page.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,9 +8,11 @@ use bytes::Bytes;
 
 use super::{everything, names, put_all};
 use crate::kv::{
-    Batch, Direction, Grouping, KvStore, SCAN_BYTES_MAX, SCAN_LIMIT_MAX, Scan, ScanEntry,
+    Batch, Direction, Grouping, KvStore, SCAN_BYTES_MAX, SCAN_LIMIT_MAX, Scan, ScanEntry, Write,
 };
 
+/// So many that a store may find it worth its while to remember them.
+const DIRECTORY_COUNT: usize = 48;
 const SNAPSHOT_ROUNDS: usize = 200;
 
 #[expect(clippy::unnecessary_wraps, reason = "as the field of a scan wants it")]
@@ -283,6 +286,117 @@ pub(super) async fn a_scan_is_one_snapshot(store: Arc<dyn KvStore>) {
     }
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
+}
+
+/// A store may remember pages of groups: whatever is written, the next scan sees it.
+pub(super) async fn a_page_of_groups_follows_each_write(store: Arc<dyn KvStore>) {
+    let mut keys: BTreeSet<String> = (0..DIRECTORY_COUNT)
+        .map(|number| format!("{:02}/1", 2 * number))
+        .collect();
+    let mut batch = Batch::default();
+    for key in &keys {
+        batch.put(key.clone(), "");
+    }
+    store.commit(batch).await.unwrap();
+    for (key, is_put) in [
+        ("10/2", true),
+        ("10/1", false),
+        ("10/2", false),
+        ("11/1", true),
+        ("11", true),
+        ("98/1", true),
+        ("00/1", false),
+        ("98/1", false),
+        ("11/1", false),
+        ("00/1", true),
+    ] {
+        let (key, value) = (Bytes::from(key), Bytes::new());
+        let text = String::from_utf8(key.to_vec()).unwrap();
+        let write = if is_put {
+            keys.insert(text);
+            Write::Put { key, value }
+        } else {
+            keys.remove(&text);
+            Write::Delete { key }
+        };
+        let writes = vec![write];
+        let checks = Vec::new();
+        store.commit(Batch { checks, writes }).await.unwrap();
+        for limit in [1000, DIRECTORY_COUNT, DIRECTORY_COUNT - 1, 40] {
+            let scan = Scan {
+                limit,
+                group: slash_groups(0),
+                ..everything()
+            };
+            let expected = grouped(&keys, limit);
+            for _ in 0..2 {
+                assert_eq!(
+                    names(&*store, scan.clone()).await,
+                    expected,
+                    "limit {limit}"
+                );
+            }
+        }
+    }
+}
+
+/// The same while others scan: a directory is listed when its first record was acknowledged, and no longer when its last
+/// one was deleted.
+pub(super) async fn a_page_of_groups_is_never_stale(store: Arc<dyn KvStore>) {
+    let mut batch = Batch::default();
+    for number in 0..DIRECTORY_COUNT {
+        batch.put(format!("{number:02}/1"), "");
+    }
+    store.commit(batch).await.unwrap();
+    let scan = Scan {
+        group: slash_groups(0),
+        ..everything()
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn({
+        let (store, stop, scan) = (Arc::clone(&store), Arc::clone(&stop), scan.clone());
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                store.scan(scan.clone()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for round in 0..SNAPSHOT_ROUNDS {
+        let is_there = round % 2 == 0;
+        let mut batch = Batch::default();
+        if is_there {
+            batch.put("new/1", "");
+        } else {
+            batch.delete("new/1");
+        }
+        store.commit(batch).await.unwrap();
+        let (found, _) = names(&*store, scan.clone()).await;
+        assert_eq!(
+            found.contains(&"new/*".to_owned()),
+            is_there,
+            "round {round}"
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    reader.await.unwrap();
+}
+
+/// What a scan of keys up to their first slash finds.
+fn grouped(keys: &BTreeSet<String>, limit: usize) -> (Vec<String>, bool) {
+    let mut all: Vec<String> = Vec::new();
+    for key in keys {
+        let name = match key.split_once('/') {
+            Some((directory, _)) => format!("{directory}/*"),
+            None => key.clone(),
+        };
+        if all.last() != Some(&name) {
+            all.push(name);
+        }
+    }
+    let is_truncated = all.len() > limit;
+    all.truncate(limit);
+    (all, is_truncated)
 }
 
 fn to_names(expected: &[&str]) -> Vec<String> {

@@ -201,6 +201,9 @@ impl KvStore for RocksKv {
 
     async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
         let live = self.shared.live();
+        if let Some(page) = live.database.recent_page(&scan) {
+            return Ok(page);
+        }
         if scan.limit <= INLINE_SCAN_LIMIT
             && let Ok(page) = live.database.scan(&scan, Reach::Memory)
         {

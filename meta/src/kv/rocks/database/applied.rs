@@ -8,7 +8,7 @@ use rocksdb::{ErrorKind, WriteBatch};
 
 use super::super::record::{MalformedPayload, WriteRef, u64_at, writes};
 use super::keys::{APPLIED_KEY, USER_PREFIX};
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, recent_pages, recent_records};
 
 /// The last journal record that RocksDB holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Database {
         #[cfg(test)]
         self.refuse()?;
         let batch = write_batch(payload, applied)?;
-        let _writing = self.recent.begin_write(keys(payload));
+        let _forgotten = self.forget(payload);
         self.db()
             .write_opt(batch, &self.write_options)
             .map_err(|source| self.error(source))
@@ -68,13 +68,24 @@ impl Database {
         #[cfg(test)]
         self.refuse()?;
         let batch = write_batch(payload, applied)?;
-        let _writing = self.recent.begin_write(keys(payload));
+        let _forgotten = self.forget(payload);
         match self.db().write_opt(batch, &self.prompt_write_options) {
             Ok(()) => Ok(true),
             // Writes that a failed flush has stopped say the same; `apply` then says what failed.
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
             Err(source) => Err(self.error(source)),
         }
+    }
+
+    /// Forgets what was read lately and is written now, until what is returned is dropped.
+    fn forget(&self, payload: &[u8]) -> (recent_records::Writing<'_>, recent_pages::Writing<'_>) {
+        // Of a malformed record nothing is written.
+        let changes = || writes(payload).map_while(Result::ok);
+        let keys = changes().map(|(WriteRef::Put { key, .. } | WriteRef::Delete { key })| key);
+        (
+            self.recent_records.begin_write(keys),
+            self.recent_pages.begin_write(changes()),
+        )
     }
 }
 
@@ -95,12 +106,4 @@ fn write_batch(payload: &[u8], applied: Applied) -> Result<WriteBatch, Malformed
     value.extend_from_slice(&applied.hash);
     batch.put(APPLIED_KEY, value);
     Ok(batch)
-}
-
-/// Those of the writes of a record, up to where it is malformed.
-fn keys(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
-    writes(payload).map_while(|write| match write {
-        Ok(WriteRef::Put { key, .. } | WriteRef::Delete { key }) => Some(key),
-        Err(_) => None,
-    })
 }

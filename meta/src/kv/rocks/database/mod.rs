@@ -1,7 +1,7 @@
 //! The live RocksDB: options, reads, and the one way that records reach it.
 //!
 //! Its own write-ahead log is off; the journal is the log. Its records get here in [`applied`] and nowhere else, and are
-//! asked for in [`reads`], beyond what [`recent`] remembers. Where RocksDB has them is told by [`layers`].
+//! asked for in [`reads`], beyond what [`recent_records`] and [`recent_pages`] remember. Where RocksDB has them is told by [`layers`].
 //!
 //! A call into a disk that hangs does not return. What is served in the ordinary case therefore has a form that never
 //! waits for the disk and says when it would have to: reads with [`Reach::Memory`], and [`Database::try_apply`]. All
@@ -15,7 +15,8 @@ mod keys;
 mod layers;
 mod options;
 mod reads;
-mod recent;
+mod recent_pages;
+mod recent_records;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,8 @@ pub(crate) use reads::Reach;
 
 use options::options;
 use reads::read_options;
-use recent::RecentRecords;
+use recent_pages::RecentPages;
+use recent_records::RecentRecords;
 
 /// An open RocksDB.
 pub(crate) struct Database {
@@ -43,7 +45,8 @@ pub(crate) struct Database {
     has_replaced_threads: AtomicBool,
     /// Whether RocksDB merges from the first flushed file on, see `quiet`.
     pub(crate) merges_at_once: AtomicBool,
-    recent: RecentRecords,
+    recent_records: RecentRecords,
+    recent_pages: RecentPages,
     memory_reads: ReadOptions,
     /// Of a write that waits where RocksDB wants it to.
     write_options: WriteOptions,
@@ -94,7 +97,8 @@ impl Database {
             is_abandoned: AtomicBool::new(false),
             has_replaced_threads: AtomicBool::new(false),
             merges_at_once: AtomicBool::new(false),
-            recent: RecentRecords::default(),
+            recent_records: RecentRecords::default(),
+            recent_pages: RecentPages::default(),
             memory_reads: read_options(Reach::Memory),
             write_options,
             prompt_write_options,

@@ -7,7 +7,7 @@ use super::Database;
 use super::cursor::RocksCursor;
 use super::error::{ReadError, read_error};
 use super::keys::{USER_END, USER_PREFIX, user_key};
-use super::recent::Known;
+use super::recent_records::Known;
 use crate::kv::{Scan, ScanPage, scan};
 
 /// How much is read at once where everything is.
@@ -25,13 +25,13 @@ pub(crate) enum Reach {
 impl Database {
     /// The value of `key`.
     pub(crate) fn get(&self, key: &[u8], reach: Reach) -> Result<Option<Bytes>, ReadError> {
-        let reading = match self.recent.look_up(key) {
+        let reading = match self.recent_records.look_up(key) {
             Known::Value(value) => return Ok(value),
             Known::Nothing(reading) => reading,
         };
         let found = self.pinned(key, reach)?;
         let value = found.map(|value| Bytes::copy_from_slice(&value));
-        self.recent.remember(reading, key, value.as_ref());
+        self.recent_records.remember(reading, key, value.as_ref());
         Ok(value)
     }
 
@@ -42,7 +42,7 @@ impl Database {
         expected: Option<&[u8]>,
         reach: Reach,
     ) -> Result<bool, ReadError> {
-        match self.recent.look_up(key) {
+        match self.recent_records.look_up(key) {
             Known::Value(value) => Ok(value.as_deref() == expected),
             Known::Nothing(_) => Ok(self.pinned(key, reach)?.as_deref() == expected),
         }
@@ -65,6 +65,11 @@ impl Database {
         })
     }
 
+    /// What `scan` finds now, if it was found lately and is still known.
+    pub(crate) fn recent_page(&self, scan: &Scan) -> Option<ScanPage> {
+        self.recent_pages.look_up(scan)
+    }
+
     /// Runs `scan` over the store's records, as they are now.
     pub(crate) fn scan(&self, scan: &Scan, reach: Reach) -> Result<ScanPage, ReadError> {
         if reach == Reach::Disk {
@@ -77,8 +82,13 @@ impl Database {
         read.set_iterate_upper_bound(USER_END);
         // It allocates for each block that a seek comes to, and a scan of one page gains nothing from it.
         read.set_auto_readahead_size(false);
+        // Before the iterator is made, which is the snapshot.
+        let reading = self.recent_pages.begin_read(scan);
         let mut cursor = RocksCursor::new(self.db().raw_iterator_opt(read));
         let page = scan::scan(&mut cursor, scan);
+        if let (Some(reading), Ok(page)) = (reading, &page) {
+            reading.remember(page);
+        }
         page.map_err(|error| {
             if cursor.needs_disk {
                 ReadError::NeedsDisk
