@@ -3,8 +3,8 @@
 //! - The protocol layer ([`addressing`], [`operation`], [`auth`], [`authorize`], [`checksum`], [`body`],
 //!   [`xml`], [`s3_error`]) speaks HTTP, XML and SigV4 and knows nothing of shards.
 //! - The [`engine`] chunks, codes and places bytes and knows nothing of HTTP or XML.
-//! - Between them: [`server`] accepts connections, `dispatch` takes each request on its one path, `handlers` has an
-//!   operation per file.
+//! - Between them: [`server`] accepts connections, `dispatch` takes each request on its one path, `handlers` has what
+//!   each operation does.
 //! - [`md5_lanes`] hashes the bodies of concurrent requests side by side, and knows nothing of either.
 //!
 //! The gateway keeps no state of its own: any number of them work over the same metadata and disks. It must not know

@@ -32,7 +32,7 @@ const BUCKET: &str = "space";
 const MIB: usize = 1 << 20;
 /// What the open segments of a disk have allocated but not used.
 const ALLOCATED_AHEAD_BYTES: u64 = 10 << 20;
-/// Dead small shards that an open segment may keep before it is given up.
+/// Dead small shards that an open segment may keep before it is given up, where that is three fifths of it.
 const OPEN_GARBAGE_BYTES: u64 = 16 << 20;
 /// How many requests run at a time.
 const CONCURRENCY: usize = 16;
@@ -217,7 +217,7 @@ async fn space_of_deleted_and_overwritten_objects_comes_back() {
     delete_many(&client, unwanted.collect()).await;
 
     eventually_live(&server, kept_live).await;
-    // Of 500 MB: an open segment is given up from 16 MiB of garbage on.
+    // Of 500 MB: an open segment that is nearly all garbage is given up from 16 MiB of it on.
     eventually_occupied_at_most(
         &server,
         before + 3 * (OPEN_GARBAGE_BYTES + ALLOCATED_AHEAD_BYTES),

@@ -1,4 +1,5 @@
-//! S3's operations, one file each; an operation's file shows the whole of what it does, in order.
+//! S3's operations; the file of an operation shows the whole of what it does, in order. Most have one of their own. Those
+//! that are nearly the same share one: GET and HEAD of an object, both listings, and all of buckets but listing them.
 //!
 //! A handler gets an [`S3Request`], which was authenticated and authorized, and answers with a response or an
 //! [`S3Error`]. What several operations share stands in a file named by what it holds (`byte_range`,
