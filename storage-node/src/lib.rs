@@ -22,7 +22,7 @@ mod verified_bytes;
 
 pub use disk_identity::{DiskIdentity, IDENTITY_DRAFT_NAME, IDENTITY_FILE_NAME, IdentityError};
 pub use ids::{ClusterId, DataId, DiskId, ShardId};
-pub use local_disk::{Clock, LocalDisk, LocalDiskOptions, OpenError};
+pub use local_disk::{LocalDisk, LocalDiskOptions, OpenError};
 pub use memory::MemoryShardStore;
 pub use shard_store::{
     DESCRIPTOR_SIZE_BYTES_MAX, DiskHealth, DiskStatus, Durability, LIST_LIMIT_MAX,

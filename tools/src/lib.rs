@@ -18,7 +18,6 @@ pub mod admin;
 mod aside;
 pub mod bench;
 pub mod cli;
-mod clock;
 mod command;
 pub mod config;
 mod durable_file;

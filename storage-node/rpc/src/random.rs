@@ -1,4 +1,4 @@
-//! Randomness that nobody has seeded, drawn in this one place: identities, nonces and jitter.
+//! Randomness that nobody has seeded, drawn in this one place: identities, keys, nonces and jitter.
 #![expect(
     clippy::disallowed_methods,
     reason = "what a test may want to replay takes a seeded generator instead"
@@ -7,7 +7,11 @@
 use rand::distr::uniform::{SampleRange, SampleUniform};
 
 /// `N` bytes from the operating system's seeded generator; unpredictable, never repeated in practice from
-/// eight bytes on (and every eight-byte use is also checked or compared together with a sequence number).
+/// eight bytes on (and every eight-byte use is also checked or compared together with a sequence number). Good for keys,
+/// too.
+///
+/// # Panics
+/// If the operating system has nothing to seed it with.
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

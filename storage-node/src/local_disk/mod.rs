@@ -42,10 +42,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cairn_rpc::clock::{Clock as _, SystemClock};
 use cairn_rpc::io_thread;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-pub use options::{Clock, LocalDiskOptions, OpenError};
+pub use options::{LocalDiskOptions, OpenError};
 
 use crate::disk_identity::{DiskIdentity, IdentityError};
 use crate::durable_file::{self, FileCalls, SystemCalls};
@@ -99,7 +100,7 @@ impl LocalDisk {
     /// # Errors
     /// [`IdentityError::AlreadyFormatted`], [`IdentityError::Io`].
     pub fn format(path: impl AsRef<Path>, cluster_id: ClusterId) -> Result<DiskId, IdentityError> {
-        let now_ms = Clock::system().now_ms();
+        let now_ms = SystemClock.now_ms();
         DiskIdentity::create(path.as_ref(), cluster_id, now_ms).map(|identity| identity.disk_id)
     }
 

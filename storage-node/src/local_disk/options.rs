@@ -1,9 +1,10 @@
 //! How a disk is opened, and why that may be refused.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use cairn_rpc::clock::{Clock, SystemClock};
 
 use crate::disk_identity::IdentityError;
 use crate::{ClusterId, DiskId};
@@ -35,7 +36,7 @@ pub struct LocalDiskOptions {
     /// A disk passes for [hung](crate::DiskHealth::Hung) while a call into it has been under way for longer than this.
     pub hung_after: Duration,
     /// Gives the time that is written into records.
-    pub clock: Clock,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl LocalDiskOptions {
@@ -55,7 +56,7 @@ impl LocalDiskOptions {
             compaction_bytes_per_second_max: 64 << 20,
             // The longest that one step of the writer takes is syncing 64 MiB: even at 10 MiB/s this is less.
             hung_after: Duration::from_secs(10),
-            clock: Clock::system(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -69,41 +70,6 @@ impl LocalDiskOptions {
     pub(super) fn segment_size_max(&self) -> u64 {
         let reserve_allows = self.reserve_bytes.max(SEGMENT_SIZE_BYTES_MIN);
         self.segment_size_bytes.min(reserve_allows)
-    }
-}
-
-/// Gives the time of day, in milliseconds since the Unix epoch.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
-
-impl Clock {
-    /// The machine's clock.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place where this crate reads the wall clock"
-    )]
-    pub fn system() -> Self {
-        Self::new(|| {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
-        })
-    }
-
-    /// Any other source.
-    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now_ms))
-    }
-
-    pub(crate) fn now_ms(&self) -> u64 {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use cairn_rpc::random::random_bytes;
 use http::Method;
 use tokio::task::JoinSet;
 
@@ -18,7 +19,6 @@ use super::progress::{INTERVAL, Progress};
 use super::report::{self, Row, ServerCost, Subject};
 use super::server_process::ServerProcess;
 use super::worker::{self, Shared};
-use crate::clock;
 use crate::command::CommandError;
 use crate::s3_client::{ClientError, Connection, Destination, KeyPair, Request, Signer};
 use crate::standard_output;
@@ -92,13 +92,7 @@ impl Session {
         }
         let bucket = match &args.bucket {
             Some(bucket) => bucket.clone(),
-            None => format!(
-                "cairn-bench-{}",
-                hex::encode(
-                    clock::random_bytes::<6>()
-                        .map_err(|error| CommandError::failed(error.to_string()))?
-                )
-            ),
+            None => format!("cairn-bench-{}", hex::encode(random_bytes::<6>())),
         };
         let server = args
             .server_pid

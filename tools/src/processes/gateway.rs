@@ -13,6 +13,7 @@ use cairn_gateway::metrics::MetadataRequests;
 use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
 use cairn_meta::{ClusterRecord, DiskNode, DiskRecord, DiskState, Meta, MetaError};
+use cairn_rpc::clock::{Clock as _, SystemClock};
 use cairn_rpc::tls::TlsTrust;
 use cairn_rpc::{ClientOptions, ClusterSecret, Endpoint};
 use cairn_storage_node::http::{NodeClient, NodeDescription, NodeError};
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::coding_choice::choose_coding;
 use super::say;
-use crate::clock;
 use crate::command::CommandError;
 use crate::config::GatewayConfig;
 use crate::serve::{
@@ -91,7 +91,8 @@ async fn start(config: &GatewayConfig) -> Result<Gateway, StartError> {
     let (seen, geometry) = first_look(&meta, &nodes, config).await?;
     let listeners = FrontListeners::bind(&config.front).await?;
     let cluster = cluster_id(&config.cluster, config.cluster_id);
-    register(&meta, cluster, geometry, &seen.found, clock::now_ms()).await?;
+    let now_ms = SystemClock.now_ms();
+    register(&meta, cluster, geometry, &seen.found, now_ms).await?;
     let mut lookout = Lookout {
         meta: meta.clone(),
         nodes,
@@ -384,7 +385,7 @@ impl Lookout {
             tracing::debug!(%error, "a storage node does not answer");
         }
         self.served.extend(served);
-        register_disks(&self.meta, &found, clock::now_ms()).await?;
+        register_disks(&self.meta, &found, SystemClock.now_ms()).await?;
         if !self.has_complained && is_coded_differently(&self.meta, self.geometry).await? {
             tracing::warn!(ours = %self.geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
             self.has_complained = true;

@@ -17,9 +17,9 @@ use cairn_gateway::engine::Geometry;
 use cairn_gateway::recovery::{Recovery, RecoveryError, RecoveryReport};
 use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions};
 use cairn_meta::{MasterKey, Meta};
+use cairn_rpc::clock::{Clock as _, SystemClock};
 use cairn_storage_node::{ClusterId, DiskId, ShardStore};
 
-use crate::clock;
 use crate::command::CommandError;
 use crate::config::{ServeConfig, Sources};
 use crate::local_disks::{
@@ -165,7 +165,7 @@ async fn fill(
     disks: &[Arc<Slot>],
     awaited: BTreeSet<DiskId>,
 ) -> Result<RecoveryReport, RebuildError> {
-    let now_ms = clock::now_ms();
+    let now_ms = SystemClock.now_ms();
     let options = RocksKvOptions {
         // No store was started that often: should a copy of the lost metadata turn up later, it is older.
         epoch_before_first: now_ms,

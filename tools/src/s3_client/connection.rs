@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use cairn_rpc::clock::{Clock as _, SystemClock};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -12,7 +13,6 @@ use super::destination::Destination;
 use super::error::ClientError;
 use super::request::{Body, Request};
 use super::signer::Signer;
-use crate::clock;
 
 /// Longest wait for a connection, its TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,9 +54,9 @@ impl Connection {
         &mut self,
         request: Request,
     ) -> Result<http::Response<Incoming>, ClientError> {
-        let signature = self
-            .signer
-            .sign(&request, self.destination.authority(), clock::now_ms());
+        let authority = self.destination.authority();
+        let now_ms = SystemClock.now_ms();
+        let signature = self.signer.sign(&request, authority, now_ms);
         let target = if request.query.is_empty() {
             request.path
         } else {

@@ -59,14 +59,6 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Something of the system is missing.
-    #[error("{what}: {source}")]
-    System {
-        /// What was wanted.
-        what: &'static str,
-        /// What it said.
-        source: std::io::Error,
-    },
     /// A part of the program failed in a way it should not.
     #[error("{0}")]
     Internal(String),

@@ -15,12 +15,12 @@ use cairn_gateway::metrics_access::MetricsToken;
 use cairn_gateway::server::{self, ListenerOptions, Surface};
 use cairn_gateway::tls::{TlsCertificate, TlsError};
 use cairn_meta::Meta;
+use cairn_rpc::random::random_bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
-use crate::clock;
 use crate::config::{FrontConfig, RootCredentials};
 
 /// However early a disk counts as lost, looking for such disks reads the whole list of data.
@@ -98,7 +98,7 @@ impl Front {
     /// Starts background work, then serves.
     ///
     /// # Errors
-    /// When the parts do not fit together, or there is no randomness.
+    /// When the parts do not fit together.
     pub(crate) async fn start(parts: FrontParts<'_>) -> Result<Self, StartError> {
         let config = parts.config;
         let address = parts.listeners.address;
@@ -121,7 +121,7 @@ impl Front {
         };
         let gateway = Gateway::new(settings, components)
             .map_err(|error| StartError::Internal(error.to_string()))?;
-        let background = engine.start_background(background_options(config)?);
+        let background = engine.start_background(background_options(config));
 
         let stop = CancellationToken::new();
         Ok(Self {
@@ -235,17 +235,17 @@ fn engine_options(config: &FrontConfig, geometry: Geometry) -> EngineOptions {
 }
 
 /// Whoever wants something done early wants it looked for often: the pauses follow from the ages.
-fn background_options(config: &FrontConfig) -> Result<BackgroundOptions, StartError> {
-    let defaults = BackgroundOptions::new(holder()?);
+fn background_options(config: &FrontConfig) -> BackgroundOptions {
+    let defaults = BackgroundOptions::new(holder());
     let quarter = config.orphan_age / 4;
-    Ok(BackgroundOptions {
+    BackgroundOptions {
         collect_orphans_every: quarter.min(defaults.collect_orphans_every),
         first_pass_after: quarter.min(defaults.first_pass_after),
         leave_disks_every: config
             .disk_lost_after
             .clamp(LOOK_FOR_LOST_DISKS_EVERY_MIN, defaults.leave_disks_every),
         ..defaults
-    })
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -255,14 +255,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// What this process calls itself in leases: no other process and no other start has the same name.
-fn holder() -> Result<String, StartError> {
-    let bytes = clock::random_bytes::<8>().map_err(|source| StartError::System {
-        what: "a name for this process",
-        source,
-    })?;
-    Ok(format!(
-        "{}-{}",
-        crate::host_name::host_name(),
-        hex::encode(bytes)
-    ))
+fn holder() -> String {
+    let host = crate::host_name::host_name();
+    format!("{host}-{}", hex::encode(random_bytes::<8>()))
 }

@@ -30,10 +30,11 @@ use std::sync::Arc;
 use cairn_gateway::engine::{DiskEntry, DiskRole, Geometry, Locality};
 use cairn_meta::kv::rocks::RocksKv;
 use cairn_meta::{DiskNode, Meta};
+use cairn_rpc::clock::{Clock as _, SystemClock};
+use cairn_rpc::random::random_bytes;
 use cairn_storage_node::{ClusterId, ShardStore as _};
 
 use crate::aside::aside;
-use crate::clock;
 use crate::config::{RootCredentials, ServeConfig};
 use crate::host_name::host_name;
 use crate::local_disks::{self, Adopted, DisksError, Slot, Survey, Tolerance, WatchedDisks};
@@ -62,7 +63,7 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
     let survey = survey_disks(config).await?;
     let cluster_id = match survey.plan.cluster_id {
         Some(cluster_id) => cluster_id,
-        None => ClusterId(random("an identity for the store")?),
+        None => ClusterId(random_bytes()),
     };
 
     // Before the secrets are made: they are shown once, by a process that serves.
@@ -80,7 +81,7 @@ pub async fn start(config: &ServeConfig) -> Result<Server, StartError> {
         cluster_id.0,
         store.geometry,
         &found(&slots, &host),
-        clock::now_ms(),
+        SystemClock.now_ms(),
     )
     .await?;
 
@@ -275,8 +276,4 @@ fn entries(slots: &[Arc<Slot>], host: &str) -> Vec<DiskEntry> {
         role: DiskRole::Active,
     };
     slots.iter().map(entry).collect()
-}
-
-fn random<const N: usize>(what: &'static str) -> Result<[u8; N], StartError> {
-    clock::random_bytes().map_err(|source| StartError::System { what, source })
 }

@@ -15,10 +15,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use cairn_meta::MasterKey;
+use cairn_rpc::random::random_bytes;
 use cairn_storage_node::ClusterId;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
 use crate::config::{RootCredentials, Secret};
 use crate::durable_file::{self, Access};
 
@@ -157,10 +157,7 @@ pub(crate) fn establish(keeping: Keeping<'_>, given: Given) -> Result<Secrets, S
     let root = match (given.root, stored_root) {
         (Some(root), _) | (None, Some(root)) => root,
         (None, None) => {
-            let root = random_credentials().map_err(|source| SecretsError::Io {
-                path: PathBuf::from("/dev/urandom"),
-                source,
-            })?;
+            let root = random_credentials();
             kept.root_access_key = Some(root.access_key.clone());
             kept.root_secret_key = Some(root.secret_key.reveal().to_owned());
             root
@@ -321,7 +318,7 @@ fn spread(
     }
 }
 
-fn random_credentials() -> std::io::Result<RootCredentials> {
+fn random_credentials() -> RootCredentials {
     let text = |bytes: &[u8]| -> String {
         let letter = |byte: &u8| {
             ALPHABET
@@ -331,10 +328,10 @@ fn random_credentials() -> std::io::Result<RootCredentials> {
         };
         bytes.iter().map(|byte| char::from(letter(byte))).collect()
     };
-    Ok(RootCredentials {
-        access_key: format!("cairn{}", text(&clock::random_bytes::<15>()?)),
-        secret_key: Secret::new(text(&clock::random_bytes::<40>()?)),
-    })
+    RootCredentials {
+        access_key: format!("cairn{}", text(&random_bytes::<15>())),
+        secret_key: Secret::new(text(&random_bytes::<40>())),
+    }
 }
 
 fn unreadable(copies: &[(PathBuf, Document)], detail: &str) -> SecretsError {
