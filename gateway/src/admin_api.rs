@@ -15,6 +15,7 @@
 //! | `GET /-/admin/v1/cluster` | | 200 [`ClusterStatus`] |
 //!
 //! Every refusal is an [`ErrorDocument`] with status 400, 403, 404, 405, 409, 413, 500 or 503. Fields are only ever added.
+//! For other programs all of this is written down in `docs/formats/admin-api.md`.
 
 use std::collections::BTreeMap;
 

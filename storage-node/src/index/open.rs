@@ -12,7 +12,8 @@ use super::{Index, IndexError, LogState, SegmentStatsMap};
 use crate::segment::SegmentNumber;
 use crate::{DiskId, durable_file};
 
-/// Its presence beside the index directory says that the index was found damaged while in use.
+/// Its presence beside the index directory says that the index was found damaged, or to lack a shard: in use, or while it
+/// was brought up to the segments at an opening.
 const REBUILD_MARKER: &str = "index-rebuild";
 
 impl Index {
