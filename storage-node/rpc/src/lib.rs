@@ -41,7 +41,7 @@ pub use client::{CallError, ClientOptions, RpcClient};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Peer, RpcListener};
 pub use reply::Reply;
-pub use secret::{ClusterSecret, SECRET_LEN_MAX, SECRET_LEN_MIN, SecretError};
+pub use secret::{ClusterSecret, SecretError};
 pub use served_connection::ServedConnection;
 pub use server::{Guard, GuardOptions};
 pub use stream::Stream;

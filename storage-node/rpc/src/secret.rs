@@ -1,16 +1,13 @@
 //! The secret that all processes of one cluster share.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 /// Shortest secret that is accepted: 32 characters, as many as 16 random bytes have in hex.
-pub const SECRET_LEN_MIN: usize = 32;
-/// Longest secret that is accepted; a longer file is not a secret but a mistake.
-pub const SECRET_LEN_MAX: usize = 4096;
+const SECRET_LEN_MIN: usize = 32;
+/// Longest secret that is accepted; what is longer is not a secret but a mistake.
+const SECRET_LEN_MAX: usize = 256;
 
 /// The shared secret of one cluster, independent of anybody's S3 credentials.
 ///
@@ -31,16 +28,8 @@ pub enum SecretError {
         len: usize,
     },
     /// Not a secret.
-    #[error("the cluster secret is longer than {SECRET_LEN_MAX} bytes; is it the right file?")]
+    #[error("the cluster secret is longer than {SECRET_LEN_MAX} bytes; is it the right one?")]
     TooLong,
-    /// The file could not be read.
-    #[error("cannot read the cluster secret from {path}: {source}")]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 impl ClusterSecret {
@@ -55,25 +44,6 @@ impl ClusterSecret {
             len if len > SECRET_LEN_MAX => Err(SecretError::TooLong),
             _ => Ok(Self(Zeroizing::new(text.to_vec()))),
         }
-    }
-
-    /// Reads the secret from a file.
-    ///
-    /// # Errors
-    /// [`SecretError::Unreadable`], and those of [`ClusterSecret::new`].
-    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let unreadable = |source| SecretError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        // Room for what is refused as too long, made at once: growing would leave copies behind unwiped.
-        let limit = SECRET_LEN_MAX + 2;
-        let mut text = Zeroizing::new(Vec::with_capacity(limit));
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(limit as u64)
-            .read_to_end(&mut text)
-            .map_err(unreadable)?;
-        Self::new(&*text)
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -97,30 +67,9 @@ mod tests {
         let short = ClusterSecret::new(format!("  {}\n", "x".repeat(31)));
         assert!(matches!(short, Err(SecretError::TooShort { len: 31 })));
         assert!(matches!(
-            ClusterSecret::new("x".repeat(4097)),
+            ClusterSecret::new("x".repeat(257)),
             Err(SecretError::TooLong)
         ));
-    }
-
-    #[test]
-    fn a_file_gives_the_same_secret_as_its_text() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::io::Write::write_all(
-            &mut file.as_file(),
-            format!("{}\n", "s".repeat(40)).as_bytes(),
-        )
-        .unwrap();
-        assert_eq!(
-            ClusterSecret::from_file(file.path()).unwrap().key(),
-            "s".repeat(40).as_bytes()
-        );
-        let missing = ClusterSecret::from_file(Path::new("/nonexistent/secret"));
-        assert!(
-            missing
-                .unwrap_err()
-                .to_string()
-                .contains("/nonexistent/secret")
-        );
     }
 
     #[test]
