@@ -21,12 +21,24 @@ pub struct Geometry {
 }
 
 /// Why a geometry is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not a geometry: write K+M with K from 1, M from 1 (0 only with K = 1) and at most {SHARD_COUNT_MAX} shards, for example 4+2"
-)]
-pub struct GeometryError {
-    text: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// The text is something else.
+    #[error("two numbers up to 255 with a plus sign between them are expected")]
+    Unreadable,
+    /// `K` is 0.
+    #[error("K is 0, and without data shards nothing is stored")]
+    NoData,
+    /// `M` is 0, and chunks are cut.
+    #[error("M is 0, and with one disk lost all would be")]
+    NoParity,
+    /// More than a chunk may have.
+    #[error("{shard_count} shards are more than {SHARD_COUNT_MAX}")]
+    TooManyShards {
+        /// `K + M`.
+        shard_count: usize,
+    },
 }
 
 /// Whether a chunk is worth cutting into shards.
@@ -42,16 +54,15 @@ impl Geometry {
     /// `data + parity`.
     ///
     /// # Errors
-    /// [`GeometryError`] when no parity is left although the chunk is cut, or there are too many shards.
+    /// All of [`GeometryError`] but [`GeometryError::Unreadable`].
     pub fn new(data: u8, parity: u8) -> Result<Self, GeometryError> {
         let shard_count = usize::from(data) + usize::from(parity);
-        let loses_nothing = data == 1 || parity >= 1;
-        if data == 0 || !loses_nothing || shard_count > SHARD_COUNT_MAX {
-            return Err(GeometryError {
-                text: format!("{data}+{parity}"),
-            });
+        match (data, parity) {
+            (0, _) => Err(GeometryError::NoData),
+            (2.., 0) => Err(GeometryError::NoParity),
+            _ if shard_count > SHARD_COUNT_MAX => Err(GeometryError::TooManyShards { shard_count }),
+            _ => Ok(Self { data, parity }),
         }
-        Ok(Self { data, parity })
     }
 
     /// The widest sensible geometry for a cluster of this many disks.
@@ -135,13 +146,10 @@ impl FromStr for Geometry {
     type Err = GeometryError;
 
     fn from_str(text: &str) -> Result<Self, GeometryError> {
-        let refused = || GeometryError {
-            text: text.to_owned(),
-        };
-        let (data, parity) = text.split_once('+').ok_or_else(refused)?;
+        let (data, parity) = text.split_once('+').ok_or(GeometryError::Unreadable)?;
         match (data.parse(), parity.parse()) {
             (Ok(data), Ok(parity)) => Self::new(data, parity),
-            _ => Err(refused()),
+            _ => Err(GeometryError::Unreadable),
         }
     }
 }
@@ -230,8 +238,13 @@ mod tests {
     #[test]
     fn text_that_is_no_geometry_is_refused() {
         assert_eq!("4+2".parse(), Geometry::new(4, 2));
-        for text in ["", "4", "4+", "+2", "0+2", "4+0", "40+2", "4+2+1", "-4+2"] {
-            assert!(text.parse::<Geometry>().is_err(), "{text}");
+        assert_eq!("28+4".parse(), Geometry::new(28, 4));
+        for text in ["", "4", "4+", "+2", "4+2+1", "-4+2", "256+2"] {
+            assert_eq!(text.parse::<Geometry>(), Err(GeometryError::Unreadable));
         }
+        assert_eq!("0+2".parse::<Geometry>(), Err(GeometryError::NoData));
+        assert_eq!("4+0".parse::<Geometry>(), Err(GeometryError::NoParity));
+        let too_many = GeometryError::TooManyShards { shard_count: 33 };
+        assert_eq!("31+2".parse::<Geometry>(), Err(too_many));
     }
 }

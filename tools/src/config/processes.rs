@@ -403,6 +403,19 @@ mod tests {
     }
 
     #[test]
+    fn a_coding_that_is_refused_is_told_why() {
+        let refusal = |erasure: &str| {
+            let given = flags(&[("data", &["/d1"]), ("erasure", &[erasure])]);
+            ServeConfig::parse(&given).unwrap_err().to_string()
+        };
+        let too_wide = refusal("30+4");
+        assert!(
+            too_wide.contains("34 shards are more than 32"),
+            "{too_wide}"
+        );
+    }
+
+    #[test]
     fn a_disk_must_hold_more_than_its_reserve() {
         let sized = |capacity| {
             let (config, _) = ServeConfig::parse(&flags(&[

@@ -106,7 +106,8 @@ const fn one(name: &'static str, processes: &'static [Process]) -> Setting {
     }
 }
 
-/// Every setting of every process. A name may appear twice with different processes (`data`, `meta`, `listen`, `erasure`).
+/// Every setting of every process. A name may appear more than once, with different processes, where its rule, default or
+/// help differs.
 pub static SETTINGS: &[Setting] = &[
     Setting {
         arity: Arity::Many,
@@ -229,14 +230,14 @@ pub static SETTINGS: &[Setting] = &[
         ..one("compat_presigned_v2", FRONT)
     },
     Setting {
-        rule: "K+M with K from 1, M from 1 (0 only with K = 1), and at least K+M disks",
+        rule: "K+M with K from 1, M from 1 (0 only with K = 1), K+M at most 32, and at least K+M disks",
         example: "4+2",
         default: "by the number of disks: 1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2",
         help: "Data and parity shards of each chunk; any M disks may be lost.",
         ..one("erasure", &[Serve])
     },
     Setting {
-        rule: "K+M with K from 1, M from 1 (0 only with K = 1), and at least K+M disks",
+        rule: "K+M with K from 1, M from 1 (0 only with K = 1), K+M at most 32, and at least K+M disks",
         example: "4+2",
         default: "by the number of disks (1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2); a new cluster waits for all nodes to count them",
         help: "Data and parity shards of each chunk; any M disks may be lost. The same on all gateways.",

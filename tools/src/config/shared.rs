@@ -103,7 +103,7 @@ impl FrontConfig {
             region: reader.or("region", "us-east-1".to_owned(), region),
             compat_presigned_v2: reader.or("compat_presigned_v2", true, yes_or_no),
             erasure: reader.optional("erasure", |text| {
-                text.parse::<Geometry>().map_err(|_| String::new())
+                text.parse::<Geometry>().map_err(|error| error.to_string())
             }),
             disk_lost_after: reader.or("disk_lost_after", Duration::from_mins(15), duration),
             delete_delay: reader.or("delete_delay", cairn_meta::DELETE_DELAY_DEFAULT, duration),
