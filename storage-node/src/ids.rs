@@ -14,7 +14,8 @@ pub struct DiskId(pub [u8; 16]);
 )]
 pub struct ClusterId(pub [u8; 16]);
 
-/// Names the bytes of one upload (one PUT or one part): all its chunks carry it. Random, never reused.
+/// Names the bytes of one upload (one PUT or one part): all its chunks carry it. Never reused. What is in it is the
+/// caller's affair.
 #[derive(
     Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]

@@ -20,7 +20,7 @@ pub(crate) fn read_hedge_after(p95: Option<Duration>) -> Duration {
     })
 }
 
-/// After how long a put that is still open when the others are done is replaced by one on another disk.
+/// After how long the puts of a chunk that are still open, one or all, are repeated on other disks.
 pub(crate) fn write_replace_after(
     p95: Option<Duration>,
     replace_after_min: Duration,

@@ -32,7 +32,7 @@ counters! {
     chunks_written_whole,
     /// Chunks written with enough shards to acknowledge, but not all.
     chunks_written_reduced,
-    /// Small writes that were committed together with their bytes.
+    /// Small writes that were handed to their commit together with their bytes, whether it succeeded or not.
     writes_staged,
     /// Staged writes that have their shards.
     writes_unstaged,

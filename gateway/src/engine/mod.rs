@@ -1,8 +1,8 @@
 //! The object engine: bytes of objects and parts on disks, and back.
 //!
 //! - [`Engine::store`] cuts a stream into chunks, codes each into shards, and puts those on distinct disks in
-//!   distinct failure domains; on return all are durable. A few small writes at a time are `staging` instead: their
-//!   bytes become durable with their commit, and get their shards moments later.
+//!   distinct failure domains; on return all are durable. A few small writes at a time are staged instead (`staging`):
+//!   their bytes become durable with their commit, and get their shards moments later.
 //! - [`Engine::open_read`] gives any range back, from the shards that hold it or decoded from others.
 //! - In the background, under leases: missing shards are made again (`repair`), deleted data leave their disks
 //!   (`deletion`), shards that nothing names are collected (`orphan_collection`), everything is read from time to

@@ -33,7 +33,8 @@ pub struct EngineOptions {
     pub read_ahead_chunk_count: usize,
     /// After this long a put is given up and its disk counts as unreachable.
     pub put_deadline: Duration,
-    /// A put that is still open this long after it began, when all others are done, is repeated on another disk.
+    /// Puts of a chunk that are still open this long after they began, or ten times as long as puts usually take if that
+    /// is longer, are repeated on other disks, however many they are.
     pub put_replace_after_min: Duration,
     /// After this long a sync is given up.
     pub sync_deadline: Duration,
@@ -61,7 +62,7 @@ impl EngineOptions {
             geometry,
             chunk_size_bytes: CHUNK_SIZE_BYTES_MAX,
             small_size_bytes_max: 32 << 10,
-            // 18 chunks of 4+2, or six uploads at full pace.
+            // 16 chunks of 4+2, or five uploads at full pace.
             write_memory_bytes: 96 * MIB,
             read_memory_bytes: 64 * MIB,
             memory_wait_max: Duration::from_secs(10),

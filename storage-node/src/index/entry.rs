@@ -3,8 +3,9 @@
 //! Invariants:
 //! - the record with the highest sequence number decides; of two copies with the same one (compaction makes
 //!   them) the one in the later place does;
-//! - `stale` names every segment that may hold a record of the shard which lost. As long as one of them exists,
-//!   the tombstone is needed: without it a rebuilt index would bring the shard back.
+//! - `stale` names every segment that may hold a put of the shard which lost (a tombstone which lost can bring nothing
+//!   back). As long as one of them exists, the tombstone is needed: without it a rebuilt index would bring the shard
+//!   back.
 //!
 //! So [`apply`] gives the same answer in whatever order records are applied: recovery may replay them segment
 //! by segment.
@@ -136,7 +137,7 @@ pub(crate) fn apply(old: Option<&IndexEntry>, record: &PlacedRecord) -> IndexEnt
     }
 }
 
-/// Adds a segment to those that may hold a record which lost.
+/// Adds a segment to those that may hold a put which lost.
 pub(crate) fn remember(stale: &mut Vec<SegmentNumber>, segment: SegmentNumber) {
     if let Err(at) = stale.binary_search(&segment) {
         stale.insert(at, segment);

@@ -26,7 +26,7 @@ use crate::{ShardError, ShardId};
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long to step back before each batch while requests wait, and how often at most: compaction must end even on a
-/// busy disk, or it would fill up. At worst it copies 100 MiB per second, more than it is meant to.
+/// busy disk, or it would fill up. The pauses that keep it to its rate come on top.
 const YIELD_INTERVAL: Duration = Duration::from_millis(2);
 const YIELD_COUNT_MAX: u32 = 10;
 

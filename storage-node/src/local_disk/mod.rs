@@ -6,8 +6,8 @@
 //! <disk>/index/            RocksDB, rebuilt from the segments at need    index/
 //! ```
 //!
-//! A put is hashed on the caller's thread, queued, written and synced by the [`writer`] together with whatever
-//! else waits, and answered. A read looks the shard up in the index and reads the segment file directly; it
+//! A put is hashed (a large one away from the caller's thread), queued, written and synced by the [`writer`] together
+//! with whatever else waits, and answered. A read looks the shard up in the index and reads the segment file directly; it
 //! never waits for the writer. What memory cannot answer is left to threads that may wait, a bounded number for each
 //! disk: one that hangs keeps its own callers waiting, and nobody else. [`recovery`] says what a crash can leave
 //! behind, [`compactor`] how space returns.

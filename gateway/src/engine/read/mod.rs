@@ -1,7 +1,8 @@
 //! Reading: range → chunks → only the shards and blocks that hold it, verified, in order, with read-ahead.
 //!
-//! Invariants: only bytes that the shard store verified are handed out; what cannot be read is an error before the
-//! first byte or a stream that breaks off with one, never other bytes; a read never waits for repair.
+//! Invariants: only bytes that were verified are handed out, by the shard store or, where they are staged, by the hash that
+//! stands with them in the metadata; what cannot be read is an error before the first byte or a stream that breaks off
+//! with one, never other bytes; a read never waits for repair.
 
 mod chunk_read;
 mod cursor;

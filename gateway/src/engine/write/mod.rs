@@ -103,8 +103,8 @@ impl<E> From<ChunkerError<E>> for StoreError<E> {
 }
 
 impl Engine {
-    /// Stores all bytes of `source`; they are durable on return, and named by nothing until the caller commits what
-    /// [`StoredData::begin_commit`] gives out.
+    /// Stores all bytes of `source`; they are durable on return, or staged, to be durable with their commit. Nothing names
+    /// them until the caller commits what [`StoredData::begin_commit`] gives out.
     ///
     /// `size_hint` is how many bytes are expected: it sizes buffers, and a chunk does not wait for what it says will
     /// follow. It need not be right. `manifest` is called once, after the source ended, and what it returns (at most

@@ -51,8 +51,8 @@ impl WriteContext<'_> {
     }
 
     /// Puts `shards` on the disks `chosen` (in the same order; there may be fewer), and on others of `candidates`
-    /// what fails there. A put that is still open when all others are done, and long after they should be, is
-    /// repeated on another disk too, and whichever comes first counts.
+    /// what fails there. Once, long after all should be done, those that are still open are repeated on other disks
+    /// too, as far as there are any, and whichever comes first counts.
     pub(super) async fn put_shards(
         &self,
         shards: Vec<ShardPut>,

@@ -69,7 +69,8 @@ use writer::{Control, Pending, Request};
 pub use options::{CHECKPOINT_AFTER_BYTES_MAX, OpenError, OpenReport, RocksKvOptions, Start};
 pub use status::{PlaceStatus, RocksKvCounters, RocksKvStatus};
 
-/// Most commits that wait. At 64 per sync of a quarter of a millisecond the last of them waits a few milliseconds.
+/// Most commits that wait: two groups. Applying 64 of them takes as long as a sync, a quarter of a millisecond, so that the
+/// last of them waits a few milliseconds.
 const QUEUE_LEN: usize = 1024;
 /// Most bytes of commits that wait, beside the first.
 const QUEUED_BYTES_MAX: usize = 64 << 20;

@@ -93,7 +93,8 @@ pub(crate) struct Roster {
     pub(crate) primary: Option<Primary>,
     /// Places with a complete journal copy.
     pub(crate) holders: Vec<PlaceId>,
-    /// All places known, with the path they had.
+    /// All places that were expected to take this roster, with the path they had: not those that had failed before and
+    /// hold nothing.
     pub(crate) places: BTreeMap<PlaceId, PathBuf>,
     /// Places that this roster was sent to, and that the next one is sent to as well unless they fail. Not kept in the
     /// first stores.

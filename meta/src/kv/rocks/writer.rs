@@ -3,8 +3,8 @@
 //! Invariants:
 //! - checks of a batch are evaluated against RocksDB and the writes of earlier batches of its group, so that all
 //!   commits are in one order, which is the journal's;
-//! - a commit is acknowledged only when its record is durable on every place that the newest roster lists, and
-//!   applied, so that a read that starts afterwards sees it;
+//! - a commit is acknowledged only when its record is durable on every holder that the newest roster lists (the other
+//!   places have no journal), and applied, so that a read that starts afterwards sees it;
 //! - one record is in flight at a time: a valid record behind an invalid one is damage and not a torn tail;
 //! - no call of this thread waits for one disk for longer than the time-out while another disk could serve: journals are
 //!   written by threads of their own, and of RocksDB only what answers from memory is called here, the rest by a deputy.

@@ -6,7 +6,7 @@ use rocksdb::{BlockBasedIndexType, BlockBasedOptions, Cache, LogLevel, LruCacheO
 
 use super::background_threads::{BACKGROUND_COMPACTION_COUNT, BACKGROUND_FLUSH_COUNT};
 
-/// Two of these at most are in memory, beside the block cache.
+/// Three of these at most are in memory, 48 MiB, beside the block cache: one being filled, others being flushed.
 const MEMTABLE_BYTES: usize = 16 << 20;
 /// Each open SST file holds its index in the block cache, so that this bounds descriptors, not memory.
 const OPEN_FILE_COUNT_MAX: i32 = 256;
