@@ -14,6 +14,7 @@ use cairn_meta::{
     BucketName, BucketRecord, CanonicalId, ChunkRecord, Coding, DataId, DataOwner, DataRecord,
     DiskId, MasterKey, Meta, NewData, NewObject, ObjectKey, SystemHeaders,
 };
+use cairn_rpc::random::random_bytes;
 use criterion::Criterion;
 use tokio::runtime::Runtime;
 
@@ -83,6 +84,6 @@ fn object(bucket: &BucketRecord, key: &ObjectKey) -> NewObject {
         user_metadata: Vec::new(),
         tags: Vec::new(),
         checksum: None,
-        data: Some(NewData::placed(DataId::random(), record)),
+        data: Some(NewData::placed(DataId(random_bytes()), record)),
     }
 }

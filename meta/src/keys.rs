@@ -221,11 +221,6 @@ pub(crate) fn uploads_of_key(bucket: BucketId, object: &str) -> Bytes {
     )
 }
 
-/// The table of uploads.
-pub(crate) fn all_uploads() -> Bytes {
-    key(table::UPLOAD, &[])
-}
-
 /// What a key of the table of uploads says.
 pub(crate) fn parse_upload(kv_key: &[u8]) -> Result<(BucketId, ObjectKey, UploadId), MetaError> {
     let parse = || {

@@ -54,6 +54,6 @@ pub use records::{
 };
 pub use recovery::{FoundObject, RECOVERED_GARBAGE_KEPT, Recovered};
 pub use uploads::{
-    COMPLETED_KEPT_MS, NewUpload, PartPage, Purged, StaleUpload, UploadListEntry, UploadListPage,
+    COMPLETED_KEPT_MS, NewUpload, PartPage, Purged, UploadListEntry, UploadListPage,
     UploadListRequest,
 };

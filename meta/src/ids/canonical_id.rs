@@ -5,7 +5,7 @@ use std::fmt;
 use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{InvalidName, random_id::hex_identity};
+use super::{InvalidName, identity::hex_identity};
 
 /// Names one account, as S3's `Owner/ID` shows it: 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

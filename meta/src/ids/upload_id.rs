@@ -5,7 +5,7 @@ use std::fmt;
 use cairn_rpc::random::random_bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{InvalidName, random_id::hex_identity};
+use super::{InvalidName, identity::hex_identity};
 
 /// Names one multipart upload: the millisecond it was initiated in (6 bytes, big-endian), then 10 random bytes.
 ///

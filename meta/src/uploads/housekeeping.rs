@@ -1,8 +1,7 @@
-//! Uploads that nobody finished, and memories of finished ones that are no longer needed.
+//! Memories of finished uploads that are no longer needed.
 
 use crate::codec::decode;
 use crate::error::MetaError;
-use crate::ids::{BucketId, ObjectKey, UploadId};
 use crate::keys;
 use crate::kv::Batch;
 use crate::meta::Meta;
@@ -16,17 +15,6 @@ const PAGE: usize = 1000;
 /// Most damaged records that [`Meta::purge_completed`] tells of.
 const DAMAGED_TOLD_MAX: usize = 1000;
 
-/// An upload that was initiated long ago, for [`Meta::abort_upload`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StaleUpload {
-    /// Its bucket.
-    pub bucket: BucketId,
-    /// Its key.
-    pub key: ObjectKey,
-    /// The upload.
-    pub id: UploadId,
-}
-
 /// What [`Meta::purge_completed`] did.
 #[derive(Debug, Clone, Default)]
 pub struct Purged {
@@ -37,33 +25,6 @@ pub struct Purged {
 }
 
 impl Meta {
-    /// At most `limit` uploads of all buckets that were initiated before `before_ms`.
-    ///
-    /// # Errors
-    /// Those of the store; [`MetaError::Corrupt`].
-    pub async fn stale_uploads(
-        &self,
-        before_ms: u64,
-        limit: usize,
-    ) -> Result<Vec<StaleUpload>, MetaError> {
-        let table = keys::all_uploads();
-        let mut start = table.clone();
-        let mut stale = Vec::new();
-        loop {
-            let page = self.records(&table, start.clone(), PAGE).await?;
-            for (key, _) in &page.records {
-                start = keys::successor(key);
-                let (bucket, key, id) = keys::parse_upload(key)?;
-                if id.initiated_ms() < before_ms && stale.len() < limit {
-                    stale.push(StaleUpload { bucket, key, id });
-                }
-            }
-            if !page.is_truncated || stale.len() >= limit {
-                return Ok(stale);
-            }
-        }
-    }
-
     /// Forgets uploads that were completed longer than [`COMPLETED_KEPT_MS`] ago.
     ///
     /// # Errors

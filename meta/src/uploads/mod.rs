@@ -11,6 +11,6 @@ mod part;
 mod upload;
 
 pub(crate) use complete::{put_attestation, put_manifest};
-pub use housekeeping::{COMPLETED_KEPT_MS, Purged, StaleUpload};
+pub use housekeeping::{COMPLETED_KEPT_MS, Purged};
 pub use list::{PartPage, UploadListEntry, UploadListPage, UploadListRequest};
 pub use upload::NewUpload;

@@ -14,6 +14,7 @@ use cairn_meta::{
     MasterKey, Meta, MetaError, NewData, NewObject, ObjectBody, PART_NUMBER_MAX, PartNumber,
     PartRecord, RepairReason,
 };
+use cairn_rpc::random::random_bytes;
 
 /// A datum of `count` chunks with 4+2 shards spread over nine disks; chunk 600, if there is one, lacks a shard.
 fn big(bucket: &BucketRecord, count: u32) -> NewData {
@@ -38,7 +39,7 @@ fn big(bucket: &BucketRecord, count: u32) -> NewData {
         created_at_ms: 1,
         chunks,
     };
-    NewData::placed(DataId::random(), record)
+    NewData::placed(DataId(random_bytes()), record)
 }
 
 async fn put_big(meta: &Meta, bucket: &BucketRecord, count: u32) -> (DataId, DataRecord) {
@@ -81,7 +82,7 @@ async fn data_of_any_number_of_chunks_read_back_whole_and_in_pieces() {
             );
         }
     }
-    let gone = meta.data_chunks(DataId::random(), 0, 1).await;
+    let gone = meta.data_chunks(DataId(random_bytes()), 0, 1).await;
     assert!(matches!(gone, Err(MetaError::NoSuchData)));
 }
 
@@ -123,7 +124,9 @@ async fn finishing_a_repair_keeps_what_was_enqueued_again_meanwhile() {
     meta.finish_repair(&first).await.unwrap();
     assert_eq!(meta.repairs(None, 10).await.unwrap().repairs.len(), 1);
     // Of data that are gone, nothing is enqueued.
-    meta.enqueue_repair(DataId::random(), 0, 1).await.unwrap();
+    meta.enqueue_repair(DataId(random_bytes()), 0, 1)
+        .await
+        .unwrap();
     assert_eq!(meta.repairs(None, 10).await.unwrap().repairs.len(), 1);
 }
 
@@ -444,8 +447,6 @@ async fn uploads_left_in_a_deleted_bucket_are_cleaned_up() {
     meta.put_part(bucket.id, &key("k"), id, &part, Some(&data), 1)
         .await
         .unwrap();
-    assert_eq!(meta.stale_uploads(2, 10).await.unwrap().len(), 1);
-    assert!(meta.stale_uploads(1, 10).await.unwrap().is_empty());
     meta.delete_bucket(&bucket.name, 5).await.unwrap();
     let mut due = Vec::new();
     for _ in 0..3 {

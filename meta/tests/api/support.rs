@@ -10,6 +10,7 @@ use cairn_meta::{
     DeleteOutcome, DiskId, ManifestPart, MasterKey, Meta, NewData, NewObject, NewUpload, ObjectKey,
     ObjectRecord, PartNumber, PartRecord, PutError, SystemHeaders, UploadId, VersionId,
 };
+use cairn_rpc::random::random_bytes;
 
 pub(crate) const OWNER: CanonicalId = CanonicalId([0xaa; 32]);
 
@@ -50,7 +51,7 @@ pub(crate) fn data(bucket: &BucketRecord, key: &ObjectKey, size_bytes: u32) -> N
         created_at_ms: 1_000,
         chunks: vec![chunk],
     };
-    NewData::placed(DataId::random(), record)
+    NewData::placed(DataId(random_bytes()), record)
 }
 
 pub(crate) fn object(etag: impl Into<String>, data: Option<NewData>) -> NewObject {

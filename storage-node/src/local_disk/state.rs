@@ -64,7 +64,7 @@ pub(super) struct Bookkeeping {
     pub(super) touched: BTreeSet<SegmentNumber>,
     /// Payloads that nobody needs any more, and whose successor is durable.
     pub(super) dead_payloads: Vec<(Place, RecordShape)>,
-    /// How far each open segment is known to be synced.
+    /// How far each open segment is known to be synced. Only the tests of crashes look: they tear what is behind.
     pub(super) synced_tails: BTreeMap<SegmentNumber, u64>,
     /// Segments that are appended to.
     pub(super) active: BTreeSet<SegmentNumber>,

@@ -1,4 +1,5 @@
-//! Identities that are random bytes and nothing else.
+//! Identities that are bytes and nothing else. Those that the metadata give are random; of the others it is decided
+//! elsewhere what the bytes are.
 
 use std::fmt;
 
@@ -64,20 +65,26 @@ macro_rules! hex_identity {
 }
 pub(super) use hex_identity;
 
-macro_rules! random_identity {
+macro_rules! identity {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub [u8; $len]);
 
+        hex_identity!($name, $len);
+    };
+}
+
+macro_rules! random_identity {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        identity!($(#[$doc])* $name, $len);
+
         impl $name {
             /// A new one.
-            pub fn random() -> Self {
+            pub(crate) fn random() -> Self {
                 Self(random_bytes())
             }
         }
-
-        hex_identity!($name, $len);
     };
 }
 
@@ -86,21 +93,22 @@ random_identity!(
     BucketId, 8
 );
 random_identity!(
-    /// Names the bytes of one PUT or one part: all their chunks and shards carry it. Never reused.
-    DataId, 16
-);
-random_identity!(
-    /// Names one disk for its whole life.
-    DiskId, 16
-);
-random_identity!(
-    /// Names one cluster: disks and metadata of different clusters refuse each other.
-    ClusterId, 16
-);
-random_identity!(
     /// Tells two writes apart that are otherwise equal, so that an equal record is the same write, and so that a
     /// writer whose commit had an unknown outcome can recognize its own record.
     WriteId, 8
+);
+identity!(
+    /// Names the bytes of one PUT or one part: all their chunks and shards carry it. Never reused. It begins with the time
+    /// of the write (6 bytes, big-endian milliseconds), by which leftovers are known to be old; the rest is random.
+    DataId, 16
+);
+identity!(
+    /// Names one disk for its whole life.
+    DiskId, 16
+);
+identity!(
+    /// Names one cluster: disks and metadata of different clusters refuse each other.
+    ClusterId, 16
 );
 
 #[cfg(test)]
