@@ -4,9 +4,9 @@
 //!   distinct failure domains; on return all are durable. A few small writes at a time are staged instead (`staging`):
 //!   their bytes become durable with their commit, and get their shards moments later.
 //! - [`Engine::open_read`] gives any range back, from the shards that hold it or decoded from others.
-//! - In the background, under leases: missing shards are made again (`repair`), deleted data leave their disks
-//!   (`deletion`), shards that nothing names are collected (`orphan_collection`), everything is read from time to
-//!   time (`scrub`).
+//! - In the background, under leases: missing shards are made again (`repair`), those of disks that are lost or being
+//!   emptied too (`leaving`), deleted data leave their disks (`deletion`), shards that nothing names are collected
+//!   (`orphan_collection`), everything is read from time to time (`scrub`).
 //!
 //! What is decided is in pure functions ([`geometry`], [`placement`], `write_quorum`, `gather_step`, `hedge`,
 //! `repair_plan`); the rest executes them. The engine knows nothing of HTTP, XML, or who may do what.
@@ -29,6 +29,7 @@ pub mod geometry;
 mod hedge;
 mod ids;
 mod latency;
+mod leaving;
 mod leftovers;
 mod memory;
 mod metrics;
