@@ -109,24 +109,11 @@ async fn attempt(request: &S3Request, wanted: Wanted) -> Result<Response, Failur
     };
     let headers = response.headers_mut();
     object_headers::describe(headers, bucket, &record);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(selection.len()));
-    if selection.is_partial() {
-        object_headers::set(
-            headers,
-            CONTENT_RANGE,
-            &byte_range::content_range(&selection.range, record.size_bytes),
-        );
-    }
+    selection.describe(headers, &record);
     if wants_checksum(request)?
         && let Some(checksum) = selection.checksum(&record)
     {
         object_headers::checksum(headers, &checksum);
-    }
-    if let Extent::Part(_, part_count) = selection.extent {
-        headers.insert(
-            HeaderName::from_static("x-amz-mp-parts-count"),
-            HeaderValue::from(part_count),
-        );
     }
     headers.extend(overrides);
     Ok(response)
@@ -167,6 +154,24 @@ impl Selection<'_> {
             StatusCode::PARTIAL_CONTENT
         } else {
             StatusCode::OK
+        }
+    }
+
+    /// Which bytes of the object these are.
+    fn describe(&self, headers: &mut HeaderMap, record: &ObjectRecord) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.len()));
+        if self.is_partial() {
+            object_headers::set(
+                headers,
+                CONTENT_RANGE,
+                &byte_range::content_range(&self.range, record.size_bytes),
+            );
+        }
+        if let Extent::Part(_, part_count) = self.extent {
+            headers.insert(
+                HeaderName::from_static("x-amz-mp-parts-count"),
+                HeaderValue::from(part_count),
+            );
         }
     }
 

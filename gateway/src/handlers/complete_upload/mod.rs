@@ -164,21 +164,8 @@ impl Completion {
 
     async fn complete(&self, upload: &UploadRecord) -> Result<ObjectRecord, S3Error> {
         let meta = self.gateway.meta();
-        let stored = meta
-            .list_parts(self.upload_id, None, PARTS_MAX)
-            .await?
-            .parts;
-        let stored: BTreeMap<PartNumber, PartRecord> = stored
-            .into_iter()
-            .map(|part| (part.part_number, part))
-            .collect();
         let algorithm = stored_algorithm(upload);
-        if upload.checksum.is_some() {
-            check_consecutive(&self.listed)?;
-            check_algorithms(&self.listed, algorithm)?;
-        }
-        let parts = self.match_parts(&stored, algorithm)?;
-        check_sizes(&parts)?;
+        let parts = self.checked_parts(upload, algorithm).await?;
         let size_bytes = object_of_parts::size_bytes(&parts);
         check_object_size(&self.headers, size_bytes)?;
         let checksum = self.object_checksum(upload, algorithm, &parts)?;
@@ -222,7 +209,12 @@ impl Completion {
         };
         let is_applied = is_named.as_ref().is_some_and(|named| named == &[true]);
         commit::end(guard, is_applied, is_named.is_none());
-        result.map_err(|error| match error {
+        result.map_err(|error| self.refusal(error))
+    }
+
+    /// What the client is told of a commit that did not succeed.
+    fn refusal(&self, error: ConditionalError<S3Error>) -> S3Error {
+        match error {
             ConditionalError::Meta(MetaError::NoSuchUpload) => {
                 upload_id::no_such_upload(&self.upload_id.to_string())
             }
@@ -235,7 +227,7 @@ impl Completion {
                 )
             }
             error => refused(error),
-        })
+        }
     }
 
     /// What is kept on the disks of the completion; the parts have their own.
@@ -279,6 +271,25 @@ impl Completion {
             .store(stream::empty(), owner, Some(0), || keepsake.encode())
             .await
             .map_err(receive::store_refusal)
+    }
+
+    /// The parts that become the object: there, as they were listed, and large enough.
+    async fn checked_parts(
+        &self,
+        upload: &UploadRecord,
+        algorithm: ChecksumAlgorithm,
+    ) -> Result<Vec<PartRecord>, S3Error> {
+        let meta = self.gateway.meta();
+        let stored = meta.list_parts(self.upload_id, None, PARTS_MAX).await?;
+        let by_number = |part: PartRecord| (part.part_number, part);
+        let stored: BTreeMap<_, _> = stored.parts.into_iter().map(by_number).collect();
+        if upload.checksum.is_some() {
+            check_consecutive(&self.listed)?;
+            check_algorithms(&self.listed, algorithm)?;
+        }
+        let parts = self.match_parts(&stored, algorithm)?;
+        check_sizes(&parts)?;
+        Ok(parts)
     }
 
     /// The stored part of each listed one.

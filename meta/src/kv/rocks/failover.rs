@@ -220,22 +220,27 @@ impl Writer {
             }
         }
         if let Some((place, restored)) = moved {
-            let generation = self.shared.live().generation + 1;
-            self.sequence = restored.applied.sequence;
-            self.applied = restored.applied.sequence;
-            tracing::warn!(
-                path = %place.path.display(), sequence = self.sequence,
-                "the metadata database moved to another disk"
-            );
-            self.shared.view().sequence = self.sequence;
-            add(&self.shared.counters.failovers, 1);
-            let database = (restored.id, restored.database);
-            self.shared
-                .replace_live(Live::new(database, place, generation));
-            // The one so far may be lost with the disk that it asked.
-            self.deputy = Deputy::default();
+            self.move_to(place, restored);
         }
         Ok(())
+    }
+
+    /// Serves from a RocksDB that was restored, and that the roster names.
+    fn move_to(&mut self, place: Arc<Place>, restored: Restored) {
+        let generation = self.shared.live().generation + 1;
+        self.sequence = restored.applied.sequence;
+        self.applied = restored.applied.sequence;
+        tracing::warn!(
+            path = %place.path.display(), sequence = self.sequence,
+            "the metadata database moved to another disk"
+        );
+        self.shared.view().sequence = self.sequence;
+        add(&self.shared.counters.failovers, 1);
+        let database = (restored.id, restored.database);
+        self.shared
+            .replace_live(Live::new(database, place, generation));
+        // The one so far may be lost with the disk that it asked.
+        self.deputy = Deputy::default();
     }
 
     /// All holders have the same journal; the first that yields a database is taken. Those whose disk hangs are given up.
