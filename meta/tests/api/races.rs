@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use crate::support::*;
 use async_trait::async_trait;
@@ -10,12 +11,16 @@ use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
 use cairn_meta::{
     BucketRecord, DataId, ManifestPart, MasterKey, Meta, MetaError, ObjectBody, ObjectKey,
-    PartNumber, PartRecord, PutError, UploadId,
+    ObjectRecord, PartNumber, PartRecord, PutError, UploadId,
 };
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// Tasks per race.
 const RACERS: u64 = 16;
+/// Larger than any wait for the others of a race should take.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An empty store with a bucket, and one gateway's handle of it.
 async fn store() -> (MemoryKv, Meta, BucketRecord) {
@@ -125,6 +130,123 @@ async fn of_racing_conditional_puts_exactly_one_wins() {
             .filter(|lost| *lost)
             .count();
         assert_eq!(lost as u64, RACERS - 1, "round {round}");
+    }
+}
+
+/// A store whose first commits wait for each other: whoever makes one has read before any of them is made.
+#[derive(Debug)]
+struct StartingLineKv {
+    inner: MemoryKv,
+    line: Barrier,
+    countdown: AtomicI32,
+}
+
+#[async_trait]
+impl KvStore for StartingLineKv {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+        self.inner.scan(scan).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+        if self.countdown.fetch_sub(1, Ordering::Relaxed) > 0 {
+            timeout(PATIENCE, self.line.wait()).await.unwrap();
+        }
+        self.inner.commit(batch).await
+    }
+}
+
+/// What can be done to a key on a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Put,
+    Complete,
+    Delete,
+}
+
+/// The ETag of the object that there is, if there is one.
+type Current = Option<String>;
+
+type Condition = fn(Option<&ObjectRecord>) -> Result<(), &'static str>;
+
+fn if_match_seen(current: Option<&ObjectRecord>) -> Result<(), &'static str> {
+    match current {
+        Some(current) if current.etag == "seen" => Ok(()),
+        _ => Err("another version"),
+    }
+}
+
+/// Makes a change of `k`, with a new object of this ETag, and says what there is then; `None` if it was refused.
+async fn change(
+    meta: &Meta,
+    bucket: &BucketRecord,
+    change: Change,
+    (id, part): (UploadId, PartRecord),
+    etag: String,
+    condition: Condition,
+) -> Option<Current> {
+    let (k, new) = (key("k"), object(etag.clone(), None));
+    let (is_lost, made) = match change {
+        Change::Put => {
+            let put = meta.put_object(bucket, &k, new, 1, &condition).await;
+            (lost(put), Some(etag))
+        }
+        Change::Complete => {
+            let parts = [listed(&part)];
+            let done = meta.complete_upload(bucket, &k, id, &parts, &new, 1, &condition);
+            (lost(done.await), Some(etag))
+        }
+        Change::Delete => {
+            let deleted = meta.delete_object(bucket, &k, None, 1, &condition).await;
+            (lost(deleted), None)
+        }
+    };
+    (!is_lost).then_some(made)
+}
+
+/// All have seen the same before the first of them commits; each kind of change races with itself and with all others.
+#[tokio::test]
+async fn of_conditional_changes_that_saw_the_same_version_exactly_one_is_made() {
+    use Change::{Complete, Delete, Put};
+    let races: [(&[Change], Condition); 7] = [
+        (&[Put], if_none_match),
+        (&[Complete], if_none_match),
+        (&[Put, Complete], if_none_match),
+        (&[Put], if_match_seen),
+        (&[Complete], if_match_seen),
+        (&[Delete], if_match_seen),
+        (&[Put, Complete, Delete], if_match_seen),
+    ];
+    for (kinds, condition) in races {
+        let (kv, meta, bucket) = store().await;
+        let before = put(&meta, &bucket, &key("k"), "seen", 1).await;
+        if condition(Some(&before)).is_err() {
+            delete(&meta, &bucket, &key("k"), None, 1).await;
+        }
+        let mut uploads = Vec::new();
+        for _ in 0..RACERS {
+            uploads.push(begin_upload(&meta, &bucket).await);
+        }
+        let racing: Arc<dyn KvStore> = Arc::new(StartingLineKv {
+            inner: kv,
+            line: Barrier::new(usize::try_from(RACERS).unwrap()),
+            countdown: AtomicI32::new(i32::try_from(RACERS).unwrap()),
+        });
+        let mut tasks = JoinSet::new();
+        for ((racer, upload), kind) in (0..RACERS).zip(uploads).zip(kinds.iter().cycle()) {
+            let (kv, bucket, kind) = (Arc::clone(&racing), bucket.clone(), *kind);
+            tasks.spawn(async move {
+                let meta = Meta::new(kv, MasterKey::new([7; 32]));
+                let etag = format!("new-{racer}");
+                change(&meta, &bucket, kind, upload, etag, condition).await
+            });
+        }
+        let made: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        let current = meta.object(bucket.id, &key("k")).await.unwrap();
+        assert_eq!(made, [current.map(|object| object.etag)], "{kinds:?}");
     }
 }
 
