@@ -21,7 +21,7 @@ pub enum Event {
         /// What it held afterwards.
         new: State,
     },
-    /// A conditional write that was refused, because the register did not hold `expected`.
+    /// A conditional write that was refused, because the register held something, and not `expected`.
     Refused {
         /// What the register did not hold.
         expected: State,
@@ -63,7 +63,7 @@ impl Event {
             Self::WriteIf { expected, new } | Self::MaybeIf { expected, new } => {
                 (state == expected).then_some(new)
             }
-            Self::Refused { expected } => (state != expected).then_some(state),
+            Self::Refused { expected } => (state.is_some() && state != expected).then_some(state),
             Self::Read(seen) => (state == seen).then_some(state),
         }
     }
@@ -160,6 +160,28 @@ mod tests {
             operation(1, 6, Event::Refused { expected: None }),
         ];
         assert!(is_linearizable(&history));
+    }
+
+    #[test]
+    fn of_two_changes_of_one_version_one_is_made_and_the_other_finds_it_replaced() {
+        let write = operation(0, 1, Event::Write(Some(1)));
+        let change = |new| Event::WriteIf {
+            expected: Some(1),
+            new,
+        };
+        let refused = Event::Refused { expected: Some(1) };
+        for (first, second, expected) in [
+            (change(Some(2)), change(Some(3)), false),
+            (change(Some(2)), change(None), false),
+            (change(Some(2)), refused, true),
+            (refused, refused, false),
+            // Nothing is left to be refused for, but for what is told of a key without an object.
+            (change(None), refused, false),
+            (change(None), Event::Read(None), true),
+        ] {
+            let history = [write, operation(2, 9, first), operation(3, 8, second)];
+            assert_eq!(is_linearizable(&history), expected, "{first:?} {second:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Requests that race on one key behave as if they came one after the other, whatever the gateways' clocks say.
 //!
 //! Method: two gateways over the same metadata and disks, one clock ten minutes fast, the other ten minutes slow.
-//! Clients race PUTs, conditional PUTs, deletes, copies, multipart completions and reads on one key through both; the
-//! time of each call and return and every answer are recorded, and the checker (Wing and Gong) must find an order
-//! that explains them all. Many short rounds, each on a fresh key, keep the search small. The same is done over each
+//! Clients race PUTs, deletes, copies, multipart completions and reads on one key through both, half of the changes on
+//! condition that the key is still as the client saw it; the time of each call and return and every answer are
+//! recorded, and the checker (Wing and Gong) must find an order that explains them all. Many short rounds, each on a fresh key, keep the search small. The same is done over each
 //! store of metadata, and over one that loses the answers of commits, so that clients do not learn what came of them.
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_gateway::testing::{Answer, Client, MovedClock, TestServer, TestServerOptions};
+use cairn_gateway::testing::{
+    Answer, Client, MovedClock, RequestBuilder, TestServer, TestServerOptions,
+};
 use cairn_meta::kv::remote::{RemoteKv, kv_service};
 use cairn_meta::kv::rocks::{RocksKv, RocksKvOptions};
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
@@ -161,23 +163,43 @@ impl Racer {
         self.ticks.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// What an unconditional write to the key was, by its answer.
-    fn written(answer: &Answer, expected_status: &str, new: State) -> Event {
-        if is_unknown(answer) {
-            return Event::Maybe(new);
+    /// Has `request` make `new` of the key: if that holds `expected` then, where it is to depend on that. Its outcome is
+    /// `made` if it did.
+    async fn change(
+        &self,
+        request: RequestBuilder,
+        condition: Option<State>,
+        made: &str,
+        new: State,
+    ) -> Event {
+        let request = match condition {
+            None => request,
+            Some(None) => request.header("if-none-match", "*"),
+            Some(Some(seen)) => request.header("if-match", etag(seen)),
+        };
+        let answer = request.send().await;
+        match (condition, answer.outcome().as_str()) {
+            (None, outcome) if outcome == made => Event::Write(new),
+            (None, _) if is_unknown(&answer) => Event::Maybe(new),
+            (Some(expected), outcome) if outcome == made => Event::WriteIf { expected, new },
+            (Some(expected), _) if is_unknown(&answer) => Event::MaybeIf { expected, new },
+            (Some(expected), "412 PreconditionFailed") => Event::Refused { expected },
+            // A version was named, and there is none.
+            (Some(Some(_)), "404 NoSuchKey") => Event::Read(None),
+            (_, outcome) => panic!("{condition:?}: {outcome}: {}", answer.text()),
         }
-        assert_eq!(answer.outcome(), expected_status, "{}", answer.text());
-        Event::Write(new)
     }
 
-    async fn put(&self, value: u64) -> Event {
+    async fn put(&self, value: u64, condition: Option<State>) -> Event {
         let request = self.client.put(&self.key, body(value));
-        Self::written(&request.send().await, "200", Some(value))
+        self.change(request, condition, "200", Some(value)).await
     }
 
-    async fn delete(&self) -> Event {
-        let answer = self.client.delete(&self.key).send().await;
-        Self::written(&answer, "204", None)
+    /// A delete can name the version that it is for, but not that there is none.
+    async fn delete(&self, condition: Option<State>) -> Event {
+        let condition = condition.filter(Option::is_some);
+        let request = self.client.delete(&self.key);
+        self.change(request, condition, "204", None).await
     }
 
     async fn read(&self) -> Event {
@@ -190,7 +212,7 @@ impl Racer {
     }
 
     /// `None` where there is no source, so that nothing was asked of the key.
-    async fn copy(&self, value: u64) -> Option<Event> {
+    async fn copy(&self, value: u64, condition: Option<State>) -> Option<Event> {
         let source = format!("{}-{value}", self.source);
         let stored = self.client.put(&source, body(value)).send().await;
         if is_unknown(&stored) {
@@ -201,12 +223,11 @@ impl Racer {
             .client
             .put(&self.key, "")
             .header("x-amz-copy-source", &source);
-        let answer = request.send().await;
-        Some(Self::written(&answer, "200", Some(value)))
+        Some(self.change(request, condition, "200", Some(value)).await)
     }
 
     /// `None` where there is no upload or part, so that nothing was asked of the key.
-    async fn complete(&self, value: u64) -> Option<Event> {
+    async fn complete(&self, value: u64, condition: Option<State>) -> Option<Event> {
         let created = format!("{}?uploads", self.key);
         let created = self.client.post(&created, "").send().await;
         if is_unknown(&created) {
@@ -223,28 +244,8 @@ impl Racer {
             part.header("etag")
         );
         let complete = format!("{}?uploadId={upload}", self.key);
-        let answer = self.client.post(&complete, list).send().await;
-        Some(Self::written(&answer, "200", Some(value)))
-    }
-
-    /// A conditional PUT on what a read just saw.
-    async fn put_if(&self, value: u64, expected: State) -> Event {
-        let (name, condition) = match expected {
-            Some(seen) => ("if-match", etag(seen)),
-            None => ("if-none-match", "*".to_owned()),
-        };
-        let request = self.client.put(&self.key, body(value));
-        let answer = request.header(name, condition).send().await;
-        let new = Some(value);
-        match answer.outcome().as_str() {
-            "200" => Event::WriteIf { expected, new },
-            // A condition on an absent key is 404; a lost race may also be reported as a conflict.
-            "412 PreconditionFailed" | "404 NoSuchKey" | "409 ConditionalRequestConflict" => {
-                Event::Refused { expected }
-            }
-            _ if is_unknown(&answer) => Event::MaybeIf { expected, new },
-            other => panic!("conditional PUT: {other}"),
-        }
+        let request = self.client.post(&complete, list);
+        Some(self.change(request, condition, "200", Some(value)).await)
     }
 
     async fn run(self, mut random: SmallRng, first_value: u64) -> Vec<Operation> {
@@ -252,12 +253,13 @@ impl Racer {
         let mut seen: State = None;
         for value in first_value..first_value + OPERATIONS_PER_CLIENT {
             let called = self.tick();
+            // On what was there last, which somebody else may have changed since.
+            let condition = random.random_bool(0.5).then_some(seen);
             let event = match random.random_range(0..8) {
-                0..6 if is_multipart(value) => self.complete(value).await,
-                0..2 => Some(self.put(value).await),
-                2..4 => Some(self.put_if(value, seen).await),
-                4 => Some(self.delete().await),
-                5 => self.copy(value).await,
+                0..6 if is_multipart(value) => self.complete(value, condition).await,
+                0..4 => Some(self.put(value, condition).await),
+                4 => Some(self.delete(condition).await),
+                5 => self.copy(value, condition).await,
                 _ => Some(self.read().await),
             };
             let Some(event) = event else { continue };
@@ -267,7 +269,9 @@ impl Racer {
             } else {
                 u64::MAX
             };
-            if let Event::Read(state) | Event::Write(state) = event {
+            if let Event::Read(state) | Event::Write(state) | Event::WriteIf { new: state, .. } =
+                event
+            {
                 seen = state;
             }
             history.push(Operation {
@@ -299,7 +303,7 @@ async fn race(kv: Arc<dyn KvStore>, round_count: u64) -> usize {
     })
     .await;
 
-    let mut uncertain_count = 0;
+    let [mut uncertain_count, mut made_count, mut refused_count] = [0; 3];
     for round in 0..round_count {
         let ticks = Arc::new(AtomicU64::new(0));
         let racers = (0..CLIENTS).map(|index| {
@@ -317,9 +321,18 @@ async fn race(kv: Arc<dyn KvStore>, round_count: u64) -> usize {
             history.extend(racer.await.unwrap());
         }
         assert!(is_linearizable(&history), "round {round}: {history:#?}");
-        let uncertain = history.iter().filter(|done| !done.event.is_certain());
-        uncertain_count += uncertain.count();
+        for done in history {
+            match done.event {
+                Event::WriteIf {
+                    expected: Some(_), ..
+                } => made_count += 1,
+                Event::Refused { expected: Some(_) } => refused_count += 1,
+                event => uncertain_count += usize::from(!event.is_certain()),
+            }
+        }
     }
+    println!("of the changes of a named version {made_count} were made, {refused_count} refused");
+    assert!(made_count.min(refused_count) > usize::try_from(round_count).unwrap());
     uncertain_count
 }
 
