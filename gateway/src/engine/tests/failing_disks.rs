@@ -168,14 +168,31 @@ async fn a_disk_that_hangs_is_replaced_while_writing() {
 #[tokio::test]
 async fn where_no_disk_can_replace_it_a_hanging_one_is_left_out_and_repaired_later() {
     let cluster = Cluster::new(6).await;
+    let bytes = pattern(CHUNK);
     cluster.fail(&[3], Fault::Hang);
-    cluster.put("key", &pattern(CHUNK)).await.unwrap();
+    cluster.put("key", &bytes).await.unwrap();
     assert_eq!(cluster.queued_repairs().await, 1);
     assert_eq!(cluster.counter("chunks_written_reduced"), 1);
+    assert_eq!(cluster.counter("chunks_written_whole"), 0);
+    assert_eq!(cluster.shard_count().await, 5);
+    for also_lost in [0, 1, 2, 4, 5] {
+        cluster.fail(&[also_lost], Fault::Down);
+        assert!(cluster.get("key").await.unwrap() == bytes);
+        cluster.switches[also_lost].clear();
+        cluster.refresh().await;
+    }
+
     cluster.recover().await;
     cluster.engine.repair_queue_once(None, 10).await.unwrap();
     assert_eq!(cluster.queued_repairs().await, 0);
+    assert_eq!(cluster.counter("shards_repaired"), 1);
+    assert_eq!(cluster.shard_count().await, 6);
     cluster.assert_full_redundancy().await;
+    for lost in pairs(6) {
+        cluster.fail(&lost, Fault::Down);
+        assert!(cluster.get("key").await.unwrap() == bytes, "{lost:?}");
+        cluster.recover().await;
+    }
 }
 
 /// What blocks in the kernel does not keep a disk from saying what it remembers of itself.
