@@ -3,7 +3,8 @@
 //! Method: a server on six disks (4+2) stores objects of all interesting sizes. For each of the fifteen pairs of
 //! disks (the one with the metadata among them) the disks are copied, the pair is destroyed in one of three ways,
 //! and a server on the copy must give back every object and take new ones. With three gone, at the start or later, it must
-//! say so, and must have everything back when the disks are.
+//! say so, and must have everything back when the disks are. What was damaged is made again: then two other disks may be
+//! gone.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -174,6 +175,17 @@ async fn wait_until_writable(server: &Server, context: &str) {
     delete(&client, BUCKET, "probe").await.unwrap();
 }
 
+async fn wait_until_healthy(server: &Server, disk_count: usize) {
+    eventually("healthy disks", async || {
+        let metrics = Metrics::of(server.endpoint()).await?;
+        match metrics.disk_count("healthy")? {
+            found if found == disk_count => Ok(()),
+            found => Err(format!("{found} instead of {disk_count}")),
+        }
+    })
+    .await;
+}
+
 /// Three disks: one more than may be gone.
 const TAKEN_AWAY: [usize; 3] = [1, 3, 5];
 
@@ -211,19 +223,7 @@ async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_a
     for disk in TAKEN_AWAY {
         server.hide_disk(disk);
     }
-    let healthy = async |count| {
-        eventually("healthy disks", async || {
-            match Metrics::of(server.endpoint())
-                .await?
-                .disk_count("healthy")?
-            {
-                found if found == count => Ok(()),
-                found => Err(format!("{found} instead of {count}")),
-            }
-        })
-        .await;
-    };
-    healthy(3).await;
+    wait_until_healthy(&server, 3).await;
     let client = client(server.endpoint());
     let large = payload(9_000_000, 99);
     let written = client.put_object().bucket(BUCKET).key("refused");
@@ -237,8 +237,77 @@ async fn three_disks_that_vanish_under_a_running_server_cost_nothing_once_they_a
     for disk in TAKEN_AWAY {
         server.bring_disk_back(disk);
     }
-    healthy(6).await;
+    wait_until_healthy(&server, 6).await;
     // The refused object among what is not listed.
     assert_all_readable(&server, "three disks are back").await;
     assert_writable(&server, "three disks are back").await;
+}
+
+/// One chunk each, whose shards are so large that bytes are flipped in each of them.
+const CODED_SIZES: [usize; 4] = [100_000, 1 << 20, 3_000_000, 4 << 20];
+
+#[tokio::test]
+async fn damaged_shards_are_made_again_so_that_two_other_disks_may_be_gone() {
+    let mut server = Server::start(6);
+    let objects: BTreeMap<String, Vec<u8>> = (0..)
+        .zip(CODED_SIZES)
+        .map(|(seed, size)| (size.to_string(), payload(size, seed)))
+        .collect();
+    let client_before = client_with_bucket(server.endpoint(), BUCKET).await;
+    for (key, body) in &objects {
+        let stored = put(&client_before, BUCKET, key, body.clone()).await;
+        stored.unwrap();
+    }
+    assert!(server.terminate().success());
+    server.expect(&[
+        faults::BYTES_ARE_FLIPPED,
+        faults::DISK_FAILS,
+        faults::DISK_IS_MISSING,
+        faults::METADATA_DIRECTORY_FAILS,
+        faults::METADATA_DIRECTORY_IS_MISSING,
+        faults::SHARDS_ARE_AWAY,
+        faults::TOO_MANY_SHARDS_ARE_AWAY,
+    ]);
+    flip_bytes_in_segments(&server.disk(2));
+    server.restart().unwrap();
+
+    // Without two of the others every shard is asked for, be it one of parity.
+    for disk in [4, 5] {
+        server.hide_disk(disk);
+    }
+    wait_until_healthy(&server, 4).await;
+    let before = client(server.endpoint());
+    for key in objects.keys() {
+        let read = get(&before, BUCKET, key).await.map(|body| body.len());
+        assert_eq!(read, Err("ServiceUnavailable".to_owned()), "{key}");
+    }
+    for disk in [4, 5] {
+        server.bring_disk_back(disk);
+    }
+    eventually("repairs", async || {
+        let metrics = Metrics::of(server.endpoint()).await?;
+        let repaired = metrics.value("cairn_engine_shards_repaired_total")?;
+        let waiting = metrics.value("cairn_engine_queue_depth{queue=\"repairs\"}")?;
+        if (repaired, waiting) == (objects.len() as u64, 0) {
+            Ok(())
+        } else {
+            Err(format!("{repaired} shards repaired, {waiting} chunks wait"))
+        }
+    })
+    .await;
+
+    assert!(server.terminate().success());
+    for disk in [0, 5] {
+        server.remove_disk(disk);
+    }
+    server.restart().unwrap();
+    let after = client(server.endpoint());
+    for (key, body) in &objects {
+        let read = get(&after, BUCKET, key).await;
+        assert!(
+            read.as_ref() == Ok(body),
+            "{key}: {:?}",
+            read.map(|b| b.len())
+        );
+    }
 }
