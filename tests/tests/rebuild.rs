@@ -1,9 +1,9 @@
 //! All metadata are lost, on all disks: `cairn rebuild-metadata` brings every object back from the shards.
 //!
 //! Method: a server on six disks (4+2) stores objects of every kind: all sizes, odd keys, headers, metadata, checksums,
-//! parts, copies, overwritten and deleted ones. What it answers is written down. Then every trace of the metadata is
-//! removed, with and without two of the disks, and after the rebuild a server must answer the same. Beside that, bodies
-//! are compared with what was sent.
+//! parts, copies, overwritten and deleted ones, in root's buckets and in another user's. What it answers is written down.
+//! Then every trace of the metadata is removed, with and without two of the disks, and after the rebuild a server must
+//! answer the same. Beside that, bodies are compared with what was sent.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,12 +25,23 @@ use cairn_tests::eventually::eventually;
 use cairn_tests::faults;
 use cairn_tests::metrics::Metrics;
 use cairn_tests::payload::payload;
-use cairn_tests::s3::{client, client_with_bucket, code, delete, get, list, put};
-use cairn_tests::serve::Server;
+use cairn_tests::process::CairnProcess;
+use cairn_tests::s3::{
+    client, client_with_bucket, client_with_keys, code, delete, get, list, put, upload_parts,
+};
+use cairn_tests::serve::{ACCESS_KEY, SECRET_KEY, Server};
 use serde_json::Value;
 
 const BUCKET: &str = "rebuilt";
 const OTHER_BUCKET: &str = "other";
+/// Not root's, but [`USER`]'s.
+const USERS_BUCKET: &str = "users";
+const BUCKETS: [&str; 3] = [BUCKET, OTHER_BUCKET, USERS_BUCKET];
+const USER: &str = "anna";
+const USERS_KEYS: [&str; 2] = [
+    "ANNAS-ACCESS-KEY-01",
+    "annas-secret-key-0123456789-abcdefghijkl",
+];
 const MIB: usize = 1 << 20;
 const DISK_COUNT: usize = 6;
 
@@ -42,6 +53,60 @@ fn server() -> Server {
     server.arguments.push("--delete-delay=0s".to_owned());
     server.restart().unwrap();
     server
+}
+
+/// Makes another user; who that is in the fields of owners.
+fn create_user(server: &Server) -> String {
+    let [access_key, secret_key] = USERS_KEYS;
+    let user = admin(server, &["user", "create", USER]);
+    let key = ["key", "create", USER, "--access-key", access_key];
+    admin(server, &[&key[..], &["--secret-key", secret_key]].concat());
+    user["canonical_id"].as_str().unwrap().to_owned()
+}
+
+/// What `cairn admin` says, which must succeed.
+fn admin(server: &Server, arguments: &[&str]) -> Value {
+    let arguments = [&["admin"][..], arguments, &["--json"]].concat();
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let environment = [
+        ("CAIRN_ROOT_ACCESS_KEY", ACCESS_KEY.to_owned()),
+        ("CAIRN_ROOT_SECRET_KEY", SECRET_KEY.to_owned()),
+        ("CAIRN_ENDPOINT", server.endpoint().to_owned()),
+    ];
+    let logs = tempfile::tempdir().unwrap();
+    let mut process = CairnProcess::start("admin", &arguments, &environment, logs.path());
+    assert!(process.wait().success(), "{}", process.stderr());
+    serde_json::from_str(&process.stdout()).unwrap()
+}
+
+/// Stores an object of each kind of content in a bucket of a user's own.
+async fn fill_users_bucket(endpoint: &str, model: &mut Model) {
+    let [access_key, secret_key] = USERS_KEYS;
+    let client = client_with_keys(endpoint, access_key, secret_key);
+    let created = client.create_bucket().bucket(USERS_BUCKET).send().await;
+    created.unwrap();
+    for (seed, size) in (800..).zip([0, 1, 5 * MIB]) {
+        let (key, body) = (format!("size/{size}"), payload(size, seed));
+        keep(&client, model, USERS_BUCKET, &key, body).await;
+    }
+    let bodies = [payload(5 * MIB, 810), payload(77, 811)];
+    let stored = upload_parts(&client, USERS_BUCKET, "parts", bodies.clone()).await;
+    let (upload, parts) = stored.unwrap();
+    let completed = client
+        .complete_multipart_upload()
+        .bucket(USERS_BUCKET)
+        .key("parts")
+        .upload_id(upload)
+        .multipart_upload(parts)
+        .send()
+        .await;
+    completed.unwrap();
+    model.insert((USERS_BUCKET, "parts".to_owned()), bodies.concat());
+    let copy = client.copy_object().bucket(USERS_BUCKET).key("copy");
+    let source = format!("{USERS_BUCKET}/size/1");
+    copy.copy_source(source).send().await.unwrap();
+    let body = model[&(USERS_BUCKET, "size/1".to_owned())].clone();
+    model.insert((USERS_BUCKET, "copy".to_owned()), body);
 }
 
 /// Stores one object of every kind, deletes and overwrites some, and returns what should be there.
@@ -313,11 +378,14 @@ async fn describe_all(client: &Client) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let buckets = client.list_buckets().send().await.unwrap();
     for bucket in buckets.buckets() {
-        let name = bucket.name().unwrap();
         all.insert(
-            name.to_owned(),
+            bucket.name().unwrap().to_owned(),
             format!("{:?} {:?}", bucket.creation_date, bucket.bucket_region),
         );
+    }
+    // Root lists its own.
+    assert!(all.keys().eq([OTHER_BUCKET, BUCKET]), "{all:?}");
+    for name in BUCKETS {
         let location = client
             .get_bucket_location()
             .bucket(name)
@@ -342,6 +410,11 @@ async fn describe_all(client: &Client) -> BTreeMap<String, String> {
         for object in listing.contents() {
             let key = object.key().unwrap();
             let text = describe(client, name, key).await;
+            let mut object = object.clone();
+            // Who is not there any more has no name but the id.
+            if name == USERS_BUCKET {
+                object.owner.as_mut().unwrap().display_name = None;
+            }
             all.insert(format!("{name}/{key}"), format!("{object:?}\n{text}"));
         }
     }
@@ -360,7 +433,7 @@ async fn assert_bodies(client: &Client, model: &Model) {
             body.len()
         );
     }
-    for bucket in [BUCKET, OTHER_BUCKET] {
+    for bucket in BUCKETS {
         let listed: BTreeSet<String> = list(client, bucket).await.unwrap().into_iter().collect();
         let keys = model.keys().filter(|(name, _)| *name == bucket);
         assert_eq!(
@@ -406,23 +479,55 @@ fn refusal_to_rebuild(server: &Server) -> String {
     refused.stderr
 }
 
-/// A stopped server, what should be on it, and what it said of it.
-async fn filled() -> (Server, Model, BTreeMap<String, String>) {
-    let mut server = server();
-    let client = client(server.endpoint());
-    let model = fill(&client).await;
-    garbage_is_gone(&server).await;
-    assert_bodies(&client, &model).await;
-    let described = describe_all(&client).await;
-    assert!(server.terminate().success());
-    (server, model, described)
+/// A stopped server, and what was stored.
+struct Filled {
+    server: Server,
+    model: Model,
+    /// What it said of it.
+    described: BTreeMap<String, String>,
+    /// Whose [`USERS_BUCKET`] is.
+    user: String,
 }
 
-async fn assert_comes_back(
-    mut server: Server,
-    model: &Model,
-    described: &BTreeMap<String, String>,
-) {
+async fn filled() -> Filled {
+    let mut server = server();
+    let client = client(server.endpoint());
+    let mut model = fill(&client).await;
+    let user = create_user(&server);
+    fill_users_bucket(server.endpoint(), &mut model).await;
+    garbage_is_gone(&server).await;
+    assert_bodies(&client, &model).await;
+    assert_owner(&client, USERS_BUCKET, &user).await;
+    let described = describe_all(&client).await;
+    assert!(server.terminate().success());
+    Filled {
+        server,
+        model,
+        described,
+        user,
+    }
+}
+
+/// That a bucket and all that is in it is somebody's.
+async fn assert_owner(client: &Client, bucket: &str, owner: &str) {
+    let head = client.head_bucket().bucket(bucket);
+    head.expected_bucket_owner(owner).send().await.unwrap();
+    let listing = client.list_objects_v2().bucket(bucket).fetch_owner(true);
+    let listing = listing.send().await.unwrap();
+    assert!(!listing.contents().is_empty());
+    for object in listing.contents() {
+        let found = object.owner().unwrap().id();
+        assert_eq!(found, Some(owner), "{bucket}/{:?}", object.key());
+    }
+}
+
+async fn assert_comes_back(filled: Filled) {
+    let Filled {
+        mut server,
+        model,
+        described,
+        user,
+    } = filled;
     let refusal = server.restart().unwrap_err();
     assert!(refusal.contains("rebuild-metadata"), "{refusal}");
 
@@ -432,13 +537,15 @@ async fn assert_comes_back(
     assert_eq!(report["object_bytes"], bytes, "{report}");
     assert_eq!(report["incomplete_count"], 0, "{report}");
     assert_eq!(report["unreadable_shard_count"], 0, "{report}");
-    assert_eq!(report["buckets"].as_array().unwrap().len(), 2, "{report}");
+    let buckets = report["buckets"].as_array().unwrap();
+    assert_eq!(buckets.len(), BUCKETS.len(), "{report}");
 
     server.restart().unwrap();
     let client = client(server.endpoint());
-    assert_bodies(&client, model).await;
+    assert_bodies(&client, &model).await;
+    assert_owner(&client, USERS_BUCKET, &user).await;
     let found = describe_all(&client).await;
-    for (name, text) in described {
+    for (name, text) in &described {
         assert_eq!(found.get(name), Some(text), "{name}");
     }
     assert_eq!(found.len(), described.len());
@@ -463,25 +570,26 @@ fn client_of(server: &Server) -> Client {
 
 #[tokio::test]
 async fn every_object_comes_back_as_it_was() {
-    let (server, model, described) = filled().await;
-    lose_all_metadata(&server);
-    assert_comes_back(server, &model, &described).await;
+    let filled = filled().await;
+    lose_all_metadata(&filled.server);
+    assert_comes_back(filled).await;
 }
 
 #[tokio::test]
 async fn every_object_comes_back_without_two_of_six_disks() {
-    let (mut server, model, described) = filled().await;
+    let mut filled = filled().await;
+    let server = &mut filled.server;
     server.expect(&[
         faults::DISK_IS_MISSING,
         faults::DISK_IS_REPLACED,
         faults::METADATA_DIRECTORY_IS_MISSING,
     ]);
-    lose_all_metadata(&server);
+    lose_all_metadata(server);
     // The first would hold the metadata; the other one is replaced by an empty one.
     server.remove_disk(0);
     server.remove_disk(3);
     std::fs::create_dir(server.disk(3)).unwrap();
-    assert_comes_back(server, &model, &described).await;
+    assert_comes_back(filled).await;
 }
 
 /// Names, sizes and contents below a directory.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_meta::kv::{Batch, KvError, KvStore, MemoryKv, Scan, ScanPage};
-use cairn_meta::{BucketName, CanonicalId, Coding, DataId, ManifestId, MasterKey, PartNumber};
+use cairn_meta::{
+    BucketName, BucketRecord, BucketState, CanonicalId, Coding, DataId, ManifestId, MasterKey,
+    PartNumber, SystemHeaders, Versioning,
+};
 use cairn_storage_node::{Durability, MemoryShardStore, ShardId, ShardPut};
 use md5::{Digest, Md5};
 use proptest::prelude::*;
@@ -88,11 +91,30 @@ fn origin(at_ms: u64) -> Origin {
 }
 
 fn content(size_bytes: u32, md5: [u8; 16]) -> Content {
-    Content::new(
-        u64::from(size_bytes),
-        md5,
-        &ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &md5),
-    )
+    let checksum = ChecksumHasher::of(ChecksumAlgorithm::Crc64Nvme, &md5);
+    Content::new(u64::from(size_bytes), md5, &checksum)
+}
+
+/// What a client sent along with a version, which no other one has.
+fn pairs(what: &str, number: usize) -> Vec<(String, String)> {
+    [1, 2]
+        .map(|nth| (format!("{what}-{nth}"), format!("of {number}")))
+        .into()
+}
+
+/// The content of a whole object, with all that a client sends along.
+fn content_of_object(number: usize, md5: [u8; 16]) -> Content {
+    let headers = SystemHeaders {
+        content_type: Some(format!("text/x-{number}")),
+        ..SystemHeaders::default()
+    };
+    Content {
+        storage_class: format!("CLASS-{number}"),
+        headers,
+        user_metadata: pairs("metadata", number),
+        tags: pairs("tag", number),
+        ..content(2 * CHUNK_BYTES, md5)
+    }
 }
 
 /// What a datum was written with.
@@ -188,7 +210,7 @@ fn attestation_of(
     piece: u8,
 ) -> Datum {
     let md5 = Md5::digest(part_md5s.concat());
-    let kept = content(2 * CHUNK_BYTES, md5.into());
+    let kept = content_of_object(number, md5.into());
     let numbers = PART_NUMBERS.map(|number| PartNumber::new(number).unwrap());
     let completion = Completion::new(UploadId(id(number, 9)), true, numbers);
     datum(number, (key, at_ms), piece, None, kept, Some(completion))
@@ -198,7 +220,7 @@ async fn write(number: usize, version: &Version, store: &MemoryShardStore) {
     let at = (version.key, version.at_ms);
     match &version.body {
         Body::Single { chunks } => {
-            let kept = content(2 * CHUNK_BYTES, id(number, 0));
+            let kept = content_of_object(number, id(number, 0));
             let whole = datum(number, at, 0, None, kept, None);
             whole.put(chunks, store).await;
         }
@@ -336,9 +358,18 @@ async fn check(versions: &[Version]) -> Result<(), TestCaseError> {
         .bucket(&BucketName::parse("bucket").unwrap())
         .await
         .unwrap();
+    let at_1 = origin(1);
     prop_assert_eq!(
-        bucket.map(|bucket| bucket.id),
-        (!current.is_empty()).then_some(BUCKET)
+        bucket,
+        (!current.is_empty()).then_some(BucketRecord {
+            id: BUCKET,
+            name: at_1.bucket_name,
+            owner: at_1.bucket_owner,
+            created_at_ms: at_1.bucket_created_at_ms,
+            region: at_1.bucket_region,
+            versioning: Versioning::Never,
+            state: BucketState::Live,
+        })
     );
     Ok(())
 }
@@ -350,6 +381,11 @@ async fn check_content(
     object: &cairn_meta::ObjectRecord,
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(object.owner, CanonicalId([0xc0; 32]));
+    let kept = content_of_object(number, [0; 16]);
+    prop_assert_eq!(&object.tags, &kept.tags);
+    prop_assert_eq!(&object.user_metadata, &kept.user_metadata);
+    prop_assert_eq!(&object.headers, &kept.headers);
+    prop_assert_eq!(&object.storage_class, &kept.storage_class);
     let data: Vec<DataId> = match object.body {
         ObjectBody::Parts {
             manifest,
