@@ -404,17 +404,17 @@ pub(super) async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     text
 }
 
-#[tokio::test]
-async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
-    let (server, client) = impatient().await;
+/// What was begun on `stream`, and will make an object of `key`, goes on when its client leaves: it keeps its place among
+/// the requests, and a stopping server waits for it.
+pub(super) async fn goes_on_without_its_client(server: TestServer, stream: TcpStream, key: &str) {
     let gateway = Arc::clone(&server.gateway);
     let faults = server.faults.clone();
     let place_count = gateway.config().limits.requests_max;
-    drop(begin_hanging_copy(&server, &client).await);
+    drop(stream);
     let mut draining = tokio::spawn(server.shut_down());
     let patience = Duration::from_millis(500);
     let drained = tokio::time::timeout(patience, &mut draining).await;
-    assert!(drained.is_err(), "the copy was not waited for");
+    assert!(drained.is_err(), "it was not waited for");
     assert_eq!(
         gateway.request_places().available_permits(),
         place_count - 1
@@ -426,8 +426,15 @@ async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
     assert_eq!(gateway.request_places().available_permits(), place_count);
     let meta = gateway.meta();
     let bucket = meta.bucket(&"b-1".parse().unwrap()).await.unwrap().unwrap();
-    let key = ObjectKey::parse("copy").unwrap();
+    let key = ObjectKey::parse(key).unwrap();
     assert!(meta.object(bucket.id, &key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_copy_whose_client_left_keeps_its_place_and_is_waited_for() {
+    let (server, client) = impatient().await;
+    let stream = begin_hanging_copy(&server, &client).await;
+    goes_on_without_its_client(server, stream, "copy").await;
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use base64::Engine;
 use cairn_storage_node::fault::Fault;
 use md5::{Digest, Md5};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use super::copy::{LAST_CHUNK, begin_hanging, impatient, read_until};
+use super::copy::{LAST_CHUNK, begin_hanging, goes_on_without_its_client, impatient, read_until};
 use super::{client_with_bucket, pattern, put, stable, wire, with_bucket, with_headers};
 use crate::checksum::{ChecksumAlgorithm, ChecksumHasher};
 use crate::testing::{Answer, Client, MovedClock, TestServer, TestServerOptions, now};
@@ -384,6 +385,31 @@ async fn completions_can_be_conditional() {
     assert_eq!(client.get("/b-1/k").send().await.body, pattern(10));
 }
 
+/// Begins a completion that waits for the disks.
+async fn begin_hanging_completion(
+    server: &TestServer,
+    client: &Client,
+    id: &str,
+    parts: &[(u32, String)],
+) -> TcpStream {
+    let request = client.post(&format!("/b-1/k?uploadId={id}"), document(parts));
+    let sent = wire::head_of(&request.signed()) + &document(parts);
+    begin_hanging(server, &sent).await
+}
+
+#[tokio::test]
+async fn a_completion_whose_client_left_keeps_its_place_and_is_waited_for() {
+    let (server, client) = impatient().await;
+    let gateway = Arc::clone(&server.gateway);
+    let id = create(&client, "k", &[]).await;
+    let parts = upload_parts(&client, "k", &id, &[10]).await;
+    // What is staged needs no disk.
+    let staging = &gateway.engine().core().staging;
+    let _admissions: Vec<_> = std::iter::from_fn(|| staging.admit(1)).collect();
+    let stream = begin_hanging_completion(&server, &client, &id, &parts).await;
+    goes_on_without_its_client(server, stream, "k").await;
+}
+
 #[tokio::test]
 async fn a_completion_that_fails_after_its_200_says_so_inside() {
     let (server, client) = impatient().await;
@@ -392,9 +418,7 @@ async fn a_completion_that_fails_after_its_200_says_so_inside() {
     // What is staged needs no disk.
     let staging = &server.gateway.engine().core().staging;
     let admissions: Vec<_> = std::iter::from_fn(|| staging.admit(1)).collect();
-    let request = client.post(&format!("/b-1/k?uploadId={id}"), document(&parts));
-    let sent = wire::head_of(&request.signed()) + &document(&parts);
-    let mut stream = begin_hanging(&server, &sent).await;
+    let mut stream = begin_hanging_completion(&server, &client, &id, &parts).await;
     // White space in a chunk of its own keeps the client waiting.
     read_until(&mut stream, "\r\n1\r\n \r\n").await;
     for fault in &server.faults {
