@@ -175,10 +175,7 @@ impl Cluster {
 
     /// As [`CairnProcess::expect`] for every process, from now on and over restarts.
     pub fn expect(&mut self, faults: &[Messages]) {
-        let nodes = self.gateways.iter_mut().chain(&mut self.nodes);
-        for node in nodes.chain([&mut self.meta]) {
-            node.expect(faults);
-        }
+        self.all_mut().for_each(|node| node.expect(faults));
     }
 
     /// Where a storage node listens, as a URL.
@@ -232,6 +229,26 @@ impl Cluster {
     pub fn restart(&mut self, process: Process) {
         let root = self.root.path().to_owned();
         self.node(process).start(&root);
+    }
+
+    /// Ends all processes at once.
+    pub fn kill_all(&mut self) {
+        for node in self.all_mut() {
+            node.process.as_mut().expect("it was running").begin_kill();
+        }
+        self.all_mut().for_each(Node::kill);
+    }
+
+    /// Starts all processes again where they were.
+    pub fn restart_all(&mut self) {
+        let root = self.root.path().to_owned();
+        self.all_mut().for_each(|node| node.start(&root));
+    }
+
+    /// All processes, those first that others call when they start.
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        let called = std::iter::once(&mut self.meta).chain(&mut self.nodes);
+        called.chain(&mut self.gateways)
     }
 
     fn node(&mut self, process: Process) -> &mut Node {

@@ -106,6 +106,11 @@ impl CairnProcess {
         }
     }
 
+    /// Begins to end the process as [`CairnProcess::kill`] does, which has to follow: so several end at once.
+    pub fn begin_kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Ends the process at once, as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,8 +1,8 @@
-//! `kill -9` of any one process of several machines, at random instants, loses nothing that was acknowledged, leaves
-//! nothing torn, and leaves no space behind.
+//! `kill -9` of any process of several machines, and of all of them at once, at random instants, loses nothing that was
+//! acknowledged, leaves nothing torn, and leaves no space behind.
 //!
 //! Method: two gateways, a metadata service and six storage nodes, all real processes, under a mixed workload
-//! (`cairn_tests::workload`) through both gateways. In each round one process is killed after a number of
+//! (`cairn_tests::workload`) through both gateways. In each round one process is killed, or all are, after a number of
 //! acknowledgements drawn from a fixed seed (the kinds take turns, which one of its kind is drawn), and started again
 //! after some more, or once nobody can go on without it. Then every key is read through both gateways. In the end
 //! everything is deleted, and the storage nodes must not hold a single byte of a live shard.
@@ -31,11 +31,35 @@ const DELETE_DELAY: &str = "--delete-delay=20s";
 /// Larger than any wait here should take: on a busy machine, that of such a deletion.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-fn draw_victim(round: usize, random: &mut SmallRng) -> Process {
-    match round % 3 {
-        0 => Process::Gateway(random.random_range(0..GATEWAYS)),
-        1 => Process::Meta,
-        _ => Process::StorageNode(random.random_range(0..Cluster::NODE_COUNT)),
+/// What is killed in a round.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    One(Process),
+    All,
+}
+
+impl Victim {
+    fn draw(round: usize, random: &mut SmallRng) -> Self {
+        Self::One(match round % 4 {
+            0 => return Self::All,
+            1 => Process::Gateway(random.random_range(0..GATEWAYS)),
+            2 => Process::Meta,
+            _ => Process::StorageNode(random.random_range(0..Cluster::NODE_COUNT)),
+        })
+    }
+
+    fn kill(self, cluster: &mut Cluster) {
+        match self {
+            Self::One(process) => cluster.kill(process),
+            Self::All => cluster.kill_all(),
+        }
+    }
+
+    fn restart(self, cluster: &mut Cluster) {
+        match self {
+            Self::One(process) => cluster.restart(process),
+            Self::All => cluster.restart_all(),
+        }
     }
 }
 
@@ -52,7 +76,7 @@ async fn until_acknowledged(count: usize, progress: &Progress, tasks: &[JoinHand
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_process_may_be_killed_at_any_instant() {
+async fn any_process_or_all_at_once_may_be_killed_at_any_instant() {
     let mut random = SmallRng::seed_from_u64(SEED);
     println!("seed {SEED:#x}");
     let mut cluster = Cluster::start_with(GATEWAYS, &[DELETE_DELAY, "--orphan-age=6s"]);
@@ -66,7 +90,7 @@ async fn any_process_may_be_killed_at_any_instant() {
     let mut acknowledged = 0;
 
     for round in 0..ROUNDS {
-        let victim = draw_victim(round, &mut random);
+        let victim = Victim::draw(round, &mut random);
         let context = format!("round {round}, {victim:?} killed");
         let kill_after = random.random_range(1..30);
         let restart_after = kill_after + random.random_range(0..15);
@@ -74,9 +98,9 @@ async fn any_process_may_be_killed_at_any_instant() {
         let clients = [0, 1].map(|gateway| client(cluster.endpoint(gateway)));
         let tasks = spawn_all(&clients, &mut workers, &mut random, &progress);
         until_acknowledged(kill_after, &progress, &tasks).await;
-        cluster.kill(victim);
+        victim.kill(&mut cluster);
         until_acknowledged(restart_after, &progress, &tasks).await;
-        cluster.restart(victim);
+        victim.restart(&mut cluster);
         progress.end();
         for task in tasks {
             workers.push(task.await.unwrap());
