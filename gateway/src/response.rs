@@ -29,10 +29,24 @@ type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>
 /// The body of a [`Response`].
 pub struct ResponseBody {
     content: Content,
-    /// Told when the body has been handed over, or dropped before.
+    /// Told when the body has been sent, or dropped before.
     log: Option<RequestLog>,
     /// Told when the peer asks for some of the body, and when it gets it.
     http2: Option<Http2Answer>,
+}
+
+/// The end of a body, which is dropped when it has handed this over; a slow client takes it much later. Until then the
+/// request keeps its place among the running ones, which bounds what waits for clients, and is watched.
+struct LastPiece {
+    piece: Bytes,
+    _log: Option<RequestLog>,
+    _http2: Option<Http2Answer>,
+}
+
+impl AsRef<[u8]> for LastPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
 }
 
 enum Content {
@@ -101,7 +115,20 @@ impl ResponseBody {
         }
     }
 
-    /// Makes `log` be finished by the end of this body.
+    /// The last piece, with what lasts until the client has taken it.
+    fn end_with(&mut self, piece: Bytes) -> Bytes {
+        let (log, http2) = (self.log.take(), self.http2.take());
+        if log.is_none() {
+            return piece;
+        }
+        Bytes::from_owner(LastPiece {
+            piece,
+            _log: log,
+            _http2: http2,
+        })
+    }
+
+    /// Makes `log` be finished when the client has this body.
     pub(crate) fn attach(&mut self, log: RequestLog) {
         self.http2 = log.http2_answer();
         self.log = Some(log);
@@ -156,7 +183,14 @@ impl Body for ResponseBody {
         if let (Some(http2), Poll::Ready(Some(Ok(bytes)))) = (&this.http2, &next) {
             http2.offered(bytes.len() as u64);
         }
-        next.map(|item| item.map(|result| result.map(Frame::data)))
+        let is_last = this.is_end_stream();
+        next.map(|item| {
+            let item = item?;
+            Some(item.map(|piece| {
+                let piece = if is_last { this.end_with(piece) } else { piece };
+                Frame::data(piece)
+            }))
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -344,6 +344,8 @@ async fn describe(client: &Client, bucket: &str, key: &str) -> String {
         .send()
         .await
         .unwrap();
+    // A server would wait for a connection with a body that nobody reads.
+    got.body.collect().await.unwrap();
     let metadata: BTreeMap<_, _> = got
         .metadata
         .clone()

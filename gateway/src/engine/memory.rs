@@ -47,11 +47,12 @@ impl Reservation {
         self.permit.merge(other.permit);
     }
 
-    /// Gives a part back, or all of it if it is less than that; returns how many bytes were too few for a unit.
-    pub(crate) fn give_back(&mut self, size_bytes: usize) -> usize {
-        let units = (size_bytes / UNIT_BYTES).min(self.permit.num_permits());
-        drop(self.permit.split(units));
-        size_bytes % UNIT_BYTES
+    /// Takes off what so many bytes occupy, in whole units, or all that is left.
+    pub(crate) fn split(&mut self, size_bytes: usize) -> Option<Self> {
+        let units = size_bytes
+            .div_ceil(UNIT_BYTES)
+            .min(self.permit.num_permits());
+        self.permit.split(units).map(Self::of)
     }
 }
 
@@ -266,15 +267,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_share_grows_if_there_is_room_and_shrinks() {
+    async fn a_share_grows_if_there_is_room_and_is_divided() {
         let budget = MemoryBudget::new(8 << 10, Duration::from_millis(20));
         let mut share = budget.reserve(5 << 10).await.unwrap();
         assert!(budget.try_reserve(4 << 10).is_none());
         share.merge(budget.try_reserve(3 << 10).unwrap());
         assert_eq!(budget.used_bytes(), 8 << 10);
-        assert_eq!(share.give_back((6 << 10) + 5), 5);
+        let part = share.split((5 << 10) + 1).unwrap();
+        let all_left = share.split(6 << 10).unwrap();
+        drop(share);
+        assert_eq!(budget.used_bytes(), 8 << 10);
+        drop(part);
         assert_eq!(budget.used_bytes(), 2 << 10);
-        assert_eq!(share.give_back(6 << 10), 0);
+        drop(all_left);
         assert_eq!(budget.used_bytes(), 0);
     }
 

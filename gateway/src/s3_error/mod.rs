@@ -17,6 +17,10 @@ pub use code::{Connection, ErrorCode};
 
 use crate::xml::{XmlError, XmlWriter};
 
+/// What is echoed of a value at most, in bytes: all of a key, of a bucket's name and of most that is signed. What a client
+/// sends may be much longer, escaping makes it up to six times as long, and the answer may wait long to be taken.
+const ECHO_BYTES_MAX: usize = 4 << 10;
+
 /// A failure as S3 tells it to clients.
 ///
 /// Boxed inside, so that a `Result<T, S3Error>` is as small as `T`.
@@ -144,14 +148,21 @@ impl S3Error {
         xml.text("Code", self.0.code.as_str());
         xml.text("Message", &self.0.message);
         for (element, value) in &self.0.extras {
-            xml.text(element, value);
+            xml.text(element, echoed(value));
         }
-        xml.text("Resource", context.resource);
+        xml.text("Resource", echoed(context.resource));
         xml.text("RequestId", context.request_id);
         xml.text("HostId", context.host_id);
         xml.close("Error");
         xml.finish()
     }
+}
+
+/// As much of a value as is echoed.
+fn echoed(value: &str) -> &str {
+    value
+        .get(..value.floor_char_boundary(ECHO_BYTES_MAX))
+        .unwrap_or_default()
 }
 
 impl fmt::Display for S3Error {

@@ -105,3 +105,20 @@ fn an_error_can_force_the_connection_to_close_and_add_headers() {
     assert!(S3Error::of(ErrorCode::IncompleteBody).must_close());
     assert_eq!(error.headers()[0].1, "DELETE");
 }
+
+/// What clients send may be long, and is longer when it is escaped.
+#[test]
+fn what_is_echoed_is_bounded() {
+    let long = "&".repeat(60_000);
+    let error = S3Error::of(ErrorCode::NoSuchBucket).with("BucketName", long.clone());
+    let xml = error.to_xml(&ErrorContext {
+        resource: &long,
+        ..CONTEXT
+    });
+    assert!(xml.len() < 2 * 5 * ECHO_BYTES_MAX + 1024, "{}", xml.len());
+    // Characters stay whole, and a key is never cut.
+    let wide = "\u{1f6f6}".repeat(ECHO_BYTES_MAX);
+    assert!(wide.starts_with(echoed(&wide)));
+    let key = "x".repeat(1024);
+    assert_eq!(echoed(&key), key);
+}

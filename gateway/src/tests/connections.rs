@@ -322,6 +322,41 @@ async fn an_http2_peer_that_takes_no_answer_does_not_keep_its_place() {
     assert!(all_back.await.is_ok(), "the place is still taken");
 }
 
+/// Its body is gone when the last piece was handed to the connection, but not the piece.
+#[tokio::test]
+async fn an_answer_that_waits_for_its_client_keeps_its_place_and_pays_for_its_memory() {
+    let (server, client) = with_bucket().await;
+    put(&client, "/b-1/k", pattern(4 << 20)).await;
+    let (mut sender, _connection) = wire::http2_with_window(server.address, Some(1)).await;
+    let request = client
+        .get("/b-1/k")
+        .header("range", "bytes=0-524287")
+        .presigned(Duration::from_mins(1));
+    let (parts, _) = request.into_parts();
+    let uri = format!(
+        "http://{}{}",
+        server.address,
+        parts.uri.path_and_query().unwrap()
+    );
+    let request = http::Request::get(uri).header("range", "bytes=0-524287");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let mut response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), http::StatusCode::PARTIAL_CONTENT);
+    let first = response.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap().len(), 1);
+
+    let places = server.gateway.request_places();
+    let place_count = server.gateway.config().limits.requests_max;
+    assert_eq!(places.available_permits(), place_count - 1);
+    let used_bytes = || server.gateway.engine().metrics().read_memory_used_bytes;
+    assert_eq!(used_bytes(), 512 << 10);
+    drop(response);
+    let all = u32::try_from(place_count).unwrap();
+    let all_back = tokio::time::timeout(Duration::from_secs(10), places.acquire_many(all));
+    assert!(all_back.await.is_ok(), "the place is still taken");
+    assert_eq!(used_bytes(), 0);
+}
+
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let (server, client) = with_bucket().await;

@@ -22,16 +22,27 @@ pub(crate) struct ReadChunk {
     pub(crate) memory: Option<Reservation>,
 }
 
+/// A piece that was handed out. Its memory is given back when nobody has it any more: the reader may have ended long before
+/// a slow client has taken the last one.
+struct PaidPiece {
+    piece: Bytes,
+    _memory: Reservation,
+}
+
+impl AsRef<[u8]> for PaidPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
 /// Verified bytes in order. Ends early only with an error, after which it ends.
 ///
 /// Dropping it stops the read. While it lives, the data it reads is not deleted by this process.
 #[must_use = "streams do nothing unless polled"]
 pub struct ReadStream {
     pieces: vec::IntoIter<Bytes>,
+    /// Of the pieces that are not handed out yet.
     memory: Option<Reservation>,
-    /// Of the pieces that were handed out, what is not given back yet: the last one is on its way until the reader
-    /// asks for the next.
-    handed_out_bytes: usize,
     rest: Option<BoxStream<'static, Result<ReadChunk, ReadError>>>,
     remaining_bytes: u64,
     core: Arc<Core>,
@@ -50,7 +61,6 @@ impl ReadStream {
         Self {
             pieces: pieces.into_iter(),
             memory,
-            handed_out_bytes: 0,
             rest,
             remaining_bytes,
             core,
@@ -61,6 +71,23 @@ impl ReadStream {
     /// How many bytes are still to come.
     pub fn remaining_bytes(&self) -> u64 {
         self.remaining_bytes
+    }
+
+    /// The piece with what it occupies of the memory that is paid for. What decoding might have taken is given back with the
+    /// last one.
+    fn with_memory(&mut self, piece: Bytes) -> Bytes {
+        let memory = self.memory.as_mut();
+        let memory = memory.and_then(|memory| memory.split(piece.len()));
+        if self.pieces.len() == 0 {
+            self.memory = None;
+        }
+        match memory {
+            Some(memory) => Bytes::from_owner(PaidPiece {
+                piece,
+                _memory: memory,
+            }),
+            None => piece,
+        }
     }
 
     fn end(&mut self, error: ReadError) -> Poll<Option<Result<Bytes, ReadError>>> {
@@ -74,19 +101,13 @@ impl Stream for ReadStream {
     type Item = Result<Bytes, ReadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let handed_out_bytes = self.handed_out_bytes;
-        if let Some(memory) = &mut self.memory {
-            self.handed_out_bytes = memory.give_back(handed_out_bytes);
-        }
         loop {
             if let Some(piece) = self.pieces.next() {
-                self.handed_out_bytes += piece.len();
                 self.remaining_bytes = self.remaining_bytes.saturating_sub(piece.len() as u64);
                 self.core.counters.bytes_read.add(piece.len() as u64);
-                return Poll::Ready(Some(Ok(piece)));
+                return Poll::Ready(Some(Ok(self.with_memory(piece))));
             }
             self.memory = None;
-            self.handed_out_bytes = 0;
             let next = match self.rest.as_mut() {
                 Some(rest) => ready!(rest.as_mut().poll_next(context)),
                 None => None,

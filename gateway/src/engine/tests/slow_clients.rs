@@ -58,6 +58,7 @@ async fn readers_that_stop_cost_others_no_error() {
 
     let pieces: Vec<Bytes> = stopped.try_collect().await.unwrap();
     assert!(pieces.concat() == bytes, "and may go on");
+    drop(pieces);
     assert_eq!(cluster.engine.metrics().read_memory_used_bytes, 0);
 }
 
@@ -69,9 +70,11 @@ async fn what_a_reader_has_taken_is_given_back() {
     let used = || cluster.engine.metrics().read_memory_used_bytes;
     let mut stream = open(&cluster, "key", bytes.len()).await;
     let before = used();
-    // Of four pieces, two are done with when the third is asked for.
-    for _ in 0..3 {
-        stream.next().await.unwrap().unwrap();
-    }
+    let first = stream.next().await.unwrap().unwrap();
+    let rest: Vec<Bytes> = stream.try_collect().await.unwrap();
+    assert_eq!(used(), before, "the stream is gone, and its bytes are not");
+    drop(first);
     assert!(used() < before, "{} of {before}", used());
+    drop(rest);
+    assert_eq!(used(), 0);
 }
