@@ -1,4 +1,4 @@
-//! `CreateBucket`, `DeleteBucket`, `HeadBucket`, `GetBucketLocation`.
+//! `CreateBucket`, `DeleteBucket`, `HeadBucket`, `GetBucketLocation`, `GetBucketVersioning`.
 
 use cairn_meta::{BucketName, BucketRecord, MetaError};
 use http::{HeaderValue, StatusCode, header};
@@ -101,6 +101,12 @@ pub(super) fn location(request: &S3Request) -> Result<Response, S3Error> {
         StatusCode::OK,
         xml::location_constraint((region != US_EAST_1).then_some(region)),
     ))
+}
+
+/// Versioning cannot be switched on, so no bucket has ever had it: then S3 says nothing of a state. Tools ask for it before
+/// they delete all of a bucket.
+pub(super) fn versioning() -> Response {
+    response::xml(StatusCode::OK, xml::versioning_configuration())
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, S3Error> {

@@ -63,6 +63,7 @@ pub(crate) async fn handle(request: S3Request) -> Result<Response, S3Error> {
         Operation::DeleteBucket => Box::pin(buckets::delete(request)).await,
         Operation::HeadBucket => buckets::head(&request),
         Operation::GetBucketLocation => buckets::location(&request),
+        Operation::GetBucketVersioning => Ok(buckets::versioning()),
         Operation::ListBuckets => Box::pin(list_buckets::handle(request)).await,
         Operation::CreateMultipartUpload => Box::pin(create_upload::handle(request)).await,
         Operation::UploadPart => Box::pin(upload_part::handle(request)).await,

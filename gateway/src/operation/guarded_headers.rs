@@ -47,6 +47,16 @@ const fn implemented(name: &'static str, implemented_by: &'static [Operation]) -
     }
 }
 
+/// What a copy does with what its source has. Where there is no source it asks for nothing; s3fs sends it with all it
+/// writes.
+const fn source_directive(name: &'static str) -> GuardedHeader {
+    GuardedHeader {
+        name,
+        implemented_by: &[CopyObject],
+        harmless: &["COPY", "REPLACE"],
+    }
+}
+
 /// Some SDKs declare the checksum of an empty body where there is none: true, and nothing to verify.
 const fn body_checksum(
     name: &'static str,
@@ -98,8 +108,8 @@ static GUARDED: &[GuardedHeader] = &[
     refused("x-amz-write-offset-bytes"),
     refused("x-amz-object-annotation-directive"),
     implemented("x-amz-tagging", CREATES_OBJECT),
-    implemented("x-amz-tagging-directive", &[CopyObject]),
-    implemented("x-amz-metadata-directive", &[CopyObject]),
+    source_directive("x-amz-tagging-directive"),
+    source_directive("x-amz-metadata-directive"),
     implemented("x-amz-website-redirect-location", CREATES_OBJECT),
     // Checksums.
     body_checksum("x-amz-checksum-crc32", &["AAAAAA=="]),
@@ -114,10 +124,12 @@ static GUARDED: &[GuardedHeader] = &[
         "x-amz-checksum-algorithm",
         &[CopyObject, CreateMultipartUpload, PutObject, UploadPart],
     ),
-    implemented(
-        "x-amz-checksum-type",
-        &[CreateMultipartUpload, CompleteMultipartUpload],
-    ),
+    // Of what is sent as a whole there is no other type.
+    GuardedHeader {
+        name: "x-amz-checksum-type",
+        implemented_by: &[CreateMultipartUpload, CompleteMultipartUpload],
+        harmless: &["FULL_OBJECT"],
+    },
     implemented("x-amz-checksum-mode", &[GetObject, HeadObject]),
     refused("x-amz-checksum-"),
     implemented("x-amz-sdk-checksum-algorithm", HAS_BODY),
@@ -286,6 +298,14 @@ mod tests {
     fn values_that_ask_for_nothing_are_accepted() {
         check(PutObject, "x-amz-acl", "private").unwrap();
         check(CreateBucket, "x-amz-acl", "private").unwrap();
+        for directive in ["x-amz-metadata-directive", "x-amz-tagging-directive"] {
+            check(PutObject, directive, "REPLACE").unwrap();
+            check(CreateMultipartUpload, directive, "COPY").unwrap();
+            assert!(check(PutObject, directive, "KEEP").is_err());
+        }
+        check(PutObject, "x-amz-checksum-type", "FULL_OBJECT").unwrap();
+        check(UploadPart, "x-amz-checksum-type", "FULL_OBJECT").unwrap();
+        assert!(check(PutObject, "x-amz-checksum-type", "COMPOSITE").is_err());
         check(CopyObject, "x-amz-acl", "bucket-owner-full-control").unwrap();
         check(PutObject, "x-amz-storage-class", "STANDARD").unwrap();
         check(

@@ -143,13 +143,14 @@ mod tests {
     use Operation::{
         AbortMultipartUpload, CompleteMultipartUpload, CopyObject, CreateBucket,
         CreateMultipartUpload, DeleteBucket, DeleteObject, DeleteObjects, GetBucketLocation,
-        GetObject, GetObjectAttributes, HeadBucket, HeadObject, ListBuckets, ListMultipartUploads,
-        ListObjects, ListObjectsV2, ListParts, PutObject, UploadPart, UploadPartCopy,
+        GetBucketVersioning, GetObject, GetObjectAttributes, HeadBucket, HeadObject, ListBuckets,
+        ListMultipartUploads, ListObjects, ListObjectsV2, ListParts, PutObject, UploadPart,
+        UploadPartCopy,
     };
 
     /// What each operation takes at AWS (service authorization reference), of the current object and of a version that the
     /// request names. The source of a copy takes what GetObject does.
-    const ACTIONS: [(Operation, &str, &str); 21] = [
+    const ACTIONS: [(Operation, &str, &str); 22] = [
         (AbortMultipartUpload, "AbortMultipartUpload", ""),
         (CompleteMultipartUpload, "PutObject", ""),
         (CopyObject, "PutObject", ""),
@@ -159,6 +160,7 @@ mod tests {
         (DeleteObject, "DeleteObject", "DeleteObjectVersion"),
         (DeleteObjects, "DeleteObject", "DeleteObjectVersion"),
         (GetBucketLocation, "GetBucketLocation", ""),
+        (GetBucketVersioning, "GetBucketVersioning", ""),
         (GetObject, "GetObject", "GetObjectVersion"),
         (
             GetObjectAttributes,

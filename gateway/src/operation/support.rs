@@ -103,6 +103,7 @@ DeleteBucket
 DeleteObject
 DeleteObjects
 GetBucketLocation
+GetBucketVersioning
 GetObject
 GetObjectAttributes
 HeadBucket

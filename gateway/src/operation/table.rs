@@ -111,7 +111,7 @@ operations! {
     GetBucketReplication Get Bucket [Present("replication")] [] "GetReplicationConfiguration" no("replication");
     GetBucketRequestPayment Get Bucket [Present("requestPayment")] [] "GetBucketRequestPayment" no("requester pays");
     GetBucketTagging Get Bucket [Present("tagging")] [] "GetBucketTagging" no("tagging requests");
-    GetBucketVersioning Get Bucket [Present("versioning")] [] "GetBucketVersioning" no("versioning requests");
+    GetBucketVersioning Get Bucket [Present("versioning")] [] "GetBucketVersioning" YES;
     GetBucketWebsite Get Bucket [Present("website")] [] "GetBucketWebsite" no("website hosting");
     GetObject Get Object [] [] "GetObject" YES;
     GetObjectAcl Get Object [Present("acl")] [] "GetObjectAcl" no("access control lists");

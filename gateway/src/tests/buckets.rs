@@ -1,4 +1,4 @@
-//! `CreateBucket`, `HeadBucket`, `GetBucketLocation`, `ListBuckets`, `DeleteBucket`.
+//! `CreateBucket`, `HeadBucket`, `GetBucketLocation`, `GetBucketVersioning`, `ListBuckets`, `DeleteBucket`.
 
 use std::collections::BTreeSet;
 
@@ -176,6 +176,22 @@ async fn location_in_us_east_1_is_empty() {
     insta::assert_snapshot!(client.get("/b-1?location").send().await.text());
 }
 
+/// So does S3 answer of a bucket that never had versioning.
+#[tokio::test]
+async fn no_bucket_has_a_state_of_versioning() {
+    let (_server, client) = with_bucket().await;
+    let answer = client.get("/b-1?versioning").send().await;
+    assert_eq!(
+        (answer.outcome().as_str(), answer.text().as_str()),
+        (
+            "200",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></VersioningConfiguration>"
+        )
+    );
+    let none = client.get("/b-2?versioning").send().await;
+    assert_eq!(none.outcome(), "404 NoSuchBucket");
+}
+
 #[tokio::test]
 async fn buckets_are_listed_in_pages() {
     let server = TestServer::start().await;
@@ -252,7 +268,6 @@ async fn the_expected_owner_is_insisted_on() {
 async fn operations_that_do_not_exist_here_are_501() {
     let (_server, client) = with_bucket().await;
     for path in [
-        "/b-1?versioning",
         "/b-1?policy",
         "/b-1?acl",
         "/b-1?lifecycle",

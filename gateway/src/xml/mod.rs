@@ -5,4 +5,4 @@ mod writer;
 
 pub use element::DOCUMENT_SIZE_BYTES_MAX;
 pub(crate) use element::{Element, XmlError};
-pub use writer::{XmlWriter, location_constraint};
+pub use writer::{XmlWriter, location_constraint, versioning_configuration};

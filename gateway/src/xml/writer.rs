@@ -92,6 +92,14 @@ pub fn location_constraint(region: Option<&str>) -> String {
     xml.finish()
 }
 
+/// The document of `GetBucketVersioning` for a bucket that never had versioning.
+pub fn versioning_configuration() -> String {
+    let mut xml = XmlWriter::document();
+    xml.open_root("VersioningConfiguration");
+    xml.close("VersioningConfiguration");
+    xml.finish()
+}
+
 /// Appends text with XML's special characters escaped.
 ///
 /// Characters that XML 1.0 cannot carry (most below U+0020, U+FFFE, U+FFFF) become numeric references: most
