@@ -14,8 +14,8 @@ pub trait MetadataState: Send + Sync + fmt::Debug + 'static {
     /// The state as of now; quick, and never an error: what does not answer is not healthy.
     async fn status(&self) -> MetadataStatus;
 
-    /// Why no commit would be taken now, as far as that is known without asking: reads may go on meanwhile.
-    fn refusal(&self) -> Option<String> {
+    /// Why no commit would be taken now: reads may go on meanwhile. As quick as the state.
+    async fn refusal(&self) -> Option<String> {
         None
     }
 

@@ -105,7 +105,7 @@ async fn readiness(gateway: &Gateway) -> (Readiness, Option<String>) {
         Ok(Err(error)) => return (Readiness::MetadataUnavailable, Some(error.to_string())),
         Ok(Ok(_)) => {}
     }
-    if let Some(reason) = gateway.metadata_state().refusal() {
+    if let Some(reason) = gateway.metadata_state().refusal().await {
         return (Readiness::MetadataRefusing, Some(reason));
     }
     if admin::status::is_writable(gateway.engine()) {

@@ -1,21 +1,32 @@
 //! What the cluster looks like from here: collected on request, from what the parts know anyway.
 
+use std::time::Duration;
+
 use cairn_meta::MetaError;
 use cairn_storage_node::DiskStatus;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::admin_api::{ClusterStatus, Disk, Queues};
 use crate::engine::geometry::ChunkKind;
 use crate::engine::{Availability, DiskRole, DiskView, Engine};
 use crate::gateway::Gateway;
 
+/// Whoever collects metrics waits for ten seconds.
+const QUEUES_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The state of the cluster. Never fails: what cannot be learned is left out.
 pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
     let engine = gateway.engine();
-    let queues = queues(gateway).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "queue depths unavailable");
+    let queues = async {
+        let error = match timeout(QUEUES_TIMEOUT, queues(gateway)).await {
+            Ok(Ok(queues)) => return queues,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the metadata does not answer".to_owned(),
+        };
+        tracing::warn!(error, "queue depths unavailable");
         Queues::default()
-    });
+    };
+    let (queues, metadata) = tokio::join!(queues, gateway.metadata_state().status());
     ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         region: gateway.config().region.clone(),
@@ -23,7 +34,7 @@ pub(crate) async fn cluster_status(gateway: &Gateway) -> ClusterStatus {
         writable: is_writable(engine),
         disks: engine.metrics().disks.iter().map(disk).collect(),
         queues,
-        metadata: gateway.metadata_state().status().await,
+        metadata,
     }
 }
 
@@ -62,13 +73,11 @@ pub(crate) fn is_writable(engine: &Engine) -> bool {
 
 fn disk(view: &DiskView) -> Disk {
     let figure = |of: fn(&DiskStatus) -> u64| view.status.as_ref().map(of);
-    let has_failed = view.availability == Availability::Failed;
-    let failure = view.status.as_ref().filter(|_| has_failed);
     Disk {
         id: view.disk_id.to_string(),
         path: view.path.clone(),
         health: health(view.availability).to_owned(),
-        failure: failure.and_then(|status| status.failure.clone()),
+        failure: view.failure.clone(),
         host: view.host.clone(),
         zone: view.zone.clone(),
         capacity_bytes: figure(|status| status.capacity_bytes),

@@ -304,7 +304,7 @@ impl MetadataState for Full {
         MetadataStatus::default()
     }
 
-    fn refusal(&self) -> Option<String> {
+    async fn refusal(&self) -> Option<String> {
         Some("no disk has room".to_owned())
     }
 }

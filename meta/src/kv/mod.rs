@@ -44,7 +44,7 @@ pub trait KvStore: Send + Sync + fmt::Debug + 'static {
     /// As for `get`.
     async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError>;
 
-    /// Applies all writes if all checks hold, durably; otherwise none.
+    /// Applies all writes if all checks hold, durably; otherwise none. An empty batch asks whether batches are taken.
     ///
     /// # Errors
     /// [`KvError::Conflict`] when a check failed: nothing was written. [`KvError::UnknownOutcome`] when the batch

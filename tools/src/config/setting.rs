@@ -239,7 +239,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         rule: "K+M with K from 1, M from 1 (0 only with K = 1), K+M at most 32, and at least K+M disks",
         example: "4+2",
-        default: "by the number of disks (1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2); a new cluster waits for all nodes to count them",
+        default: "by the number of disks (1 copy, 2 copies, 2+1, 2+2, 3+2, then 4+2) where no fewer may be lost than before; a new cluster waits for all nodes to count them",
         help: "Data and parity shards of each chunk; any M disks may be lost. The same on all gateways.",
         ..one("erasure", &[Gateway])
     },

@@ -2,7 +2,8 @@
 //!
 //! Invariant: what is coded survives the loss of as many disks as the cluster is meant to bear. A node that is still
 //! starting therefore never makes the cluster a smaller one: without all nodes the coding stays as it was, and a new
-//! cluster, which has none yet, waits for all of them.
+//! cluster, which has none yet, waits for all of them. Nor does a gateway that was given too few nodes: fewer disks may be
+//! lost than before only if somebody says so.
 
 use cairn_gateway::engine::Geometry;
 use cairn_storage_node::http::NodeError;
@@ -22,7 +23,8 @@ pub(super) enum Missing {
     AllNodes(Vec<NodeError>),
 }
 
-/// As it is configured; by the number of disks, if all nodes say what they have; otherwise as `before`.
+/// As it is configured; by the number of disks, if all nodes say what they have and no fewer disks may be lost than
+/// `before`; otherwise as `before`.
 pub(super) fn choose_coding(
     configured: Option<Geometry>,
     before: Option<Geometry>,
@@ -36,9 +38,12 @@ pub(super) fn choose_coding(
     let counted = silent
         .is_empty()
         .then(|| Geometry::for_disk_count(found_count));
+    let bears_less = |before: &Geometry| {
+        counted.is_none_or(|counted| counted.parity_count() < before.parity_count())
+    };
     configured
+        .or_else(|| before.filter(bears_less))
         .or(counted)
-        .or(before)
         .ok_or_else(|| Missing::AllNodes(silent.to_vec()))
 }
 
@@ -91,6 +96,19 @@ mod tests {
         assert_eq!(grown.ok(), geometry("4+2"));
         let configured = choose_coding(geometry("3+2"), geometry("2+1"), 6, &[]);
         assert_eq!(configured.ok(), geometry("3+2"));
+    }
+
+    #[test]
+    fn too_few_nodes_do_not_make_a_cluster_that_bears_less() {
+        for found_count in 1..=3 {
+            let chosen = choose_coding(None, geometry("4+2"), found_count, &[]);
+            assert_eq!(chosen.ok(), geometry("4+2"), "{found_count}");
+        }
+        // As many disks may be lost.
+        let narrower = choose_coding(None, geometry("4+2"), 5, &[]);
+        assert_eq!(narrower.ok(), geometry("3+2"));
+        let configured = choose_coding(geometry("2+1"), geometry("4+2"), 3, &[]);
+        assert_eq!(configured.ok(), geometry("2+1"));
     }
 
     #[test]

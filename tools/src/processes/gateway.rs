@@ -10,8 +10,8 @@ use cairn_gateway::engine::{DiskEntry, DiskRole, Disks, Geometry, Locality};
 use cairn_gateway::measured_kv::MeasuredKv;
 use cairn_gateway::metadata_state::MetadataState;
 use cairn_gateway::metrics::MetadataRequests;
-use cairn_meta::kv::KvStore as _;
 use cairn_meta::kv::remote::RemoteKv;
+use cairn_meta::kv::{Batch, KvError, KvStore as _};
 use cairn_meta::{ClusterRecord, DiskNode, DiskRecord, DiskState, Meta, MetaError};
 use cairn_rpc::clock::{Clock as _, SystemClock};
 use cairn_rpc::tls::TlsTrust;
@@ -33,6 +33,8 @@ use crate::serve::{
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// While the metadata service or all nodes are still starting.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the metadata service may take to say how it does. Who asks for health waits a few seconds.
+const METADATA_STATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(
     config: GatewayConfig,
@@ -188,6 +190,10 @@ async fn first_look(
                 match choose_coding(config.front.erasure, before, seen.found.len(), &seen.silent) {
                     Ok(geometry) => {
                         seen.tell_doubles();
+                        let disk_count = seen.found.len();
+                        if seen.silent.is_empty() && disk_count < geometry.shard_count() {
+                            tracing::warn!(disk_count, coding = %geometry, "the storage nodes have fewer disks than a chunk has shards; set `node` to all storage nodes, or `erasure` if there are no more");
+                        }
                         for error in &seen.silent {
                             tracing::warn!(%error, coding = %geometry, "a storage node does not answer; serving without it");
                         }
@@ -386,10 +392,11 @@ impl Lookout {
         }
         self.served.extend(served);
         register_disks(&self.meta, &found, SystemClock.now_ms()).await?;
-        if !self.has_complained && is_coded_differently(&self.meta, self.geometry).await? {
+        let differs = is_coded_differently(&self.meta, self.geometry).await?;
+        if differs && !self.has_complained {
             tracing::warn!(ours = %self.geometry, "another gateway codes new objects differently; set `erasure` to the same on all, or restart those that were started with fewer disks");
-            self.has_complained = true;
         }
+        self.has_complained = differs;
         self.renew_entries().await
     }
 
@@ -452,21 +459,37 @@ struct RemoteState {
     requests: MetadataRequests,
 }
 
+impl RemoteState {
+    /// `ask` within the bound; otherwise why there is no answer.
+    async fn ask<T>(&self, ask: impl Future<Output = Result<T, KvError>>) -> Result<T, String> {
+        match tokio::time::timeout(METADATA_STATE_TIMEOUT, ask).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{} does not answer", self.kv.endpoint())),
+        }
+    }
+}
+
 #[async_trait]
 impl MetadataState for RemoteState {
     async fn status(&self) -> MetadataStatus {
-        let answer = tokio::time::timeout(Duration::from_secs(3), self.kv.get(b"\0health")).await;
-        let (healthy, detail) = match answer {
-            Ok(Ok(_)) => (true, format!("service at {}", self.kv.endpoint())),
-            Ok(Err(error)) => (false, error.to_string()),
-            Err(_) => (false, format!("{} does not answer", self.kv.endpoint())),
+        let reads_and_commits = async {
+            self.kv.get(b"\0health").await?;
+            self.kv.commit(Batch::default()).await
         };
+        let answer = self.ask(reads_and_commits).await;
+        let healthy = answer.is_ok();
+        let is_there = || format!("service at {}", self.kv.endpoint());
         MetadataStatus {
             backend: "remote".to_owned(),
             healthy,
-            detail,
+            detail: answer.err().unwrap_or_else(is_there),
             ..MetadataStatus::default()
         }
+    }
+
+    /// A commit of nothing is refused as others are.
+    async fn refusal(&self) -> Option<String> {
+        self.ask(self.kv.commit(Batch::default())).await.err()
     }
 
     fn requests(&self) -> Option<&MetadataRequests> {

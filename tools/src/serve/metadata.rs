@@ -162,7 +162,7 @@ impl MetadataState for RocksState {
         describe(&self.0.status())
     }
 
-    fn refusal(&self) -> Option<String> {
+    async fn refusal(&self) -> Option<String> {
         self.0.status().refusal().map(str::to_owned)
     }
 }

@@ -36,8 +36,12 @@ pub(super) struct Condition {
     pub(super) availability: Availability,
     /// Since when it is failed or unreachable without a break.
     pub(super) away_since: Option<Instant>,
+    /// Why it is failed or unreachable.
+    pub(super) failure: Option<String>,
     /// The last status it gave.
     pub(super) status: Option<DiskStatus>,
+    /// What the log was told last.
+    told: Availability,
     slow_call_count: u32,
     avoided_until: Option<Instant>,
     /// Since when calls were late, refused or given up, and none was answered.
@@ -50,7 +54,9 @@ impl Condition {
         Self {
             availability: Availability::Healthy,
             away_since: None,
+            failure: None,
             status: None,
+            told: Availability::Healthy,
             slow_call_count: 0,
             avoided_until: None,
             silent_since: None,
@@ -63,28 +69,39 @@ impl Condition {
         self.availability == Availability::Unreachable || self.silent_since.is_some_and(is_silent)
     }
 
-    /// Learns from a status, or from its absence; to a disk that is doubted and answers no call, it has none.
-    pub(super) fn learn_status(&mut self, status: Option<DiskStatus>, now: Instant) {
-        let availability = match status.as_ref().map(|status| status.health) {
-            Some(DiskHealth::Healthy) => Availability::Healthy,
-            Some(DiskHealth::Full) => Availability::Full,
-            Some(DiskHealth::Failed) => Availability::Failed,
-            Some(DiskHealth::Hung) | None => Availability::Unreachable,
-        };
-        self.set(availability, now);
-        if status.is_some() {
-            self.status = status;
+    /// Learns from a status, or from why there is none; a disk that is doubted and answers no call has none.
+    pub(super) fn learn_status(&mut self, status: Result<DiskStatus, String>, now: Instant) {
+        match status {
+            Ok(status) => {
+                let availability = match status.health {
+                    DiskHealth::Healthy => Availability::Healthy,
+                    DiskHealth::Full => Availability::Full,
+                    DiskHealth::Failed => Availability::Failed,
+                    DiskHealth::Hung => Availability::Unreachable,
+                };
+                self.set(availability, now, status.failure.clone());
+                self.status = Some(status);
+            }
+            Err(reason) => self.set(Availability::Unreachable, now, Some(reason)),
         }
+    }
+
+    /// What it was and is, where the log was told otherwise last: calls that fail change it too.
+    pub(super) fn tell(&mut self) -> Option<(Availability, Availability)> {
+        let before = std::mem::replace(&mut self.told, self.availability);
+        (before != self.availability).then_some((before, self.availability))
     }
 
     /// Learns from a call that failed.
     pub(super) fn learn_error(&mut self, error: &ShardError, now: Instant) {
         match error {
-            ShardError::DiskFull { .. } => self.set(Availability::Full, now),
-            ShardError::DiskFailed { .. } => self.set(Availability::Failed, now),
+            ShardError::DiskFull { .. } => self.set(Availability::Full, now, None),
+            ShardError::DiskFailed { .. } => {
+                self.set(Availability::Failed, now, Some(error.to_string()));
+            }
             ShardError::Unreachable { .. } => {
                 self.learn_silence(now);
-                self.set(Availability::Unreachable, now);
+                self.set(Availability::Unreachable, now, Some(error.to_string()));
             }
             // Of a moment; but of all moments, if nothing else is heard.
             ShardError::Busy { .. } => self.learn_silence(now),
@@ -125,8 +142,9 @@ impl Condition {
         )
     }
 
-    fn set(&mut self, availability: Availability, now: Instant) {
+    fn set(&mut self, availability: Availability, now: Instant, failure: Option<String>) {
         self.availability = availability;
+        self.failure = failure.filter(|_| !self.is_readable());
         self.away_since = if self.is_readable() {
             None
         } else {
@@ -152,10 +170,12 @@ mod tests {
             },
             start,
         );
-        condition.learn_status(None, start + Duration::from_secs(9));
+        condition.learn_status(Err("no answer".to_owned()), start + Duration::from_secs(9));
         assert_eq!(condition.away_since, Some(start));
+        assert_eq!(condition.failure.as_deref(), Some("no answer"));
 
-        condition.learn_status(Some(healthy()), start + Duration::from_secs(10));
+        condition.learn_status(Ok(healthy()), start + Duration::from_secs(10));
+        assert_eq!(condition.failure, None);
         assert_eq!(
             (condition.away_since, condition.availability),
             (None, Availability::Healthy)
@@ -165,11 +185,29 @@ mod tests {
             ..healthy()
         };
         let hung_at = start + Duration::from_secs(11);
-        condition.learn_status(Some(hung), hung_at);
+        condition.learn_status(Ok(hung), hung_at);
         assert_eq!(
             (condition.away_since, condition.availability),
             (Some(hung_at), Availability::Unreachable)
         );
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_once_whoever_noticed_it() {
+        let disk_id = DiskId([1; 16]);
+        let mut condition = Condition::new();
+        condition.learn_status(Ok(healthy()), Instant::now());
+        assert_eq!(condition.tell(), None);
+        let detail = "connection refused".to_owned();
+        let error = ShardError::Unreachable { disk_id, detail };
+        condition.learn_error(&error, Instant::now());
+        condition.learn_status(Err("no answer".to_owned()), Instant::now());
+        let lost = (Availability::Healthy, Availability::Unreachable);
+        assert_eq!(condition.tell(), Some(lost));
+        assert_eq!(condition.tell(), None);
+        condition.learn_status(Ok(healthy()), Instant::now());
+        let back = (Availability::Unreachable, Availability::Healthy);
+        assert_eq!(condition.tell(), Some(back));
     }
 
     fn healthy() -> DiskStatus {
@@ -200,7 +238,7 @@ mod tests {
                 } else {
                     condition.learn_error(&ShardError::Busy { disk_id }, now);
                 }
-                condition.learn_status(Some(healthy()), now);
+                condition.learn_status(Ok(healthy()), now);
                 assert!(!condition.is_doubted(now), "after {second} seconds");
             }
             assert!(condition.is_doubted(start + SILENT_FOR_MAX));

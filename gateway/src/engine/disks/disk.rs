@@ -50,6 +50,8 @@ pub struct DiskView {
     pub role: DiskRole,
     /// Whether it can be used.
     pub availability: Availability,
+    /// Why it is failed or unreachable.
+    pub failure: Option<String>,
     /// For how long it has been away.
     pub away_for: Option<Duration>,
     /// Whether it was slow lately.
@@ -109,6 +111,7 @@ impl Disk {
             locality: self.entry.locality,
             role: self.entry.role,
             availability: condition.availability,
+            failure: condition.failure.clone(),
             away_for: condition
                 .away_since
                 .map(|since| now.saturating_duration_since(since)),
@@ -183,32 +186,41 @@ impl Disk {
     }
 
     pub(super) async fn refresh(&self, deadline: Duration) {
-        let status = timeout(deadline, self.entry.store.status())
-            .await
-            .ok()
-            .and_then(Result::ok);
+        let mut status = match timeout(deadline, self.entry.store.status()).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("it does not answer".to_owned()),
+        };
         let is_doubted = self.locked().is_doubted(Instant::now());
         if !is_doubted {
             // A trial of an earlier doubt would say nothing of a later one.
             *self.trial.lock().await = None;
         }
-        let status = match status {
-            // Those that failed or hang say so, and are asked nothing.
-            Some(status)
-                if is_doubted
-                    && !matches!(status.health, DiskHealth::Failed | DiskHealth::Hung) =>
-            {
-                self.answers(deadline).await.then_some(status)
-            }
-            status => status,
-        };
+        // Those that failed or hang say so, and are asked nothing.
+        let claims_to_work =
+            |status: &DiskStatus| !matches!(status.health, DiskHealth::Failed | DiskHealth::Hung);
+        if is_doubted && status.as_ref().is_ok_and(claims_to_work) && !self.answers(deadline).await
+        {
+            status = Err("it answers no call that needs the disk".to_owned());
+        }
         let mut condition = self.locked();
-        let before = condition.availability;
         condition.learn_status(status, Instant::now());
-        let after = condition.availability;
+        let change = condition.tell();
+        let reason = condition.failure.clone();
         drop(condition);
-        if before != after {
-            tracing::info!(disk_id = %self.id, ?before, ?after, "a disk changed its state");
+        if let Some((before, after)) = change {
+            self.tell(before, after, reason.as_deref());
+        }
+    }
+
+    fn tell(&self, before: Availability, after: Availability, reason: Option<&str>) {
+        let DiskEntry { host, path, .. } = &self.entry;
+        match after {
+            Availability::Healthy => {
+                tracing::info!(disk_id = %self.id, host, path, ?before, ?after, "a disk changed its state");
+            }
+            _ => {
+                tracing::warn!(disk_id = %self.id, host, path, ?before, ?after, reason, "a disk changed its state");
+            }
         }
     }
 

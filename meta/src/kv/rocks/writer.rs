@@ -280,22 +280,38 @@ impl Writer {
             Some(reason) => Err(KvError::Unavailable {
                 detail: reason.clone(),
             }),
-            None if record.is_empty() => Ok(()),
+            // Nothing is to be written: whether it could be.
+            None if record.is_empty() => self.has_room(),
             None => self.persist(record),
         };
         self.answer(verdicts, &outcome);
         control
     }
 
+    fn has_room(&self) -> Result<(), KvError> {
+        if self.shared.view().lacks_room {
+            let detail = NO_ROOM.to_owned();
+            return Err(KvError::Unavailable { detail });
+        }
+        Ok(())
+    }
+
     fn answer(&self, verdicts: Vec<(Pending, Result<(), KvError>)>, outcome: &Result<(), KvError>) {
         let counters = &self.shared.counters;
         let lacks_room = outcome.is_err() && self.shared.view().lacks_room;
-        for (Pending { answer, slot, .. }, verdict) in verdicts {
+        for (pending, verdict) in verdicts {
+            let Pending {
+                batch,
+                answer,
+                slot,
+            } = pending;
             let result = verdict.and_then(|()| outcome.clone());
             match &result {
                 Ok(()) => add(&counters.commits, 1),
                 Err(KvError::Conflict) => add(&counters.conflicts, 1),
-                Err(KvError::Unavailable { .. }) if lacks_room => add(&counters.refused_no_room, 1),
+                Err(KvError::Unavailable { .. }) if lacks_room && !batch.writes.is_empty() => {
+                    add(&counters.refused_no_room, 1);
+                }
                 Err(_) => {}
             }
             drop(slot);

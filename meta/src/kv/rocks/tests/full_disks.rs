@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::super::OpenError;
 use super::harness::{Disks, assert_values, entries, fill, make_room, put, try_put, until, value};
 use super::journal_faults::Faults;
-use crate::kv::KvError;
+use crate::kv::{Batch, KvError, KvStore};
 
 /// Whether a file of zeros is ready to be the next one of a journal.
 fn has_spare(journal: &Path) -> bool {
@@ -39,7 +39,11 @@ async fn full_disks_refuse_commits_until_there_is_room_again() {
         matches!(&outcome, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room")),
         "{outcome:?}"
     );
-    // An operator sees it, and sees it end: whoever looks whether this is ready does not commit.
+    // An operator sees it, and sees it end: whoever looks whether this is ready commits nothing.
+    let nothing = store.commit(Batch::default()).await;
+    assert!(
+        matches!(&nothing, Err(KvError::Unavailable { detail }) if detail.contains("no disk has room"))
+    );
     let status = store.status();
     assert!(status.refusal().unwrap().contains("no disk has room"));
     assert_eq!(status.counters.refused_no_room, 1);
@@ -50,6 +54,7 @@ async fn full_disks_refuse_commits_until_there_is_room_again() {
         make_room(&unfinished_spares(journal));
     }
     until(|| store.status().refusal().is_none()).await;
+    store.commit(Batch::default()).await.unwrap();
     put(&store, "after", "1").await;
     drop(store);
     for lost in [0, 1] {
