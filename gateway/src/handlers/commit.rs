@@ -83,15 +83,19 @@ fn certainly_refused(error: &MetaError) -> bool {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
+    use async_trait::async_trait;
     use bytes::Bytes;
     use cairn_meta::DataOwner;
+    use cairn_meta::kv::{Batch, KvStore, MemoryKv, Scan, ScanPage};
     use futures_util::stream;
     use http::HeaderMap;
 
     use super::super::object_attributes::ObjectAttributes;
     use super::*;
-    use crate::testing::TestServer;
+    use crate::testing::{TestServer, TestServerOptions};
 
     /// Between the last byte and the commit the disks may take minutes.
     #[tokio::test]
@@ -129,6 +133,50 @@ mod tests {
         object(gateway, target, new, stored).await.unwrap();
         let due = meta.due_deletions(gateway.now_ms(), 10).await.unwrap();
         assert_eq!(due.data.len(), 0);
+    }
+
+    /// Once it is silent, nobody learns what came of a commit.
+    #[derive(Debug, Default)]
+    struct SilentKv {
+        inner: MemoryKv,
+        is_silent: AtomicBool,
+    }
+
+    #[async_trait]
+    impl KvStore for SilentKv {
+        async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+            self.inner.get(key).await
+        }
+
+        async fn scan(&self, scan: Scan) -> Result<ScanPage, KvError> {
+            self.inner.scan(scan).await
+        }
+
+        async fn commit(&self, batch: Batch) -> Result<(), KvError> {
+            if self.is_silent.load(Ordering::Relaxed) {
+                let detail = "no answer".to_owned();
+                return Err(KvError::UnknownOutcome { detail });
+            }
+            self.inner.commit(batch).await
+        }
+    }
+
+    #[tokio::test]
+    async fn shards_of_a_write_of_unknown_outcome_stay() {
+        let kv = Arc::new(SilentKv::default());
+        let options = TestServerOptions {
+            kv: Arc::clone(&kv) as Arc<dyn KvStore>,
+            ..TestServerOptions::default()
+        };
+        let server = TestServer::start_with(options).await;
+        let client = server.client();
+        let created = client.put("/bucket", "").send().await;
+        assert_eq!(created.outcome(), "200");
+        kv.is_silent.store(true, Ordering::Relaxed);
+        let unknown = client.put("/bucket/key", vec![7; 1 << 20]).send().await;
+        assert_eq!(unknown.outcome(), "503 ServiceUnavailable");
+        server.gateway.engine().run_errands().await;
+        assert_eq!(server.shard_count().await, 6);
     }
 
     #[test]
