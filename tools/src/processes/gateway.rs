@@ -460,6 +460,14 @@ struct RemoteState {
 }
 
 impl RemoteState {
+    /// What is refused as other commits are. A queue that is full for a moment says that commits are made.
+    async fn commit_nothing(&self) -> Result<(), KvError> {
+        match self.kv.commit(Batch::default()).await {
+            Err(KvError::Busy) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// `ask` within the bound; otherwise why there is no answer.
     async fn ask<T>(&self, ask: impl Future<Output = Result<T, KvError>>) -> Result<T, String> {
         match tokio::time::timeout(METADATA_STATE_TIMEOUT, ask).await {
@@ -474,7 +482,7 @@ impl MetadataState for RemoteState {
     async fn status(&self) -> MetadataStatus {
         let reads_and_commits = async {
             self.kv.get(b"\0health").await?;
-            self.kv.commit(Batch::default()).await
+            self.commit_nothing().await
         };
         let answer = self.ask(reads_and_commits).await;
         let healthy = answer.is_ok();
@@ -487,9 +495,8 @@ impl MetadataState for RemoteState {
         }
     }
 
-    /// A commit of nothing is refused as others are.
     async fn refusal(&self) -> Option<String> {
-        self.ask(self.kv.commit(Batch::default())).await.err()
+        self.ask(self.commit_nothing()).await.err()
     }
 
     fn requests(&self) -> Option<&MetadataRequests> {
