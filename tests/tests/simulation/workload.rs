@@ -120,9 +120,13 @@ impl Client {
         let new = Some(number);
         let event = match outcome(answer.as_ref()).as_str() {
             "200" => Event::WriteIf { expected, new },
-            "412 PreconditionFailed" | "404 NoSuchKey" | "409 ConditionalRequestConflict" => {
+            "412 PreconditionFailed" => {
                 self.seen.remove(key);
                 Event::Refused { expected }
+            }
+            "404 NoSuchKey" => {
+                self.seen.remove(key);
+                Event::Read(None)
             }
             other => {
                 assert_unknown(other);
