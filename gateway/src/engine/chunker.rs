@@ -1,10 +1,10 @@
 //! Cuts a stream of bytes into chunks.
 //!
-//! Memory is paid for as bytes arrive. When it is used up, a chunk that needs more, or whose client is silent, ends with
-//! what there is of it and is stored, so that its memory is free again: many slow uploads make each other's chunks smaller,
-//! and none waits for another to end.
+//! Memory is paid for as bytes arrive. When it is used up, a chunk that needs more, or whose client is silent or slow, ends
+//! with what there is of it and is stored, so that its memory is free again: many slow uploads make each other's chunks
+//! smaller, and none waits for another to end.
 //!
-//! Invariants: no chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory;
+//! Invariants: a buffer is no larger than what is paid for, because one that was used before is resident as a whole; no chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory;
 //! the last one is marked. A chunk is given out when it is known whether anything follows it, or said by the client: one
 //! that falls silent between two chunks keeps neither in memory. Where less came than was said, the last one is empty.
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_meta::Coding;
 use futures_util::{Stream, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::coding::coded_bytes;
 use super::memory::{BufferPool, MemoryBudget, OutOfBudget, PooledBuffer, Reservation};
@@ -22,14 +22,18 @@ use super::memory::{BufferPool, MemoryBudget, OutOfBudget, PooledBuffer, Reserva
 /// Zeros behind the bytes of a chunk, so that data shards of every geometry are slices of its buffer.
 pub(crate) const PADDING_LEN: usize = super::geometry::SHARD_COUNT_MAX;
 
-/// Memory is paid for in steps of this many bytes of a chunk: 0.4 s of a client with 5 Mbit/s.
+/// So many bytes of a chunk are paid for at first: 0.4 s of a client with 5 Mbit/s.
 const STEP_BYTES: usize = 256 << 10;
+
+/// How much larger the buffer of a chunk becomes when it is full. What it held is copied: a third of a chunk's bytes at most.
+const GROWTH: usize = 4;
 
 /// How long a chunk waits for memory before it ends with what there is. Memory of writes that only the disks hold up is
 /// free again sooner; for clients nobody waits longer.
 const STEP_WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// A client that sends nothing for so long keeps no memory that others wait for. Connections rarely pause longer.
+/// A client that sends nothing for so long, or does not fill a buffer that grew within it, keeps no memory that others wait
+/// for. Connections rarely pause longer.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// So many chunks of a stream may be smaller for want of memory; those behind it wait. Each is an entry in the record
@@ -191,20 +195,29 @@ where
             usize::try_from(bytes).unwrap_or(usize::MAX)
         });
         let size_expected = expected.max(received).min(chunk_size);
-        let step = STEP_BYTES.max(first.len()).min(size_expected);
-        let mut memory = self.options.budget.reserve(self.cost(step)).await?;
-        let mut paid = step;
-        let mut buffer = self.options.pool.buffer(size_expected + PADDING_LEN);
+        let mut paid = STEP_BYTES.max(first.len()).min(size_expected);
+        let mut memory = self.options.budget.reserve(self.cost(paid)).await?;
+        let mut buffer = self.options.pool.buffer(paid + PADDING_LEN);
+        let mut has_grown_at = None;
 
         buffer.extend(first);
-        while buffer.len() < chunk_size && self.receive_for(buffer.len()).await? {
+        while buffer.len() < chunk_size && self.receive_for(buffer.len(), has_grown_at).await? {
             if buffer.len() == paid {
-                let step = STEP_BYTES.min(chunk_size - paid);
-                let Some(further) = self.pay_further(step).await? else {
+                let goal = if paid < size_expected {
+                    size_expected
+                } else {
+                    chunk_size
+                };
+                let size = (paid * GROWTH).min(goal);
+                let Some(further) = self.pay_further(size - paid).await? else {
                     break;
                 };
                 memory.merge(further);
-                paid += step;
+                paid = size;
+                let mut larger = self.options.pool.buffer(paid + PADDING_LEN);
+                larger.extend(buffer.as_ref());
+                buffer = larger;
+                has_grown_at = Some(Instant::now());
             }
             let part = self.rest.split_to(self.rest.len().min(paid - buffer.len()));
             buffer.extend(&part);
@@ -213,17 +226,30 @@ where
     }
 
     /// As [`Chunker::receive`], for a chunk that has `len` bytes by now; `false` also if it is to end with those: the client is
-    /// silent, and others wait for memory.
-    async fn receive_for(&mut self, len: usize) -> Result<bool, ChunkerError<E>> {
+    /// silent, or slow to fill a buffer that has grown, and others wait for memory.
+    async fn receive_for(
+        &mut self,
+        len: usize,
+        has_grown_at: Option<Instant>,
+    ) -> Result<bool, ChunkerError<E>> {
+        let silence_max = self.options.silence_max;
         loop {
-            if let Ok(received) = timeout(self.options.silence_max, self.receive()).await {
-                return received;
-            }
-            let may_end = self.next_index < SHORT_CHUNK_COUNT_MAX && self.is_followed(len);
-            if may_end && self.options.budget.is_used_up() {
-                return Ok(false);
+            let received = timeout(silence_max, self.receive()).await;
+            let is_slow = has_grown_at.is_some_and(|at| at.elapsed() >= silence_max);
+            match received {
+                Ok(received) if !is_slow => return received,
+                Ok(received) => return Ok(received? && !self.is_to_end(len)),
+                Err(_) if self.is_to_end(len) => return Ok(false),
+                Err(_) => {}
             }
         }
+    }
+
+    /// Whether a chunk of `len` bytes may end, and others wait for its memory.
+    fn is_to_end(&self, len: usize) -> bool {
+        self.next_index < SHORT_CHUNK_COUNT_MAX
+            && self.is_followed(len)
+            && self.options.budget.is_used_up()
     }
 
     /// Whether more is said to follow than a chunk of `len` bytes.
@@ -234,9 +260,9 @@ where
                 .is_some_and(|expected| expected > len as u64)
     }
 
-    /// Memory for further bytes of a chunk; `None` if the chunk is to end instead.
-    async fn pay_further(&mut self, step: usize) -> Result<Option<Reservation>, OutOfBudget> {
-        let (budget, cost) = (&self.options.budget, self.cost(step));
+    /// Memory for so many further bytes of a chunk; `None` if the chunk is to end instead.
+    async fn pay_further(&mut self, bytes: usize) -> Result<Option<Reservation>, OutOfBudget> {
+        let (budget, cost) = (&self.options.budget, self.cost(bytes));
         if self.next_index >= SHORT_CHUNK_COUNT_MAX {
             return budget.reserve(cost).await.map(Some);
         }
@@ -381,6 +407,47 @@ mod tests {
         let given_out = timeout(Duration::from_secs(10), next).await;
         let chunk = given_out.unwrap().unwrap().unwrap();
         assert_eq!((chunk.size_bytes, chunk.is_last), (50, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_slow_keeps_no_memory_that_others_need() {
+        const PIECE: usize = STEP_BYTES / 8;
+        let silence_max = Duration::from_secs(1);
+        let options = ChunkerOptions {
+            chunk_size_bytes: GROWTH * STEP_BYTES,
+            silence_max,
+            budget: Arc::new(MemoryBudget::new(64 * STEP_BYTES, silence_max)),
+            ..options()
+        };
+        let budget = Arc::clone(&options.budget);
+        // Never silent for long: the first step is full after 0.8 s.
+        let piece = Bytes::from(vec![1; PIECE]);
+        let source = Box::pin(stream::repeat(piece).then(|piece| async {
+            tokio::time::sleep(silence_max / 10).await;
+            Ok::<_, Infallible>(piece)
+        }));
+        let mut chunker = Chunker::new(source, Some(100 * STEP_BYTES as u64), options);
+        let whole = chunker.next().await.unwrap().unwrap();
+        assert_eq!(
+            whole.size_bytes as usize,
+            GROWTH * STEP_BYTES,
+            "nobody waits"
+        );
+        drop(whole);
+
+        let mut next = Box::pin(chunker.next());
+        let has_grown = async {
+            while budget.used_bytes() <= 2 * STEP_BYTES as u64 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! { _ = &mut next => panic!("ended early"), () = has_grown => {} }
+        let rest = 64 * STEP_BYTES - usize::try_from(budget.used_bytes()).unwrap();
+        let _others = budget.try_reserve(rest).unwrap();
+        let chunk = next.await.unwrap().unwrap();
+        // What came within a second after it grew.
+        assert_eq!(chunk.size_bytes as usize, STEP_BYTES + 10 * PIECE);
+        assert!(!chunk.is_last);
     }
 
     #[tokio::test]
