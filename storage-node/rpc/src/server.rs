@@ -120,13 +120,20 @@ impl fmt::Debug for Guard {
     }
 }
 
+/// Tells of a request that was not acted on, and who sent it.
+fn report(refusal: &Refusal, parts: &Parts) {
+    let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+    let caller = peer.map(|ConnectInfo(peer)| tracing::field::display(peer.address));
+    tracing::warn!(reason = %refusal, caller, path = parts.uri.path(), "request refused");
+}
+
 async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next) -> Response {
     let (parts, mut body) = request.into_parts();
     let seal = match guard.authenticate(&parts) {
         Ok(seal) => seal,
         // Whoever it is has no use for a sealed answer, and gets no oracle.
         Err(refusal) => {
-            tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
+            report(&refusal, &parts);
             return refusal.into_response();
         }
     };
@@ -148,7 +155,7 @@ async fn guarded(State(Guard(guard)): State<Guard>, request: Request, next: Next
             // The wrong run is how every caller meets a new process, and callers that have enough answers break off: nothing to
             // see.
             if !matches!(refusal, Refusal::WrongRun | Refusal::BrokenBody { .. }) {
-                tracing::warn!(reason = %refusal, path = parts.uri.path(), "request refused");
+                report(&refusal, &parts);
             }
             (refusal.into_response(), None)
         }

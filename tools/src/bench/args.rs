@@ -58,7 +58,7 @@ pub(crate) struct S3Args {
     #[arg(long, value_parser = duration, default_value = "10s")]
     pub(super) duration: Duration,
     /// Requests per measurement, instead of a duration.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
     /// Runs this long before each measurement, uncounted. (Objects it puts are there to be read.)
     #[arg(long, value_parser = duration, default_value = "1s")]

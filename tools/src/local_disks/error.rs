@@ -34,6 +34,18 @@ pub enum DisksError {
         /// The other.
         second: PathBuf,
     },
+    /// A directory is on the disk of another.
+    #[error(
+        "{} is inside of {}, on the same file system; give directories that are not inside of each other, best one for each \
+         physical disk. Nothing was changed",
+        inner.display(), outer.display()
+    )]
+    Nested {
+        /// The directory.
+        inner: PathBuf,
+        /// The one that it is in.
+        outer: PathBuf,
+    },
     /// Disks of two clusters.
     #[error(
         "{} belongs to cluster {found} and {} to cluster {expected}; attach each disk to its own cluster (the identity is in cairn-disk.json)",
@@ -110,9 +122,14 @@ pub enum DisksError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file of ours does not make sense.
-    #[error("{} is damaged: {detail}", path.display())]
-    Damaged {
+    /// No copy of the list of disks makes sense.
+    #[error(
+        "{} cannot be used, and no other disk has a copy: {detail}. It lists the disks of this process, so that a missing \
+         one is noticed. If a newer version of Cairn wrote it, start that; otherwise see that all disks are there, delete \
+         it, and start again: it is made anew. Nothing was changed",
+        path.display()
+    )]
+    DamagedRoster {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.

@@ -74,7 +74,7 @@ impl Roster {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a copy of the list of disks cannot be read; another one is used");
+                    tracing::warn!(%error, "a copy of the list of disks cannot be read");
                     damage = Some(error);
                 }
             }
@@ -118,7 +118,7 @@ impl Roster {
         };
         Self::decode(&bytes)
             .map(Some)
-            .map_err(|detail| DisksError::Damaged { path, detail })
+            .map_err(|detail| DisksError::DamagedRoster { path, detail })
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -141,7 +141,7 @@ impl Roster {
             serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if document.format_version != FORMAT_VERSION {
             return Err(format!(
-                "format version {} is not known; start a newer version of Cairn",
+                "format version {} is not known to this version of Cairn",
                 document.format_version
             ));
         }
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(Roster::newest(&[a, b, c]).unwrap(), Some(roster(4)));
         assert!(matches!(
             Roster::newest(&[c]),
-            Err(DisksError::Damaged { .. })
+            Err(DisksError::DamagedRoster { .. })
         ));
         assert_eq!(Roster::newest(&[root.path()]).unwrap(), None);
     }

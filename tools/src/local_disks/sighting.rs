@@ -43,7 +43,8 @@ pub(crate) enum Sighting {
 /// Looks at all directories.
 ///
 /// # Errors
-/// When a directory is occupied by something else, given twice, or has an identity file that is not understood.
+/// When a directory is occupied by something else, given twice, in another one of them, or has an identity file that is
+/// not understood.
 pub(crate) fn look(paths: &[PathBuf], fstab: &Fstab) -> Result<Vec<Site>, DisksError> {
     let mut sites = Vec::with_capacity(paths.len());
     let mut seen: Vec<(PathBuf, &PathBuf)> = Vec::with_capacity(paths.len());
@@ -57,6 +58,10 @@ pub(crate) fn look(paths: &[PathBuf], fstab: &Fstab) -> Result<Vec<Site>, DisksE
                 first: (*first).clone(),
                 second: path.clone(),
             });
+        }
+        for (other, other_path) in &seen {
+            refuse_nested((&resolved, path), (other, other_path))?;
+            refuse_nested((other, other_path), (&resolved, path))?;
         }
         let sighting = match sighting(path)? {
             Sighting::Absent
@@ -72,6 +77,20 @@ pub(crate) fn look(paths: &[PathBuf], fstab: &Fstab) -> Result<Vec<Site>, DisksE
         });
     }
     Ok(sites)
+}
+
+/// Both as they were resolved and as they were given. What is mounted inside of a disk is another disk.
+fn refuse_nested(
+    (inner, inner_path): (&Path, &Path),
+    (outer, outer_path): (&Path, &Path),
+) -> Result<(), DisksError> {
+    if inner.starts_with(outer) && !is_mount_point(inner).unwrap_or(false) {
+        return Err(DisksError::Nested {
+            inner: inner_path.to_owned(),
+            outer: outer_path.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn sighting(path: &Path) -> Result<Sighting, DisksError> {
@@ -198,6 +217,21 @@ mod tests {
             message.contains("photos") && message.contains("empty directory"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_directory_in_another_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let (outer, inner) = (root.path().join("d"), root.path().join("d/e"));
+        for order in [[&outer, &inner], [&inner, &outer]] {
+            // Also before either is there.
+            let nested = look(&order.map(PathBuf::clone));
+            assert!(
+                matches!(nested, Err(DisksError::Nested { inner: found, .. }) if found == inner)
+            );
+        }
+        let beside = look(&[outer, root.path().join("de")]);
+        assert!(beside.is_ok());
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] cairn_rpc::tls::TlsError),
     /// The address.
-    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    #[error("cannot listen on {address}: {source}{}", advice_to_listen(source))]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -62,6 +62,21 @@ pub enum StartError {
     /// A part of the program failed in a way it should not.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What to do when an address cannot be listened on.
+fn advice_to_listen(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => "; another process uses it: stop that one, or choose another port",
+        ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: choose one of its own, or 0.0.0.0 for all of them"
+        }
+        ErrorKind::PermissionDenied => {
+            "; ports below 1024 are for processes with CAP_NET_BIND_SERVICE: choose a higher one, or grant it that"
+        }
+        _ => "",
+    }
 }
 
 impl From<StartError> for CommandError {
