@@ -37,6 +37,9 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// HTTP/2 flow-control window of a connection.
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What is kept of a stream's answer that its client does not take, beside the piece that passed this. hyper would keep
+/// 400 KiB, which the bound on memory for reads does not count in windows.
+const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How often a silent HTTP/2 peer is pinged, and how long its answer may take.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -179,6 +182,7 @@ fn builder(header_read: Duration) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_INTERVAL);
     builder
