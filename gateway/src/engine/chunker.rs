@@ -4,9 +4,10 @@
 //! with what there is of it and is stored, so that its memory is free again: many slow uploads make each other's chunks
 //! smaller, and none waits for another to end.
 //!
-//! Invariants: a buffer is no larger than what is paid for, because one that was used before is resident as a whole; no chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory;
-//! the last one is marked. A chunk is given out when it is known whether anything follows it, or said by the client: one
-//! that falls silent between two chunks keeps neither in memory. Where less came than was said, the last one is empty.
+//! Invariants: a buffer is no larger than what is paid for, because one that was used before is resident as a whole; no
+//! chunk of a stream is larger than the chunk size; one but the last is smaller only for want of memory; the last one is
+//! marked. A chunk is given out when it is known whether anything follows it, or said by the client: one that falls silent
+//! between two chunks keeps neither in memory. Where less came than was said, the last one is empty.
 
 use std::sync::Arc;
 use std::time::Duration;
